@@ -1,0 +1,141 @@
+//! The one error type of this crate.
+
+use std::fmt;
+
+/// What went wrong, for a program to match on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The bytes are not a picture that can be read to its end.
+    InvalidImage,
+    /// A picture, but of a format or a kind that is not read here.
+    UnsupportedImage,
+    /// The picture exceeds one of [`Limits`](crate::Limits).
+    ImageTooLarge,
+    /// A file of the checkpoint is missing.
+    NotFound,
+    /// `config.json` or `preprocessor_config.json` makes no sense.
+    InvalidConfig,
+    /// The weights are damaged, incomplete or of another shape than the config says.
+    InvalidWeights,
+    /// `tokenizer.json` cannot be used with the model.
+    InvalidTokenizer,
+    /// A sound checkpoint of something that is not a CLIP model.
+    UnsupportedModel,
+    /// The device asked for is not there.
+    DeviceUnavailable,
+    /// The device has no memory left for the call.
+    OutOfMemory,
+    /// An argument of a call is out of range.
+    InvalidArgument,
+    /// The model was unloaded.
+    ModelUnloaded,
+    /// A file could not be read or written.
+    Io,
+    /// libtorch refused an operation.
+    Torch,
+    /// A fault of this library: a panic that was caught.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind as a `snake_case` word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidImage => "invalid_image",
+            Self::UnsupportedImage => "unsupported_image",
+            Self::ImageTooLarge => "image_too_large",
+            Self::NotFound => "not_found",
+            Self::InvalidConfig => "invalid_config",
+            Self::InvalidWeights => "invalid_weights",
+            Self::InvalidTokenizer => "invalid_tokenizer",
+            Self::UnsupportedModel => "unsupported_model",
+            Self::DeviceUnavailable => "device_unavailable",
+            Self::OutOfMemory => "out_of_memory",
+            Self::InvalidArgument => "invalid_argument",
+            Self::ModelUnloaded => "model_unloaded",
+            Self::Io => "io",
+            Self::Torch => "torch",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// An error: a kind to match on, and a sentence that names the thing, what was expected and the
+/// way out.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of this kind. The message is lower case without a full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong, for a program to match on.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        // libtorch appends a C++ backtrace; the first line is what a person can use.
+        let first = text.lines().next().unwrap_or_default();
+        let kind = if first.contains("out of memory") || first.contains("can't allocate memory") {
+            ErrorKind::OutOfMemory
+        } else {
+            ErrorKind::Torch
+        };
+        Self::new(kind, format!("libtorch: {first}")).with_source(error)
+    }
+}
+
+/// Text of a panic that was caught.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message")
+}
+
+/// Runs `job` so that a panic in it becomes an error.
+///
+/// For parsers that are known to panic on hostile input, and for libtorch calls that unwrap.
+pub fn guarded<T>(what: &str, kind: ErrorKind, job: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What `job` borrowed is dropped or discarded by every caller when it fails.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).unwrap_or_else(|panic| {
+        Err(Error::new(kind, format!("{what} failed: {}", panic_message(panic.as_ref()))))
+    })
+}

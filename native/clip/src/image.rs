@@ -1,0 +1,245 @@
+//! Encoded bytes to RGB pixels, upright, as Pillow's `ImageOps.exif_transpose` and `convert("RGB")` make them.
+//!
+//! JPEG, PNG, GIF, WebP, BMP and TIFF are read, told apart by content. Of an animation or a multi-page file the first
+//! picture counts. Alpha is dropped, grey is repeated, colour profiles are ignored. One rule is not Pillow's: of 16
+//! bits a sample the high 8 are kept for grey too, where Pillow clips to 255 and so turns nearly everything white.
+//!
+//! Whatever the bytes are, [`decode`] answers with pixels or an error: sizes are checked against
+//! [`Limits`](crate::limits::Limits) from the header, and a decoder that panics is caught.
+
+mod bitmap;
+mod format;
+mod gif;
+pub(crate) mod orientation;
+mod tiff;
+mod webp;
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ::image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder};
+use ::image::metadata::Orientation;
+use ::image::{ColorType, ImageDecoder, ImageError};
+
+use self::bitmap::{Bitmap, Channels};
+use self::format::Format;
+use self::orientation::Turn;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// The text and colour profile of a PNG, which nobody reads, may take this much memory, in bytes.
+const PNG_METADATA: u64 = 16 * 1024 * 1024;
+
+/// What a progressive JPEG holds until its last scan: 16 bits for each of three channels.
+const JPEG_SCRATCH: u64 = 6;
+
+/// A decoded picture: RGB, 8 bits a channel.
+///
+/// Pixels stay in the order in which the file has them; turning them upright would take longer than resizing them,
+/// so that is left until few remain. Width, height and [`pixels`](Self::pixels) are those of the upright picture.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rgb {
+    pub(crate) stored_width: u32,
+    pub(crate) stored_height: u32,
+    /// `stored_height` x `stored_width` x 3 bytes.
+    pub(crate) stored: Vec<u8>,
+    pub(crate) turn: Turn,
+}
+
+impl Rgb {
+    /// Width of the upright picture in pixels, at least 1.
+    pub fn width(&self) -> u32 {
+        self.size().0
+    }
+
+    /// Height of the upright picture in pixels, at least 1.
+    pub fn height(&self) -> u32 {
+        self.size().1
+    }
+
+    /// The upright picture: `height` x `width` x 3 bytes, rows from the top, red first.
+    pub fn pixels(&self) -> Vec<u8> {
+        let stored = self.stored.as_chunks::<3>().0;
+        self.turn.indices(self.size()).flat_map(|at| stored[at]).collect()
+    }
+
+    fn size(&self) -> (u32, u32) {
+        self.turn.size((self.stored_width, self.stored_height))
+    }
+}
+
+impl std::fmt::Debug for Rgb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rgb({} x {})", self.width(), self.height())
+    }
+}
+
+/// How a picture becomes RGB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// The colour that shows through transparent pixels. `None` drops alpha, as the reference does, so that the
+    /// colour stored under it appears.
+    pub background: Option<[u8; 3]>,
+    /// What the picture may cost.
+    pub limits: Limits,
+}
+
+/// Decodes a picture to upright RGB.
+///
+/// # Errors
+/// `UnsupportedImage` for another format or a variant that no decoder here reads, `ImageTooLarge` for one over a
+/// limit, `InvalidImage` for everything else that is wrong with the bytes.
+pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Rgb> {
+    options.limits.check_bytes(bytes.len())?;
+    let format = format::detect(bytes)?;
+    // The decoders' own documentation says that they can panic on malicious input.
+    let decoded = catch_unwind(AssertUnwindSafe(|| read(format, bytes, &options.limits)));
+    let bitmap =
+        decoded.unwrap_or_else(|_panic| Err(broken(format, "the decoder gave up on it")))?;
+    bitmap.into_rgb(options.background)
+}
+
+/// Takes raw pixels, `height` x `width` x `channels` bytes: grey, grey and alpha, RGB, or RGBA.
+///
+/// # Errors
+/// `InvalidArgument` when the length or the number of channels is wrong, otherwise as [`decode`].
+pub fn from_raw(
+    data: &[u8],
+    height: u32,
+    width: u32,
+    channels: u32,
+    options: &DecodeOptions,
+) -> Result<Rgb> {
+    let Some(channels) = Channels::from_count(channels) else {
+        let message = format!(
+            "picture has {channels} channels, expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA)"
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    };
+    options.limits.check_size(width, height)?;
+    let expected = u64::from(width) * u64::from(height) * channels.count() as u64;
+    if data.len() as u64 != expected {
+        let message = format!(
+            "picture of {height} x {width} x {} bytes has to be {expected} bytes long, it is {}",
+            channels.count(),
+            data.len()
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    options.limits.check_memory(width, height, channels.count() as u64 + 3)?;
+    let mut copy = zeroed(data.len())?;
+    copy.copy_from_slice(data);
+    Bitmap::new(width, height, channels, copy).into_rgb(options.background)
+}
+
+fn read(format: Format, bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
+    let cursor = Cursor::new(bytes);
+    let failed = |error| failed(format, error);
+    match format {
+        Format::Jpeg => {
+            let mut decoder = JpegDecoder::new(cursor).map_err(failed)?;
+            let orientation = exif(&mut decoder);
+            read_with(format, decoder, orientation, JPEG_SCRATCH, limits)
+        }
+        Format::Png => {
+            let mut metadata = ::image::Limits::no_limits();
+            metadata.max_alloc = Some(PNG_METADATA);
+            let mut decoder = PngDecoder::with_limits(cursor, metadata).map_err(failed)?;
+            let orientation = exif(&mut decoder);
+            read_with(format, decoder, orientation, 0, limits)
+        }
+        Format::Bmp => {
+            let decoder = BmpDecoder::new(cursor).map_err(failed)?;
+            read_with(format, decoder, Orientation::NoTransforms, 0, limits)
+        }
+        Format::Webp => webp::read(bytes, limits),
+        Format::Gif => gif::read(bytes, limits),
+        Format::Tiff => tiff::read(bytes, limits),
+    }
+}
+
+/// A picture with a broken Exif block is still a picture.
+fn exif(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+/// Runs one of `image`'s decoders, which has read the header and no more. `scratch` is what the
+/// decoder holds beside the pixels it writes, in bytes a pixel.
+fn read_with(
+    format: Format,
+    decoder: impl ImageDecoder,
+    orientation: Orientation,
+    scratch: u64,
+    limits: &Limits,
+) -> Result<Bitmap> {
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    limits.check_size(width, height)?;
+    limits.check_memory(width, height, scratch + u64::from(color.bytes_per_pixel()) + 3)?;
+    let (channels, wide) =
+        layout(color).ok_or_else(|| unsupported(format, &format!("a pixel of type {color:?}")))?;
+    let mut data = zeroed(usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX))?;
+    decoder.read_image(&mut data).map_err(|error| failed(format, error))?;
+    if wide {
+        bitmap::keep_high_bytes(&mut data);
+    }
+    Ok(Bitmap::new(width, height, channels, data).with_orientation(orientation))
+}
+
+fn layout(color: ColorType) -> Option<(Channels, bool)> {
+    match color {
+        ColorType::L8 => Some((Channels::Grey, false)),
+        ColorType::La8 => Some((Channels::GreyAlpha, false)),
+        ColorType::Rgb8 => Some((Channels::Rgb, false)),
+        ColorType::Rgba8 => Some((Channels::Rgba, false)),
+        ColorType::L16 => Some((Channels::Grey, true)),
+        ColorType::La16 => Some((Channels::GreyAlpha, true)),
+        ColorType::Rgb16 => Some((Channels::Rgb, true)),
+        ColorType::Rgba16 => Some((Channels::Rgba, true)),
+        _ => None,
+    }
+}
+
+/// A buffer of zeros, or an error where a plain `vec![0; len]` would end the process.
+fn zeroed(len: usize) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(len).map_err(|error| {
+        let message = format!(
+            "no memory for the {len} bytes of the picture; send smaller pictures or fewer at once"
+        );
+        Error::new(ErrorKind::ImageTooLarge, message).with_source(error)
+    })?;
+    data.resize(len, 0);
+    Ok(data)
+}
+
+fn failed(format: Format, error: ImageError) -> Error {
+    match error {
+        ImageError::Unsupported(_) => {
+            unsupported(format, "this variant of the format").with_source(error)
+        }
+        ImageError::Limits(_) => {
+            let message = format!(
+                "metadata of the {format} picture takes more than {PNG_METADATA} bytes; save it without metadata"
+            );
+            Error::new(ErrorKind::ImageTooLarge, message).with_source(error)
+        }
+        error => broken(format, &error.to_string()).with_source(error),
+    }
+}
+
+fn broken(format: Format, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidImage,
+        format!("cannot decode the {format} picture (damaged or cut short?): {reason}"),
+    )
+}
+
+fn unsupported(format: Format, what: &str) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedImage,
+        format!(
+            "cannot decode the {format} picture: {what} is not supported; convert it to a plain PNG or JPEG"
+        ),
+    )
+}

@@ -1,0 +1,128 @@
+//! Which format the bytes are in, by content alone.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A format that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Jpeg,
+    Png,
+    Gif,
+    Webp,
+    Bmp,
+    Tiff,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::Webp => "WebP",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+        })
+    }
+}
+
+const READ: &str = "JPEG, PNG, GIF, WebP, BMP or TIFF";
+
+/// Formats that are read: where their mark stands, and the mark.
+const FORMATS: [(Format, usize, &[u8]); 9] = [
+    (Format::Jpeg, 0, b"\xff\xd8\xff"),
+    (Format::Png, 0, b"\x89PNG\r\n\x1a\n"),
+    (Format::Gif, 0, b"GIF87a"),
+    (Format::Gif, 0, b"GIF89a"),
+    (Format::Webp, 8, b"WEBP"),
+    (Format::Bmp, 0, b"BM"),
+    (Format::Tiff, 0, b"II*\0"),
+    (Format::Tiff, 0, b"MM\0*"),
+    (Format::Tiff, 0, b"II+\0"),
+];
+
+/// Formats that people send and that are not read: named in the error, so that they know what to convert.
+const OTHERS: [(&str, usize, &[u8]); 27] = [
+    ("AVIF", 4, b"ftypavif"),
+    ("AVIF", 4, b"ftypavis"),
+    ("HEIC", 4, b"ftyphei"),
+    ("HEIC", 4, b"ftypmif1"),
+    ("HEIC", 4, b"ftypmsf1"),
+    ("MP4 video", 4, b"ftyp"),
+    ("JPEG XL", 0, b"\xff\x0a"),
+    ("JPEG XL", 0, b"\0\0\0\x0cJXL "),
+    ("JPEG 2000", 0, b"\0\0\0\x0cjP  "),
+    ("JPEG 2000", 0, b"\xff\x4f\xff\x51"),
+    ("OpenEXR", 0, b"\x76\x2f\x31\x01"),
+    ("Radiance HDR", 0, b"#?"),
+    ("ICO", 0, b"\0\0\x01\0"),
+    ("CUR", 0, b"\0\0\x02\0"),
+    ("Photoshop", 0, b"8BPS"),
+    ("QOI", 0, b"qoif"),
+    ("farbfeld", 0, b"farbfeld"),
+    ("DDS", 0, b"DDS "),
+    ("PDF", 0, b"%PDF"),
+    ("PostScript", 0, b"%!PS"),
+    ("gzip", 0, b"\x1f\x8b"),
+    ("ZIP", 0, b"PK\x03\x04"),
+    ("Matroska video", 0, b"\x1a\x45\xdf\xa3"),
+    ("HTML", 0, b"<!doctype html"),
+    ("HTML", 0, b"<html"),
+    ("SVG", 0, b"<svg"),
+    ("XML (SVG?)", 0, b"<?xml"),
+];
+
+/// Finds the format.
+///
+/// # Errors
+/// `UnsupportedImage` for a known format that is not read, `InvalidImage` for everything else.
+pub(super) fn detect(bytes: &[u8]) -> Result<Format> {
+    if bytes.is_empty() {
+        return Err(Error::new(
+            ErrorKind::InvalidImage,
+            "picture is empty, expected the bytes of an image file",
+        ));
+    }
+    for (format, at, mark) in FORMATS {
+        if has_mark(bytes, at, mark) && (format != Format::Webp || bytes.starts_with(b"RIFF")) {
+            return Ok(format);
+        }
+    }
+    match other(bytes) {
+        Some(name) => Err(Error::new(
+            ErrorKind::UnsupportedImage,
+            format!("picture looks like {name}, which is not supported; convert it to {READ}"),
+        )),
+        None => {
+            let start = &bytes[..bytes.len().min(8)];
+            Err(Error::new(
+                ErrorKind::InvalidImage,
+                format!(
+                    "picture is not an image that can be recognised: it begins with {start:02x?}; expected the bytes of a {READ} file"
+                ),
+            ))
+        }
+    }
+}
+
+fn has_mark(bytes: &[u8], at: usize, mark: &[u8]) -> bool {
+    bytes.get(at..at + mark.len()) == Some(mark)
+}
+
+fn other(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    let start = text[..text.len().min(16)].to_ascii_lowercase();
+    let is = |&&(_, at, mark): &&(&str, usize, &[u8])| {
+        has_mark(bytes, at, mark) || (mark.starts_with(b"<") && start.starts_with(mark))
+    };
+    if let Some((name, ..)) = OTHERS.iter().find(is) {
+        return Some(name);
+    }
+    match bytes {
+        [b'P', b'1'..=b'7', b'\n' | b'\r' | b' ' | b'#', ..] => Some("PNM"),
+        _ if bytes.ends_with(b"TRUEVISION-XFILE.\0") => Some("TGA"),
+        _ => None,
+    }
+}

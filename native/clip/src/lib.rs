@@ -1,0 +1,44 @@
+//! CLIP on libtorch: pictures and prompts in, unit embeddings out.
+//!
+//! A [`Model`] is loaded from a directory in Hugging Face layout. The path of a picture:
+//!
+//! ```text
+//! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
+//!     ── Model::encode_images ──> unit embedding ── score::softmax ──> probabilities
+//! prompt ── Tokenizer ──> token ids ── Model::encode_texts ──> unit embedding ──┘
+//! ```
+//!
+//! The two towers are written once, in [`vision`] and [`text`] terms of libtorch operations, filled
+//! from safetensors, traced to TorchScript with a dynamic batch, and kept in a cache. The oracle is
+//! Hugging Face transformers' `CLIPModel`; preprocessing is OpenAI's recipe on Pillow.
+//!
+//! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
+//! are known to are guarded, and libtorch is called by its fallible functions alone.
+
+mod checkpoint;
+pub mod config;
+pub mod device;
+mod encoder;
+pub mod error;
+mod export;
+pub mod image;
+pub mod limits;
+mod model;
+pub mod preprocess;
+pub mod score;
+mod tensor;
+mod text;
+mod tokenizer;
+mod transformer;
+mod vision;
+mod weights;
+
+pub use checkpoint::Checkpoint;
+pub use device::DeviceRequest;
+pub use error::{Error, ErrorKind, Result};
+pub use limits::Limits;
+#[doc(hidden)]
+pub use model::Drill;
+pub use model::{Info, LoadOptions, Model, TextEmbeddings};
+pub use preprocess::Preprocessing;
+pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};

@@ -1,0 +1,92 @@
+//! How much a picture may cost: every bound in one place.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a picture may cost before it is refused.
+///
+/// The size is read from the header, so a picture over a limit is refused before its pixels are decoded. Every error
+/// names the limit that it hit by the name of its option, such as `:max_pixels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Width times height, in pixels.
+    pub max_pixels: u64,
+    /// Width and height, in pixels each.
+    pub max_side: u32,
+    /// Length of the encoded picture, in bytes.
+    pub max_bytes: u64,
+    /// What decoding may hold in memory at once, in bytes: decoder buffers and pixels together, a careful estimate.
+    pub max_decode_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 50_000_000,
+            max_side: 16_384,
+            max_bytes: 25_000_000,
+            max_decode_bytes: 512 * 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses an encoded picture that is longer than `max_bytes`.
+    ///
+    /// # Errors
+    /// `ImageTooLarge`.
+    pub fn check_bytes(&self, len: usize) -> Result<()> {
+        if len as u64 <= self.max_bytes {
+            return Ok(());
+        }
+        Err(too_large(format!(
+            "picture is {len} bytes long, the limit is {} bytes; compress it or raise :max_bytes",
+            self.max_bytes
+        )))
+    }
+
+    /// Refuses a picture of no pixels, of too many, or with too long a side.
+    ///
+    /// # Errors
+    /// `InvalidImage` when a side is 0, otherwise `ImageTooLarge`.
+    pub fn check_size(&self, width: u32, height: u32) -> Result<()> {
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels == 0 {
+            let message =
+                format!("picture is {width} x {height} pixels, it has to have at least one");
+            return Err(Error::new(ErrorKind::InvalidImage, message));
+        }
+        if pixels > self.max_pixels {
+            return Err(too_large(format!(
+                "picture is {width} x {height} pixels, the limit is {} pixels; resize it first or raise :max_pixels",
+                self.max_pixels
+            )));
+        }
+        if width.max(height) > self.max_side {
+            return Err(too_large(format!(
+                "picture is {width} x {height} pixels, the limit is {} pixels a side; resize it first or raise :max_side",
+                self.max_side
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a picture that needs more than `max_decode_bytes`, at `bytes_per_pixel` bytes of memory a pixel.
+    ///
+    /// # Errors
+    /// `ImageTooLarge`.
+    pub fn check_memory(&self, width: u32, height: u32, bytes_per_pixel: u64) -> Result<()> {
+        let pixels = u64::from(width) * u64::from(height);
+        let needed = pixels.saturating_mul(bytes_per_pixel);
+        if needed <= self.max_decode_bytes {
+            return Ok(());
+        }
+        Err(too_large(format!(
+            "picture of {width} x {height} pixels takes {needed} bytes to decode, the limit is {} bytes; resize it first or raise :max_decode_bytes",
+            self.max_decode_bytes
+        )))
+    }
+}
+
+fn too_large(message: String) -> Error {
+    Error::new(ErrorKind::ImageTooLarge, message)
+}

@@ -1,0 +1,235 @@
+//! RGB pixels to what the image tower takes: resized, cropped, channel by channel.
+//!
+//! The reference is OpenAI's own recipe, `clip/clip.py` of openai/CLIP at dcba3cb, on Pillow: bicubic with antialias
+//! on 8-bit pixels so that the shortest edge fits, the long edge truncated, the centre cut out, halves rounded to
+//! even. Pillow makes two passes, the horizontal one first, and rounds to 8 bits after each: so does this, which is at
+//! most one level off, because its coefficients have fewer bits. Hugging Face's processors truncate the crop's offset, and so look one
+//! pixel further up or left wherever the margin is 3 modulo 4.
+//!
+//! Mean and standard deviation are read here and applied in the exported encoder, on its device.
+
+mod config;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Rgb;
+use crate::image::orientation::Turn;
+
+/// Mean of each channel in OpenAI's training data, red first (`clip.py`, line 85).
+pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+
+/// Standard deviation of each channel in OpenAI's training data, red first (`clip.py`, line 85).
+pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+
+/// To which size a picture is resized before it is cropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resize {
+    /// The shorter edge to this many pixels, the longer one in proportion.
+    ShortestEdge(u32),
+    /// To this height and width, whatever the proportions.
+    Exact {
+        /// Height in pixels.
+        height: u32,
+        /// Width in pixels.
+        width: u32,
+    },
+}
+
+/// How pixels are averaged, always with antialias. The names are Pillow's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// Lanczos with three lobes, `resample` 1.
+    Lanczos,
+    /// Triangle, `resample` 2.
+    Bilinear,
+    /// Cubic with a = -0.5, `resample` 3: what CLIP uses.
+    Bicubic,
+    /// Mean, `resample` 4.
+    Box,
+    /// Hamming window, `resample` 5.
+    Hamming,
+}
+
+/// What a model wants done to a picture: the content of `preprocessor_config.json`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Preprocessing {
+    /// The size before the crop.
+    pub resize: Resize,
+    /// Height and width to cut from the centre, `None` for everything.
+    pub crop: Option<(u32, u32)>,
+    /// The resampling filter.
+    pub filter: Filter,
+    /// What the encoder subtracts from the pixels, which it has divided by 255, red first.
+    pub mean: [f32; 3],
+    /// What the encoder divides by after that, red first.
+    pub std: [f32; 3],
+}
+
+impl Preprocessing {
+    /// The recipe of OpenAI's CLIP for a model whose pictures are `size` x `size` pixels.
+    #[must_use]
+    pub fn clip(size: u32) -> Self {
+        Self {
+            resize: Resize::ShortestEdge(size),
+            crop: Some((size, size)),
+            filter: Filter::Bicubic,
+            mean: CLIP_MEAN,
+            std: CLIP_STD,
+        }
+    }
+
+    /// Reads the content of a `preprocessor_config.json`, of the old form or the new, or of a `processor_config.json`,
+    /// for a model whose pictures are `image_size` x `image_size` pixels.
+    ///
+    /// Missing fields take the values of the processor that the file names, OpenAI's CLIP if none. What cannot be
+    /// done as the file says is refused; a `rescale_factor` other than 1/255 and switched-off normalisation are worked
+    /// into `mean` and `std`.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, naming the file and the field.
+    pub fn from_json(bytes: &[u8], image_size: u32) -> Result<Self> {
+        config::parse(bytes, image_size)
+    }
+
+    /// Resizes and crops a picture to 3 x height x width bytes, all red ones first.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when the crop is larger than the resized picture.
+    pub fn apply(&self, rgb: &Rgb) -> Result<Vec<u8>> {
+        let (height, width) = self.resized(rgb);
+        let crop = self.crop.unwrap_or((height, width));
+        let mut columns = Span::new(rgb.width(), width, crop.1)?;
+        let mut rows = Span::new(rgb.height(), height, crop.0)?;
+        if rgb.turn.mirror_x {
+            columns = columns.mirrored(rgb.width());
+        }
+        if rgb.turn.mirror_y {
+            rows = rows.mirrored(rgb.height());
+        }
+        let pixels = self.resample(rgb, columns, rows)?;
+        Ok(planes(&pixels, rgb.turn, (crop.1, crop.0)))
+    }
+
+    /// Height and width after resizing.
+    fn resized(&self, rgb: &Rgb) -> (u32, u32) {
+        let (height, width) = (rgb.height(), rgb.width());
+        let long = |size: u32, long: u32, short: u32| {
+            let scaled = u64::from(size) * u64::from(long) / u64::from(short.max(1));
+            u32::try_from(scaled).unwrap_or(u32::MAX)
+        };
+        match self.resize {
+            Resize::Exact { height, width } => (height, width),
+            Resize::ShortestEdge(size) if width <= height => (long(size, height, width), size),
+            Resize::ShortestEdge(size) => (size, long(size, width, height)),
+        }
+    }
+
+    /// Two passes, along the upright rows first, over the cropped part and what the kernel reaches around it. The
+    /// result is turned as the stored picture is.
+    fn resample(&self, rgb: &Rgb, columns: Span, rows: Span) -> Result<Vec<u8>> {
+        let (width, height) = (rgb.stored_width, rgb.stored_height);
+        let source =
+            ImageRef::new(width, height, &rgb.stored, PixelType::U8x3).map_err(impossible)?;
+        let radius = self.filter.radius();
+        let (halfway, target) = if rgb.turn.swap {
+            let (reach, rest) = rows.split(width, radius);
+            (self.pass(&source, reach, columns)?, (rest, Span::whole(columns.len)))
+        } else {
+            let (reach, rest) = rows.split(height, radius);
+            (self.pass(&source, columns, reach)?, (Span::whole(columns.len), rest))
+        };
+        Ok(self.pass(&halfway, target.0, target.1)?.into_vec())
+    }
+
+    fn pass(&self, source: &impl IntoImageView, x: Span, y: Span) -> Result<Image<'static>> {
+        let mut target = Image::new(x.len, y.len, PixelType::U8x3);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(self.filter.kernel()))
+            .crop(x.start, y.start, x.extent, y.extent);
+        Resizer::new().resize(source, &mut target, &options).map_err(impossible)?;
+        Ok(target)
+    }
+}
+
+impl Filter {
+    /// How many pixels of the result the kernel reaches to each side.
+    fn radius(self) -> f64 {
+        match self {
+            Self::Lanczos => 3.0,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Box => 0.5,
+        }
+    }
+
+    fn kernel(self) -> FilterType {
+        match self {
+            Self::Lanczos => FilterType::Lanczos3,
+            Self::Bilinear => FilterType::Bilinear,
+            Self::Bicubic => FilterType::CatmullRom,
+            Self::Box => FilterType::Box,
+            Self::Hamming => FilterType::Hamming,
+        }
+    }
+}
+
+/// Along one axis: `len` pixels of the result, and the stretch of the source that they cover.
+#[derive(Clone, Copy)]
+struct Span {
+    len: u32,
+    start: f64,
+    extent: f64,
+}
+
+impl Span {
+    /// The centre of `crop` pixels, after `source` pixels were resized to `resized`.
+    fn new(source: u32, resized: u32, crop: u32) -> Result<Self> {
+        let Some(margin) = resized.checked_sub(crop) else {
+            let message = format!(
+                "crop of {crop} pixels is larger than the resized picture, {resized} pixels; correct crop_size or size in preprocessor_config.json"
+            );
+            return Err(Error::new(ErrorKind::InvalidConfig, message));
+        };
+        // Half of the margin, rounded as Python rounds: 1.5 and 2.5 both become 2.
+        let half = margin / 2;
+        let offset = if margin % 2 == 1 { half + half % 2 } else { half };
+        let scale = f64::from(source) / f64::from(resized);
+        let start = f64::from(offset) * scale;
+        let extent = (f64::from(crop) * scale).min(f64::from(source) - start);
+        Ok(Self { len: crop, start, extent })
+    }
+
+    /// `len` pixels as they are.
+    fn whole(len: u32) -> Self {
+        Self { len, start: 0.0, extent: f64::from(len) }
+    }
+
+    /// The same stretch, counted from the other end of `source` pixels.
+    fn mirrored(self, source: u32) -> Self {
+        Self { start: (f64::from(source) - self.start - self.extent).max(0.0), ..self }
+    }
+
+    /// The pixels among `size` that the kernel touches, as they are, and this stretch counted from the first of them.
+    fn split(self, size: u32, radius: f64) -> (Self, Self) {
+        let support = radius * (self.extent / f64::from(self.len)).max(1.0);
+        let first = (self.start - support).floor().max(0.0);
+        let end = (self.start + self.extent + support).ceil().min(f64::from(size));
+        let reach = Self { len: (end - first) as u32, start: first, extent: end - first };
+        (reach, Self { start: self.start - first, ..self })
+    }
+}
+
+/// Pixel by pixel, turned, to channel by channel, upright.
+fn planes(pixels: &[u8], turn: Turn, size: (u32, u32)) -> Vec<u8> {
+    let indices = turn.indices(size);
+    let plane = |channel| indices.clone().map(move |at| pixels[at * 3 + channel]);
+    (0..3).flat_map(plane).collect()
+}
+
+fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::InvalidImage, format!("picture cannot be resized: {error}"))
+        .with_source(error)
+}

@@ -1,0 +1,104 @@
+//! Prompts to token ids.
+
+use std::path::Path;
+
+use crate::config::TextConfig;
+use crate::error::{Error, ErrorKind, Result, guarded};
+
+/// Largest `tokenizer.json` that is read. CLIP's has 2 to 4 MB.
+const MAX_FILE: u64 = 32 * 1024 * 1024;
+
+/// Longest prompt in bytes. 77 tokens are some 400 bytes; the rest would be cut anyway, after
+/// work that grows with its length.
+pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
+
+/// Byte-level BPE of a CLIP checkpoint.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    end: u32,
+    text: TextConfig,
+}
+
+/// The ids of one prompt, from the start token to the pooled one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// At least one id and at most `max_positions`.
+    pub ids: Vec<u32>,
+    /// The prompt had more tokens than the model has positions, and lost its end.
+    pub truncated: bool,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json` and checks that it fits the model.
+    pub fn from_file(path: &Path, text: &TextConfig) -> Result<Self> {
+        let bytes = crate::checkpoint::read_file(path, MAX_FILE)?;
+        let parsed = guarded("reading the tokenizer", ErrorKind::InvalidTokenizer, || {
+            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| invalid(&e.to_string()))
+        });
+        let mut inner = parsed.map_err(|e| invalid(&format!("{} ({e})", path.display())))?;
+        // Both are done here: padding changes nothing but costs time, and the file's idea of a
+        // length need not be the model's.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| invalid(&e.to_string()))?;
+        let mut tokenizer = Self { inner, end: 0, text: text.clone() };
+        tokenizer.end = tokenizer.check_special_tokens()?;
+        Ok(tokenizer)
+    }
+
+    /// The empty prompt must be a start token and an end token at which the model pools.
+    fn check_special_tokens(&self) -> Result<u32> {
+        let ids = self.ids("")?;
+        match (ids.as_slice(), self.text.pooling.position(&ids)) {
+            ([_, end], Some(1)) => Ok(*end),
+            _ => Err(invalid(&format!(
+                "expected an empty text to become a start and an end token as config.json's \
+                 eos_token_id names it, got {ids:?}"
+            ))),
+        }
+    }
+
+    /// Token ids of a prompt.
+    ///
+    /// A prompt that is too long is cut so that its last token is the end token, as OpenAI's
+    /// `tokenize(truncate=True)` does. What follows the pooled token is left out: it cannot change
+    /// the embedding.
+    pub fn encode(&self, prompt: &str) -> Result<Tokens> {
+        if prompt.len() > MAX_PROMPT_BYTES {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("prompt of {} bytes, the limit is {MAX_PROMPT_BYTES}", prompt.len()),
+            ));
+        }
+        let mut ids = self.ids(prompt)?;
+        let most = self.text.max_positions as usize;
+        let truncated = ids.len() > most;
+        if truncated {
+            ids.truncate(most - 1);
+            ids.push(self.end);
+        }
+        if let Some(pooled) = self.text.pooling.position(&ids) {
+            ids.truncate(pooled + 1);
+        }
+        Ok(Tokens { ids, truncated })
+    }
+
+    /// All ids of a text with its special tokens, each one within the vocabulary.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = guarded("tokenizing", ErrorKind::InvalidTokenizer, || {
+            self.inner.encode_fast(text, true).map_err(|e| invalid(&e.to_string()))
+        })?;
+        let ids = encoding.get_ids();
+        match ids.iter().find(|id| i64::from(**id) >= self.text.vocab_size) {
+            None => Ok(ids.to_vec()),
+            Some(id) => Err(invalid(&format!(
+                "token id {id} is not below config.json's vocab_size ({})",
+                self.text.vocab_size
+            ))),
+        }
+    }
+}
+
+fn invalid(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidTokenizer, format!("tokenizer.json cannot be used: {why}"))
+}

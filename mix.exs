@@ -1,0 +1,42 @@
+defmodule Image.ZeroShot.MixProject do
+  use Mix.Project
+
+  # Not in lib/: the compiler that builds the native part must exist before anything is compiled.
+  Code.require_file("native/compile.cargo.exs", __DIR__)
+
+  @version "0.1.0"
+
+  def project do
+    [
+      app: :image_zero_shot,
+      version: @version,
+      elixir: "~> 1.14",
+      compilers: [:cargo] ++ Mix.compilers(),
+      cargo_crates: ["clip_env", "clip_nif"],
+      elixirc_paths: elixirc_paths(Mix.env()),
+      deps: [],
+      name: "Image.ZeroShot",
+      description: "Zero-shot image classification with CLIP on libtorch, in the same VM",
+      package: package(),
+      docs: [main: "readme", extras: ["README.md", "CHANGELOG.md", "SECURITY.md"]]
+    ]
+  end
+
+  def application do
+    [mod: {Image.ZeroShot.Application, []}, extra_applications: [:logger]]
+  end
+
+  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(_), do: ["lib"]
+
+  defp package do
+    [
+      licenses: ["Apache-2.0"],
+      links: %{},
+      files:
+        ~w(lib priv/models priv/samples native/**/src native/**/{Cargo.toml,build.rs}) ++
+          ~w(native/*.{exs,py,txt} .cargo/config.toml Cargo.toml Cargo.lock) ++
+          ~w(mix.exs .formatter.exs README.md CHANGELOG.md SECURITY.md LICENSE)
+    ]
+  end
+end

@@ -1,0 +1,16 @@
+defmodule Image.ZeroShot.Application do
+  @moduledoc false
+
+  use Application
+
+  @impl true
+  def start(_type, _args) do
+    :ok = Image.ZeroShot.Native.Loader.load!(Application.app_dir(:image_zero_shot, "priv"))
+
+    # A registry that restarts has forgotten which models there are: those go with it.
+    Supervisor.start_link(Image.ZeroShot.ModelServer.tree(),
+      strategy: :rest_for_one,
+      name: Image.ZeroShot.Supervisor
+    )
+  end
+end

@@ -1,0 +1,193 @@
+defmodule Image.ZeroShot.Model do
+  @moduledoc """
+  A CLIP model that is loaded: its two encoders and all it takes to use them.
+
+  `Image.ZeroShot` loads the model a call needs by itself, once, and keeps it. This module is for
+  loading it beforehand, for looking at it, and for getting its memory back.
+
+      {:ok, model} = Image.ZeroShot.Model.load(repo: :embedded)
+      Image.ZeroShot.Model.info(model).device
+      Image.ZeroShot.Model.unload(model)
+
+  A model is kept by a process of this library, never by the process that asked for it first, until
+  it is unloaded or the application `:image_zero_shot` stops.
+  """
+
+  @behaviour Image.ZeroShot.ModelServer
+
+  alias Image.ZeroShot.{Error, ModelServer, Native, Options, Repo}
+
+  @enforce_keys [:ref, :key, :info]
+  defstruct [:ref, :key, :info]
+
+  @typedoc "A loaded model. All fields are private; see `info/1`."
+  @type t :: %__MODULE__{ref: reference(), key: term(), info: map()}
+
+  @typedoc """
+  Facts about a model.
+
+    * `:name` - the name of the model's directory
+    * `:directory` - where its files are
+    * `:device` - where the encoders are, such as `"cpu"` or `"cuda:0"`
+    * `:requested_device` - what was asked for, such as `"auto"`
+    * `:device_note` - why `:auto` did not take a better device, or `nil`
+    * `:dim` - the length of an embedding
+    * `:image_size` - the side of the square that the image encoder sees, in pixels
+    * `:context_length` - the most tokens that the text encoder reads
+    * `:logit_scale` - the factor between cosine and softmax
+    * `:precision` - the type the encoders compute in, such as `"f32"`
+    * `:weights` - the file that the weights were read from
+    * `:encoders` - where the exported encoders are kept, or `nil` if they could not be written
+    * `:encoders_note` - why they could not, or `nil`
+
+  More may come with later versions.
+  """
+  @type info :: %{
+          required(:name) => String.t(),
+          required(:directory) => Path.t(),
+          required(:device) => String.t(),
+          required(:requested_device) => String.t(),
+          required(:device_note) => String.t() | nil,
+          required(:dim) => pos_integer(),
+          required(:image_size) => pos_integer(),
+          required(:context_length) => pos_integer(),
+          required(:logit_scale) => float(),
+          required(:precision) => String.t(),
+          required(:weights) => String.t(),
+          required(:encoders) => String.t() | nil,
+          required(:encoders_note) => String.t() | nil,
+          optional(atom()) => term()
+        }
+
+  @doc """
+  Loads a model, or finds it loaded.
+
+  However many processes ask for the same model at the same moment, it is loaded once, and all get
+  it. A load that fails fails for all of them; the next call tries again.
+
+  ## Options
+
+    * `:repo`, `:device`, `:cache_dir` - see `Image.ZeroShot`
+
+  ## Examples
+
+      iex> {:ok, model} = Image.ZeroShot.Model.load(repo: :embedded, device: :cpu)
+      iex> model
+      #Image.ZeroShot.Model<"emoji-clip", 128 dims, cpu>
+
+      iex> {:error, error} = Image.ZeroShot.Model.load(repo: {:local, "no/such/directory"})
+      iex> error.reason
+      :not_found
+
+  """
+  @spec load(keyword()) :: {:ok, t()} | {:error, Error.t()}
+  def load(opts \\ []), do: opts |> Options.model!() |> fetch()
+
+  @doc """
+  Tells what is known about a loaded model.
+
+  ## Examples
+
+      iex> {:ok, model} = Image.ZeroShot.Model.load(repo: :embedded, device: :cpu)
+      iex> info = Image.ZeroShot.Model.info(model)
+      iex> {info.name, info.dim, info.image_size, info.device}
+      {"emoji-clip", 128, 64, "cpu"}
+
+  """
+  @spec info(t()) :: info()
+  def info(%__MODULE__{info: info}), do: Map.delete(info, :preprocessing)
+
+  @doc """
+  Unloads a model, given as it was loaded or by the options it was loaded with.
+
+  Returns when the memory is given back. Calls that use the model at that moment fail with the
+  reason `:model_unloaded`; the next call loads it anew. A model that is not loaded is fine too.
+  """
+  @spec unload(t() | keyword()) :: :ok | {:error, Error.t()}
+  def unload(model_or_opts)
+
+  def unload(%__MODULE__{ref: ref, key: key}) do
+    # A model loaded since then under the same key is another one.
+    case ModelServer.loaded(key) do
+      {:ok, %__MODULE__{ref: ^ref}} -> ModelServer.stop(key)
+      _ -> :ok
+    end
+  end
+
+  def unload(opts) do
+    with {:ok, key} <- opts |> Options.model!() |> key(), do: ModelServer.stop(key)
+  end
+
+  @doc """
+  Lists the devices that libtorch can use here, as the `:device` option takes them.
+
+  ## Examples
+
+      iex> :cpu in Image.ZeroShot.Model.devices()
+      true
+
+  """
+  @spec devices() :: [:cpu | :mps | {:cuda, non_neg_integer()}]
+  def devices do
+    {:ok, names} = Error.from_native(Native.devices())
+    Enum.map(names, &device/1)
+  end
+
+  defp device("cuda:" <> index), do: {:cuda, String.to_integer(index)}
+  defp device("cpu"), do: :cpu
+  defp device("mps"), do: :mps
+
+  @doc false
+  @spec fetch(Options.t()) :: {:ok, t()} | {:error, Error.t()}
+  def fetch(opts) do
+    with {:ok, key} <- key(opts), do: ModelServer.fetch(key, __MODULE__)
+  end
+
+  # The two calls that compute. All who want an embedding come through here.
+
+  @doc false
+  @spec encode_images(t(), [binary()]) :: {:ok, binary()} | {:error, Error.t()}
+  def encode_images(%__MODULE__{ref: ref}, pixels),
+    do: ref |> Native.encode_images(pixels) |> Error.from_native()
+
+  @doc false
+  @spec encode_texts(t(), [String.t()]) ::
+          {:ok, {binary(), truncated :: [non_neg_integer()]}} | {:error, Error.t()}
+  def encode_texts(%__MODULE__{ref: ref}, prompts),
+    do: ref |> Native.encode_texts(prompts) |> Error.from_native()
+
+  defp key(opts) do
+    with {:ok, directory} <- Repo.directory(opts.repo),
+         do: {:ok, {directory, opts.device, opts.cache_dir}}
+  end
+
+  @doc false
+  @impl ModelServer
+  def open({directory, device, cache_dir} = key) do
+    settings = %{device: device_name(device), cache_dir: cache_dir}
+
+    with {:ok, ref} <- directory |> Native.model_load(settings) |> Error.from_native(),
+         {:ok, info} <- ref |> Native.model_info() |> Error.from_native() do
+      more = %{
+        name: Path.basename(directory),
+        directory: directory,
+        requested_device: settings.device
+      }
+
+      {:ok, %__MODULE__{ref: ref, key: key, info: Map.merge(info, more)}}
+    end
+  end
+
+  @doc false
+  @impl ModelServer
+  def close(%__MODULE__{ref: ref}), do: Native.model_unload(ref)
+
+  defp device_name({:cuda, index}), do: "cuda:#{index}"
+  defp device_name(device), do: Atom.to_string(device)
+
+  defimpl Inspect do
+    def inspect(%{info: info}, _opts) do
+      "#Image.ZeroShot.Model<#{Kernel.inspect(info.name)}, #{info.dim} dims, #{info.device}>"
+    end
+  end
+end

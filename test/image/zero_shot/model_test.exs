@@ -1,0 +1,169 @@
+defmodule Image.ZeroShot.ModelTest do
+  # Unloads models that other tests would use.
+  use ExUnit.Case, async: false
+
+  alias Image.ZeroShot.{Error, Model, Native}
+
+  @moduletag :tmp_dir
+
+  doctest Image.ZeroShot.Model
+
+  # A model of its own for each test, whose cache is empty.
+  setup %{tmp_dir: dir} do
+    copy = Path.join(dir, "emoji-clip")
+    File.cp_r!(Application.app_dir(:image_zero_shot, "priv/models/emoji-clip"), copy)
+    opts = [repo: {:local, copy}, device: :cpu, cache_dir: Path.join(dir, "cache")]
+    on_exit(fn -> Model.unload(opts) end)
+    %{opts: opts, directory: copy}
+  end
+
+  test "info tells what the model is and where it is", %{opts: opts, directory: directory} do
+    assert {:ok, model} = Model.load(opts)
+    info = Model.info(model)
+
+    assert info.name == "emoji-clip"
+    assert info.directory == directory
+    assert {info.device, info.requested_device, info.device_note} == {"cpu", "cpu", nil}
+    assert {info.dim, info.image_size, info.context_length} == {128, 64, 32}
+    assert info.logit_scale > 1.0 and info.logit_scale <= 100.5
+    assert info.precision == "f32"
+    assert Path.basename(info.weights) == "model.safetensors"
+    assert {File.exists?(info.encoders), info.encoders_note} == {true, nil}
+    refute Map.has_key?(info, :preprocessing)
+    refute inspect(model) =~ "Reference"
+  end
+
+  test "the device is the best there is unless it is named", %{opts: opts} do
+    {:ok, model} = Model.load(Keyword.put(opts, :device, :auto))
+    on_exit(fn -> Model.unload(model) end)
+    assert Model.info(model).requested_device == "auto"
+    assert Model.info(model).device in ["cpu", "cuda:0", "mps"]
+
+    for device <- [:cuda, {:cuda, 99}, :mps], device not in Model.devices() do
+      if device != :cuda or {:cuda, 0} not in Model.devices() do
+        assert {:error, %Error{reason: :device_unavailable} = error} =
+                 Model.load(Keyword.put(opts, :device, device))
+
+        name = if is_tuple(device), do: "cuda:99", else: to_string(device)
+        assert Exception.message(error) =~ name
+      end
+    end
+  end
+
+  test "50 first callers get one model", %{opts: opts} do
+    models =
+      1..50
+      |> Enum.map(fn _ -> Task.async(fn -> Model.load(opts) end) end)
+      |> Task.await_many(60_000)
+
+    assert [{:ok, %Model{ref: ref}}] = Enum.uniq(models)
+    assert is_reference(ref)
+  end
+
+  test "the encoders come from the cache the second time", %{opts: opts} do
+    {:ok, model} = Model.load(opts)
+    assert Path.expand(Model.info(model).encoders) =~ opts[:cache_dir]
+    assert [_ | _] = files = Path.wildcard(Path.join(opts[:cache_dir], "**/*.*"))
+
+    :ok = Model.unload(model)
+    {:ok, model} = Model.load(opts)
+    assert Path.expand(Model.info(model).encoders) =~ opts[:cache_dir]
+    assert Path.wildcard(Path.join(opts[:cache_dir], "**/*.*")) == files
+  end
+
+  test "a model that was unloaded is loaded anew", %{opts: opts} do
+    {:ok, model} = Model.load(opts)
+    assert Model.unload(model) == :ok
+    assert Model.unload(model) == :ok
+
+    assert {:error, {:model_unloaded, _}} = Native.encode_texts(model.ref, ["a dog"])
+
+    assert {:error, %Error{reason: :model_unloaded}} = Model.encode_texts(model, ["a dog"])
+
+    {:ok, other} = Model.load(opts)
+    assert other.ref != model.ref
+    assert {:ok, _} = Model.encode_texts(other, ["a dog"])
+
+    # The first one is gone already, and is not the second.
+    assert Model.unload(model) == :ok
+    assert Model.load(opts) == {:ok, other}
+
+    assert Model.unload(opts) == :ok
+    assert {:error, %Error{reason: :model_unloaded}} = Model.encode_texts(other, ["a dog"])
+  end
+
+  test "models by name are an error that says what works" do
+    for repo <- ["org/name", {:hf, "org/name"}, {:hf, "org/name", revision: "main"}] do
+      assert {:error, %Error{reason: :unsupported_repo} = error} = Model.load(repo: repo)
+
+      assert Exception.message(error) ==
+               "cannot get the model \"org/name\": this version does not fetch models by name; " <>
+                 "give repo: {:local, directory} with a model in Hugging Face layout, or repo: " <>
+                 ":embedded for the small model that comes with the library and knows emoji only"
+
+      assert Model.unload(repo: repo) == {:error, error}
+    end
+
+    assert {:error, %Error{reason: :unsupported_repo} = error} = Model.load()
+    assert Exception.message(error) =~ "openai/clip-vit-base-patch32"
+  end
+
+  describe "a directory that holds no model" do
+    defp fault(opts) do
+      assert {:error, %Error{} = error} = Model.load(opts)
+      {error.reason, Exception.message(error)}
+    end
+
+    test "is named", %{opts: opts, tmp_dir: dir} do
+      missing = Path.join(dir, "missing")
+      assert {:not_found, message} = fault(Keyword.put(opts, :repo, {:local, missing}))
+      assert message =~ "missing"
+    end
+
+    test "because a file is missing", %{opts: opts, directory: directory} do
+      for file <- ~w(config.json tokenizer.json preprocessor_config.json model.safetensors) do
+        path = Path.join(directory, file)
+        File.rename!(path, path <> ".away")
+        assert {:not_found, message} = fault(opts)
+        assert message =~ file
+        File.rename!(path <> ".away", path)
+      end
+
+      assert {:ok, _} = Model.load(opts)
+    end
+
+    test "because a file is damaged", %{opts: opts, directory: directory} do
+      reasons = %{
+        "config.json" => :invalid_config,
+        "preprocessor_config.json" => :invalid_config,
+        "tokenizer.json" => :invalid_tokenizer,
+        "model.safetensors" => :invalid_weights
+      }
+
+      for {file, reason} <- reasons do
+        path = Path.join(directory, file)
+        whole = File.read!(path)
+
+        for bytes <- ["", "{", "null", "[1]", binary_part(whole, 0, div(byte_size(whole), 2))] do
+          File.write!(path, bytes)
+          assert {^reason, message} = fault(opts)
+          assert message =~ file
+        end
+
+        File.write!(path, whole)
+      end
+
+      assert {:ok, _} = Model.load(opts)
+    end
+  end
+
+  test "a cache that cannot be written is no obstacle", %{opts: opts, tmp_dir: dir} do
+    file = Path.join(dir, "a-file")
+    File.write!(file, "")
+    opts = Keyword.put(opts, :cache_dir, Path.join(file, "cache"))
+    assert {:ok, model} = Model.load(opts)
+    assert %{encoders: nil, encoders_note: note} = Model.info(model)
+    assert is_binary(note)
+    Model.unload(model)
+  end
+end

@@ -1,0 +1,209 @@
+defmodule Image.ZeroShot.NativeTest do
+  use ExUnit.Case, async: true
+
+  alias Image.ZeroShot.{Error, Model, Native}
+  alias Image.ZeroShot.Native.Loader
+  alias Image.ZeroShot.Test.Pictures
+
+  setup_all do
+    {:ok, model} = Model.load(repo: :embedded, device: :cpu)
+    %{model: model}
+  end
+
+  describe "a failure in the native library" do
+    # The VM lives, or nothing would be asserted at all; the model has to work as before, too.
+    defp assert_well(model) do
+      assert {:ok, {<<_::binary>>, []}} = Model.encode_texts(model, ["a dog"])
+    end
+
+    test "a panic in a function is an error", %{model: model} do
+      assert {:error, {:internal, message}} = Native.drill(:panic, nil)
+      assert message =~ "drill"
+      assert_well(model)
+    end
+
+    test "a panic in the inference thread is an error", %{model: model} do
+      assert {:error, {:internal, message}} = Native.drill(:job_panic, model.ref)
+      assert is_binary(message)
+      assert_well(model)
+    end
+
+    test "a C++ exception is an error", %{model: model} do
+      assert {:error, {:torch, message}} = Native.drill(:cpp_exception, model.ref)
+      assert is_binary(message)
+      assert_well(model)
+    end
+
+    test "happens to many at once, and to nobody else", %{model: model} do
+      1..40
+      |> Enum.map(fn n ->
+        Task.async(fn ->
+          case rem(n, 4) do
+            0 -> assert {:error, {:internal, _}} = Native.drill(:panic, nil)
+            1 -> assert {:error, {:internal, _}} = Native.drill(:job_panic, model.ref)
+            2 -> assert {:error, {:torch, _}} = Native.drill(:cpp_exception, model.ref)
+            3 -> assert_well(model)
+          end
+        end)
+      end)
+      |> Task.await_many(60_000)
+    end
+  end
+
+  describe "arguments that this library never gives" do
+    test "are errors", %{model: model} do
+      {:ok, {texts, []}} = Model.encode_texts(model, ["a dog", "a cat"])
+      row = byte_size(texts) |> div(2)
+      image = binary_part(texts, 0, row)
+
+      for {image, texts} <- [
+            {image, ""},
+            {"", texts},
+            {"", ""},
+            {image, binary_part(texts, 0, row + 4)},
+            {binary_part(image, 0, row - 1), texts},
+            {image, texts <> "a"}
+          ] do
+        assert {:error, {:invalid_argument, _}} = Native.score(image, texts, 1.0)
+      end
+
+      assert {:error, {:invalid_argument, _}} = Native.cosine(image, "")
+      assert {:error, {:invalid_argument, _}} = Native.cosine(image, texts)
+      assert {:error, {:invalid_argument, _}} = Native.encode_images(model.ref, ["abc"])
+      assert {:error, {:invalid_argument, _}} = Native.encode_images(model.ref, ["", ""])
+    end
+
+    test "of the wrong type raise", %{model: model} do
+      assert_raise ArgumentError, fn -> Native.model_info(make_ref()) end
+      assert_raise ArgumentError, fn -> Native.encode_images(model.ref, [:pixels]) end
+      assert_raise ArgumentError, fn -> Native.score(1, 2, 3) end
+      assert_raise ArgumentError, fn -> Native.image_preprocess({:encoded, 1}, %{}, %{}) end
+    end
+
+    test "raw pixels that are not as many as they claim", %{model: model} do
+      limits = %{
+        background: nil,
+        max_bytes: 1_000_000,
+        max_pixels: 1_000_000,
+        max_side: 10_000,
+        max_decode_bytes: 1_000_000_000
+      }
+
+      for {bytes, height, width, channels} <- [
+            {"", 1, 1, 3},
+            {"abc", 1, 1, 4},
+            {"abcd", 1, 1, 3},
+            {"abc", 1, 1, 7},
+            {"", 0, 0, 3},
+            {"abc", 4_000_000_000, 4_000_000_000, 3}
+          ] do
+        source = {:raw, bytes, height, width, channels}
+        answer = Native.image_preprocess(source, model.info.preprocessing, limits)
+        assert {:error, {reason, message}} = answer
+        assert reason in [:invalid_argument, :invalid_image, :unsupported_image, :image_too_large]
+        assert is_binary(message)
+      end
+    end
+  end
+
+  test "a batch is the same as its pictures one by one", %{model: model} do
+    pixels = Enum.map(Pictures.samples(), &pixels(&1, model))
+    {:ok, batch} = Model.encode_images(model, pixels)
+
+    singles =
+      for picture <- pixels, into: "" do
+        {:ok, row} = Model.encode_images(model, [picture])
+        row
+      end
+
+    assert_close(batch, singles, 1.0e-5)
+  end
+
+  test "a batch of prompts is the same as its prompts one by one", %{model: model} do
+    prompts = ["", "dog", "a photo of a dog", "an umbrella in the rain", "🐶", "dog"]
+    {:ok, {batch, []}} = Model.encode_texts(model, prompts)
+
+    singles =
+      for prompt <- prompts, into: "" do
+        {:ok, {row, []}} = Model.encode_texts(model, [prompt])
+        row
+      end
+
+    assert_close(batch, singles, 1.0e-5)
+  end
+
+  test "embeddings are unit vectors", %{model: model} do
+    {:ok, batch} = Model.encode_images(model, Enum.map(Pictures.samples(), &pixels(&1, model)))
+    width = 4 * model.info.dim
+
+    for <<row::binary-size(width) <- batch>> do
+      assert_in_delta row |> floats() |> Enum.map(&(&1 * &1)) |> Enum.sum(), 1.0, 1.0e-5
+    end
+  end
+
+  test "every reason there is in the core is a documented one" do
+    {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Error)
+    reasons = Regex.scan(~r/=> "([a-z_]+)",/, File.read!("native/clip/src/error.rs"))
+
+    assert length(reasons) > 10
+    for [_, reason] <- reasons, do: assert(documentation =~ "`:#{reason}`")
+  end
+
+  describe "a library that cannot be loaded" do
+    test "is named, with what the system said and the way out" do
+      message =
+        assert_raise(RuntimeError, fn -> Loader.load!(Native.Env, "no/such/library") end).message
+
+      assert message =~ "Image.ZeroShot cannot load its native library no/such/library.so"
+      assert message =~ "`mix compile --force` builds it"
+    end
+
+    test "has a way out for each cause" do
+      file = "/app/priv/clip_nif.so"
+
+      causes = [
+        {:load_failed, "libtorch_cpu.so: cannot open shared object file", "/app/priv/libtorch"},
+        {:load_failed, "version `GLIBC_2.38' not found", "built on a newer system"},
+        {:load_failed, "version `GLIBCXX_3.4.32' not found", "built on a newer system"},
+        {:load_failed, "cannot allocate memory in static TLS block", "GLIBC_TUNABLES"},
+        {:load_failed, "cannot open shared object file: No such file", "mix compile --force"},
+        {:bad_lib, "Function not found: foo/1", "belong to different versions"},
+        {:upgrade, "Upgrade not supported by this NIF library", "restart it"}
+      ]
+
+      for {reason, text, way_out} <- causes do
+        message = Loader.message(file, reason, text)
+        assert message =~ file
+        assert message =~ text
+        assert message =~ way_out
+      end
+    end
+
+    test "is loaded once, and that is enough" do
+      assert Loader.load!(Application.app_dir(:image_zero_shot, "priv")) == :ok
+    end
+  end
+
+  test "variables reach C, and those that are set stay as they are" do
+    name = "IMAGE_ZERO_SHOT_TEST_#{System.unique_integer([:positive])}"
+    assert Native.Env.put_default(name, "1") == :set
+    assert Native.Env.put_default(name, "2") == :kept
+    # Set when the application started, before libgomp was loaded.
+    assert Native.Env.put_default("GOMP_SPINCOUNT", "1") == :kept
+  end
+
+  defp pixels(name, model) do
+    opts = Image.ZeroShot.Options.similarity!([])
+    {:ok, picture} = Image.ZeroShot.Picture.open(Pictures.sample(name), opts)
+    {:ok, pixels} = Image.ZeroShot.Picture.pixels(picture, model, opts)
+    assert byte_size(pixels) == 3 * model.info.image_size ** 2
+    pixels
+  end
+
+  defp floats(binary), do: for(<<float::float-32-native <- binary>>, do: float)
+
+  defp assert_close(a, b, delta) do
+    assert byte_size(a) == byte_size(b)
+    for {x, y} <- Enum.zip(floats(a), floats(b)), do: assert_in_delta(x, y, delta)
+  end
+end

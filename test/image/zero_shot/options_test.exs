@@ -1,0 +1,180 @@
+defmodule Image.ZeroShot.OptionsTest do
+  # Application configuration belongs to the whole VM.
+  use ExUnit.Case, async: false
+
+  alias Image.ZeroShot.Options
+
+  defp message(opts, verb \\ :classify!) do
+    assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message
+  end
+
+  defp configure(name, value) do
+    Application.put_env(:image_zero_shot, name, value)
+    on_exit(fn -> Application.delete_env(:image_zero_shot, name) end)
+  end
+
+  describe "defaults" do
+    test "are those of the documentation" do
+      opts = Options.classify!([])
+
+      assert opts.repo == "openai/clip-vit-base-patch32"
+      assert opts.template == "a photo of {label}"
+      assert opts.device == :auto
+      assert opts.background == nil
+      assert opts.max_bytes == 25_000_000
+      assert opts.max_pixels == 50_000_000
+      assert opts.max_side == 16_384
+      assert opts.max_decode_bytes == 536_870_912
+      assert opts.max_labels == 10_000
+      assert opts.max_label_bytes == 4_096
+      assert Path.basename(opts.cache_dir) == "image_zero_shot"
+      assert Path.type(opts.cache_dir) == :absolute
+    end
+
+    test "come from the application's configuration, read by each call" do
+      configure(:repo, :embedded)
+      assert Options.classify!([]).repo == :embedded
+      assert Options.model!([]).repo == :embedded
+
+      configure(:repo, {:local, "models"})
+      assert Options.similarity!([]).repo == {:local, "models"}
+
+      configure(:device, {:cuda, 1})
+      assert Options.model!([]).device == {:cuda, 1}
+
+      configure(:cache_dir, "/cache")
+      assert Options.model!([]).cache_dir == "/cache"
+
+      configure(:template, nil)
+      assert Options.classify!([]).template == nil
+    end
+
+    test "give way to options of the call" do
+      configure(:repo, :embedded)
+      configure(:template, "one {label}")
+
+      opts = Options.classify!(repo: {:local, "models"}, template: nil)
+      assert {opts.repo, opts.template} == {{:local, "models"}, nil}
+    end
+
+    test "are checked like options, and the message says where they stand" do
+      configure(:device, :gpu)
+
+      assert message([]) ==
+               "expected :device in the config of image_zero_shot to be " <>
+                 ":auto, :cpu, :cuda, {:cuda, index} or :mps, got: :gpu"
+    end
+  end
+
+  describe "names" do
+    test "that are misspelt are pointed out" do
+      assert message(tempalte: nil) == "unknown option :tempalte. Did you mean :template?"
+      assert message(max_byte: 1) == "unknown option :max_byte. Did you mean :max_bytes?"
+      assert message([devise: :cpu], :model!) == "unknown option :devise. Did you mean :device?"
+    end
+
+    test "that are like no other are told which there are" do
+      assert message([top: 1], :model!) ==
+               "unknown option :top. The options are :repo, :device, :cache_dir"
+    end
+
+    test "of labels are none for two pictures" do
+      assert message([template: nil], :similarity!) =~ "unknown option :template."
+      assert message([max_labels: 1], :similarity!) =~ "unknown option :max_labels."
+    end
+
+    test "come in a keyword list" do
+      assert message(%{repo: :embedded}) ==
+               "expected options to be a keyword list, got: %{repo: :embedded}"
+
+      assert message([:repo]) == "expected options to be a keyword list, got: [:repo]"
+    end
+  end
+
+  describe "values" do
+    test ":repo" do
+      for repo <- [:embedded, {:local, "dir"}, "org/name", {:hf, "org/name"}, {:hf, "a/b", []}] do
+        assert Options.model!(repo: repo).repo == repo
+      end
+
+      for repo <- [nil, "", {:local, ""}, {:local, ~c"dir"}, :other, {:hf, 1}, {:local, <<255>>}] do
+        assert message(repo: repo) ==
+                 "expected :repo to be :embedded, {:local, directory} or a name such as " <>
+                   "\"org/name\", got: #{inspect(repo)}"
+      end
+    end
+
+    test ":template" do
+      for template <- [nil, "{label}", "a {label}, a {label}"] do
+        assert Options.classify!(template: template).template == template
+      end
+
+      for template <- ["a photo", "", "{ label }", :label, ["{label}"], <<255, "{label}">>] do
+        assert message(template: template) ==
+                 "expected :template to be nil or a string that contains {label}, " <>
+                   "got: #{inspect(template)}"
+      end
+    end
+
+    test ":device" do
+      for device <- [:auto, :cpu, :cuda, :mps, {:cuda, 0}, {:cuda, 7}] do
+        assert Options.model!(device: device).device == device
+      end
+
+      for device <- [nil, :gpu, "cpu", {:cuda, -1}, {:cuda, "0"}, {:cpu, 0}, {:cuda, 1.0}] do
+        assert message(device: device) ==
+                 "expected :device to be :auto, :cpu, :cuda, {:cuda, index} or :mps, " <>
+                   "got: #{inspect(device)}"
+      end
+    end
+
+    test ":background" do
+      colours = [
+        {nil, nil},
+        {:white, {255, 255, 255}},
+        {:black, {0, 0, 0}},
+        {{1, 2, 3}, {1, 2, 3}}
+      ]
+
+      for {given, colour} <- colours do
+        assert Options.similarity!(background: given).background == colour
+      end
+
+      for colour <- [:red, "white", {0, 0}, {0, 0, 256}, {0.0, 0, 0}, [0, 0, 0]] do
+        assert message(background: colour) ==
+                 "expected :background to be nil, :white, :black or {red, green, blue} with " <>
+                   "numbers from 0 to 255, got: #{inspect(colour)}"
+      end
+    end
+
+    test ":cache_dir" do
+      assert Options.model!(cache_dir: "some/dir").cache_dir == Path.expand("some/dir")
+      assert Options.model!(cache_dir: nil).cache_dir == Options.model!([]).cache_dir
+
+      for dir <- ["", :tmp, ~c"/tmp", <<255>>] do
+        assert message(cache_dir: dir) ==
+                 "expected :cache_dir to be a directory, got: #{inspect(dir)}"
+      end
+    end
+
+    test "limits" do
+      for name <- ~w(max_bytes max_pixels max_side max_decode_bytes max_labels max_label_bytes)a do
+        assert Options.classify!([{name, 1}])[name] == 1
+
+        for value <- [0, -1, 1.0, nil, "1", :infinity, 0x1_0000_0000] do
+          assert message([{name, value}]) ==
+                   "expected #{inspect(name)} to be a positive integer of at most 4294967295, " <>
+                     "got: #{inspect(value)}"
+        end
+      end
+    end
+  end
+
+  test "a template's placeholder is replaced wherever it stands, and nothing in the label is" do
+    assert Options.prompt("a photo of {label}", "dog") == "a photo of dog"
+    assert Options.prompt("{label} and {label}", "dog") == "dog and dog"
+    assert Options.prompt("a {label}", "{label}") == "a {label}"
+    assert Options.prompt("a {label}", "\\0 \\1 &") == "a \\0 \\1 &"
+    assert Options.prompt(nil, "a photo of {label}") == "a photo of {label}"
+  end
+end

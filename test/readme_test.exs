@@ -1,0 +1,124 @@
+defmodule Image.ZeroShot.ReadmeTest do
+  # What the README shows has to work, as it stands there.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureIO
+
+  alias Image.ZeroShot.Options
+  alias Image.ZeroShot.Test.Markdown
+
+  @readme "README.md"
+
+  setup_all do
+    assert File.regular?(@readme), "there is no #{@readme}"
+    %{text: File.read!(@readme)}
+  end
+
+  # A block of Elixir is run from the project's root, alone. `#=>` and `iex>` promise results.
+  test "blocks of Elixir run, and give what they promise", %{text: text} do
+    blocks = Markdown.blocks(text, "elixir")
+    assert blocks != []
+    capture_io(fn -> for {line, code} <- blocks, do: check_elixir(code, "#{@readme}:#{line}") end)
+  end
+
+  test "commands exist", %{text: text} do
+    for language <- ~w(sh bash shell console), {line, code} <- Markdown.blocks(text, language) do
+      for command <- String.split(code, ~r/\n|&&/, trim: true) do
+        check_command(String.trim(command), "#{@readme}:#{line}")
+      end
+    end
+  end
+
+  test "commands in the text exist", %{text: text} do
+    for [_, command] <- Regex.scan(~r/`(bin\/[^\s`]+)/, text), do: assert_executable(command)
+  end
+
+  test "every file in bin/ that is a command can be run" do
+    commands = "bin/*" |> Path.wildcard() |> Enum.reject(&(Path.extname(&1) != ""))
+    assert commands != []
+    Enum.each(commands, &assert_executable/1)
+  end
+
+  test "links to files lead somewhere", %{text: text} do
+    for [_, target] <- Regex.scan(~r/\]\(([^)\s]+)\)/, text),
+        not String.contains?(target, "://") do
+      [path | _anchor] = String.split(target, "#")
+
+      assert path == "" or File.exists?(path),
+             "#{@readme} links to #{target}, which does not exist"
+    end
+  end
+
+  defp check_elixir(code, place) do
+    cond do
+      code =~ ~r/\bdefp? deps\b|^\s*\{:image_zero_shot,/m -> check_dependency(code, place)
+      code =~ ~r/^\s*(import Config|config :)/m -> check_config(code)
+      code =~ ~r/^\s*iex>/m -> check_promises(Markdown.session(code), place)
+      true -> check_promises(Markdown.script(code), place)
+    end
+  end
+
+  # Whether the dependency builds is another test's business: it takes minutes.
+  defp check_dependency(code, place) do
+    [_, entry] = Regex.run(~r/(\{:image_zero_shot,[^}]*\})/s, code)
+    {{:image_zero_shot, opts}, _} = Code.eval_string(entry)
+    assert opts[:path] || opts[:git], "#{place}: a dependency from where?"
+    assert Code.string_to_quoted!(code)
+  end
+
+  defp check_config(code) do
+    code = if code =~ "import Config", do: code, else: "import Config\n" <> code
+    path = Path.join(System.tmp_dir!(), "config-#{System.unique_integer([:positive])}.exs")
+    File.write!(path, code)
+
+    try do
+      config = Config.Reader.read!(path, env: :prod, target: :host)
+      assert Keyword.keyword?(config[:image_zero_shot])
+      assert Options.classify!(config[:image_zero_shot])
+    after
+      File.rm(path)
+    end
+  end
+
+  # In one binding, step by step.
+  defp check_promises(steps, place) do
+    Enum.reduce(steps, {[], Code.env_for_eval([])}, fn {code, promise}, {binding, env} ->
+      {outcome, binding, env} = evaluate(code, binding, env)
+      Markdown.check!(outcome, promise, place)
+      {binding, env}
+    end)
+  end
+
+  defp evaluate(code, binding, env) do
+    quoted = Code.string_to_quoted!(code)
+    {value, binding, env} = Code.eval_quoted_with_env(quoted, binding, env)
+    {{:ok, value}, binding, env}
+  rescue
+    error -> {{:raised, error}, binding, env}
+  end
+
+  defp check_command("#" <> _comment, _place), do: :ok
+  defp check_command("$ " <> command, place), do: check_command(command, place)
+
+  defp check_command(command, place) do
+    words = command |> String.replace(~r/\s#.*$/, "") |> OptionParser.split()
+
+    case Enum.drop_while(words, &(&1 =~ ~r/^[A-Z_]+=/)) do
+      [] -> flunk("#{place}: only variables are set in #{command}")
+      ["export", variable] -> assert variable =~ ~r/^[A-Z_]+=/
+      ["git", "clone" | _] -> :ok
+      ["cd", _folder] -> :ok
+      ["mix", task | _] -> assert Mix.Task.get(task), "#{place}: there is no task #{task}"
+      ["iex", "-S", "mix"] -> :ok
+      ["cargo", task | _] -> assert task in ~w(run test build bench)
+      ["python3", script | _] -> assert File.regular?(script), "#{place}: no file #{script}"
+      ["bin/" <> _ = command | _] -> assert_executable(command)
+      [command | _] -> flunk("#{place}: no test knows how to check `#{command}`")
+    end
+  end
+
+  defp assert_executable(command) do
+    assert {:ok, %{type: :regular, mode: mode}} = File.stat(command)
+    assert Bitwise.band(mode, 0o111) == 0o111, "#{command} is not executable"
+  end
+end

@@ -91,8 +91,10 @@ impl InferenceThread {
             .spawn(move || {
                 // Thread-local, and without it every pass would keep what a gradient needs.
                 let _no_grad = tch::no_grad_guard();
+                let loading = crate::exit::at_work();
                 let encoders = match guarded("loading", ErrorKind::Internal, load) {
                     Ok((encoders, value)) => {
+                        crate::exit::wait_at_exit();
                         let _ = loaded.send(Ok(value));
                         encoders
                     }
@@ -101,9 +103,13 @@ impl InferenceThread {
                         return;
                     }
                 };
+                drop(loading);
                 for job in queue {
+                    let _at_work = crate::exit::at_work();
                     job(&encoders);
                 }
+                let _at_work = crate::exit::at_work();
+                drop(encoders);
             })
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
         let handle = Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };

@@ -20,6 +20,7 @@ pub mod config;
 pub mod device;
 mod encoder;
 pub mod error;
+mod exit;
 mod export;
 pub mod image;
 pub mod limits;

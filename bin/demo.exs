@@ -61,7 +61,7 @@ defmodule Demo do
   defp eighth(count), do: Enum.at(@eighths, count - 1)
 
   defp compare(samples) do
-    IO.puts(bright("How alike are two pictures? (1 is the same, 0 is nothing in common)"))
+    IO.puts(bright("How alike are two pictures? (1: the same)"))
 
     for {a, b} <- [{"rocket.png", "airplane.png"}, {"rocket.png", "pizza.webp"}] do
       [one, two] = for file <- [a, b], do: {:path, Path.join(samples, file)}
@@ -74,11 +74,12 @@ defmodule Demo do
 
   defp next do
     IO.puts("""
-    Next: `iex -S mix`, then
+    Next: start `iex -S mix` and ask for yourself:
 
-        Image.ZeroShot.label({:path, "priv/samples/cat.png"}, ["a dog", "a cat"], repo: :embedded)
+        picture = {:path, "priv/samples/cat.png"}
+        Image.ZeroShot.label(picture, ["dog", "cat"], repo: :embedded)
 
-    and README.md for pictures of your own and models that know more than emoji.
+    README.md has the rest: pictures of your own, models that know the world.
     """)
   end
 

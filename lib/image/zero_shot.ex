@@ -12,7 +12,7 @@ defmodule Image.ZeroShot do
       true
       iex> {:error, error} = Image.ZeroShot.try_label("no picture", ["cat", "dog"], repo: :embedded)
       iex> error.reason
-      :unsupported_image
+      :invalid_image
 
   Three verbs, each in two forms. `classify/3`, `label/3` and `similarity/3` return the result and
   raise an `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in

@@ -80,7 +80,6 @@ def resized(picture, size):
 
 
 def clip(picture, size=SIZE, resample=Image.Resampling.BICUBIC):
-    # A long strip would take gigabytes: its ends are cut off first, far from where the crop's kernel reaches.
     width, height = resized(picture, size)
     picture = picture.resize((width, height), resample)
     left, top = int(round((width - size) / 2.0)), int(round((height - size) / 2.0))

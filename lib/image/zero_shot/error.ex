@@ -11,8 +11,8 @@ defmodule Image.ZeroShot.Error do
   | reason | meaning |
   | --- | --- |
   | `:invalid_label` | the label list is empty, no list or too long; a label is no string, no valid UTF-8 or too long |
-  | `:invalid_image` | the bytes begin like a picture, but cannot be decoded |
-  | `:unsupported_image` | the term, the pixels or the file format are none that is read here |
+  | `:invalid_image` | the bytes are no picture, or not a whole one |
+  | `:unsupported_image` | a picture, but of a format or with pixels that are not read here; or a term that is no picture at all |
   | `:image_too_large` | the picture exceeds one of the limits, which the message names |
   | `:not_found` | the file or the model directory does not exist |
   | `:io` | the file or the directory exists, but cannot be read |

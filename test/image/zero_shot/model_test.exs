@@ -2,11 +2,14 @@ defmodule Image.ZeroShot.ModelTest do
   # Unloads models that other tests would use.
   use ExUnit.Case, async: false
 
-  alias Image.ZeroShot.{Error, Model, Native}
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Error, Model, ModelServer, Native}
 
   @moduletag :tmp_dir
 
   doctest Image.ZeroShot.Model
+
+  @dog {:path, "priv/samples/dog.jpg"}
 
   # A model of its own for each test, whose cache is empty.
   setup %{tmp_dir: dir} do
@@ -90,6 +93,37 @@ defmodule Image.ZeroShot.ModelTest do
 
     assert Model.unload(opts) == :ok
     assert {:error, %Error{reason: :model_unloaded}} = Model.encode_texts(other, ["a dog"])
+  end
+
+  test "a process killed while it loads leaves nothing behind that is in the way",
+       %{opts: opts, directory: directory} do
+    # The native library goes on with what it began, whatever becomes of the process.
+    key = {directory, :cpu, opts[:cache_dir]}
+    child = {ModelServer, {key, Model}}
+    {:ok, server} = DynamicSupervisor.start_child(Image.ZeroShot.ModelSupervisor, child)
+    Process.exit(server, :kill)
+
+    assert {:ok, model} = Model.load(opts)
+    assert model.key == key
+    assert {:ok, _} = Model.encode_texts(model, ["a dog"])
+  end
+
+  test "a model that is unloaded while it is used is an error at most", %{opts: opts} do
+    {:ok, _} = Model.load(opts)
+
+    users =
+      for _ <- 1..8 do
+        Task.async(fn -> for _ <- 1..10, do: ZeroShot.try_label(@dog, ["cat", "dog"], opts) end)
+      end
+
+    for _ <- 1..5, do: assert(Model.unload(opts) == :ok)
+
+    for {outcome, result} <- users |> Task.await_many(60_000) |> List.flatten() do
+      case outcome do
+        :ok -> assert result == "dog"
+        :error -> assert result.reason == :model_unloaded
+      end
+    end
   end
 
   test "models by name are an error that says what works" do

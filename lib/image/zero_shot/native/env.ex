@@ -11,6 +11,6 @@ defmodule Image.ZeroShot.Native.Env do
   @spec load(charlist()) :: :ok | {:error, {atom(), charlist()}}
   def load(path), do: :erlang.load_nif(path, 0)
 
-  @spec put_default(String.t(), String.t()) :: :set | :kept
+  @spec put_default(String.t(), String.t()) :: {:ok, :set | :kept} | {:error, String.t()}
   def put_default(_name, _value), do: :erlang.nif_error(:nif_not_loaded)
 end

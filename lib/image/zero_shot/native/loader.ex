@@ -12,7 +12,7 @@ defmodule Image.ZeroShot.Native.Loader do
   @spec load!(Path.t()) :: :ok
   def load!(directory) do
     load!(Native.Env, Path.join(directory, "clip_env"))
-    Native.Env.put_default("GOMP_SPINCOUNT", @spin_count)
+    {:ok, _set_or_kept} = Native.Env.put_default("GOMP_SPINCOUNT", @spin_count)
     load!(Native, Path.join(directory, "clip_nif"))
   end
 

@@ -10,11 +10,12 @@ From the project's root, with `pip install pillow==13.0.0 numpy safetensors`:
     python test/oracle/preprocess.py goldens     # test/fixtures/goldens/pictures.safetensors
 
 The goldens cover the fixtures and, where ../shared/data is there, its corpora. A file's entry is the tensor
-u8 [3, 32, 32] that preprocessing for 32 pixels gives, and in the metadata "WIDTHxHEIGHT CRC32" of its upright RGB
-pixels, or "error" where Pillow does not read the file.
+u8 [3, 32, 32] that preprocessing for 32 pixels gives, and in the metadata's JSON "WIDTHxHEIGHT CRC32" of its upright
+RGB pixels, or "error" where Pillow does not read the file.
 """
 
 import io
+import json
 import struct
 import sys
 import warnings
@@ -118,7 +119,9 @@ def write_goldens():
         tensors[f"resample/{resample}"] = clip(pattern(97, 301), resample=Image.Resampling(resample))
     squashed = pattern(97, 301).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     tensors["squashed"] = chw(squashed)
-    save_file(dict(sorted(tensors.items())), GOLDENS, metadata=dict(sorted(facts.items())))
+    # One string, because the order of metadata is a new one in every run.
+    save_file(dict(sorted(tensors.items())), GOLDENS, metadata={"files": json.dumps(facts, sort_keys=True)})
+    GOLDENS.chmod(0o644)
 
 
 def add_file(name, data, tensors, facts):

@@ -46,7 +46,7 @@ fn check() -> Result<()> {
 
 fn load(directory: &str, device: DeviceRequest) -> Result<Model> {
     let cache = std::env::temp_dir().join("clip-device-check");
-    Model::load(Path::new(directory), &LoadOptions { device, cache })
+    Model::load(Path::new(directory), &LoadOptions::new(device, cache))
 }
 
 fn compare(cpu: &Model, other: &Model) -> Result<()> {

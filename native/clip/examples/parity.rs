@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = Path::new(&directory);
     let goldens = fs::read(directory.join("goldens.safetensors"))?;
     let goldens = SafeTensors::deserialize(&goldens)?;
-    let options = LoadOptions { device: DeviceRequest::Cpu, cache: directory.join("cache") };
+    let options = LoadOptions::new(DeviceRequest::Cpu, directory.join("cache"));
     let model = Model::load(directory, &options)?;
 
     let pixels = goldens.tensor("pixels")?;

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::json;
 
 /// Sizes of both towers.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,15 +99,15 @@ impl Pooling {
 impl Config {
     /// Reads the text of a `config.json`.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let root: Value = serde_json::from_slice(bytes)
-            .map_err(|e| invalid(format!("config.json is not JSON: {e}")).with_source(e))?;
+        let root = json::parse(bytes)
+            .map_err(|why| invalid(format!("config.json cannot be used: {why}")))?;
         let root = root
             .as_object()
             .ok_or_else(|| invalid("config.json is not a JSON object".to_owned()))?;
         check_model_type(root)?;
 
-        let text = tower(root, "text_config", "text_config_dict");
-        let vision = tower(root, "vision_config", "vision_config_dict");
+        let text = tower(root, "text_config", "text_config_dict")?;
+        let vision = tower(root, "vision_config", "vision_config_dict")?;
         Ok(Self {
             projection_dim: Fields::new(root, "").size("projection_dim", 512, 65_536)?,
             logit_scale_init: Fields::new(root, "").number("logit_scale_init_value", 2.6592)?,
@@ -190,25 +191,35 @@ impl TransformerConfig {
     }
 }
 
-/// A tower's fields. Old configs repeat them in `*_config_dict`, which transformers lets win.
-fn tower(root: &Map<String, Value>, name: &str, old_name: &str) -> Map<String, Value> {
-    let mut fields = root.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
-    if let Some(old) = root.get(old_name).and_then(Value::as_object) {
-        fields.extend(old.clone());
+/// A tower's fields. Old configs have them in `*_config_dict`, often beside `*_config`; transformers
+/// then takes the old one with its own defaults, and nothing from the other.
+fn tower(root: &Map<String, Value>, name: &str, old_name: &str) -> Result<Map<String, Value>> {
+    let given = |name: &str| root.get(name).filter(|value| !value.is_null());
+    match given(old_name).or_else(|| given(name)) {
+        None => Ok(Map::new()),
+        Some(Value::Object(fields)) => Ok(fields.clone()),
+        Some(other) => {
+            Err(invalid(format!("config.json: expected {name} to be an object, got {other}")))
+        }
     }
-    fields
 }
 
 fn check_model_type(root: &Map<String, Value>) -> Result<()> {
     let described = match root.get("model_type").and_then(Value::as_str) {
         Some("clip") => return Ok(()),
-        Some(other) => format!("config.json describes a model of type {other:?}"),
-        None => "config.json has no model_type".to_owned(),
+        Some("clip_text_model") => "is the text tower of a CLIP model alone".to_owned(),
+        Some("clip_vision_model") => "is the image tower of a CLIP model alone".to_owned(),
+        Some("siglip" | "siglip2") => "is a SigLIP model, which is not supported".to_owned(),
+        Some(other) => {
+            let other: String = other.chars().take(80).collect();
+            format!("is a model of type {other:?}, which is not supported")
+        }
+        None => "has no model_type in its config.json".to_owned(),
     };
     Err(Error::new(
         ErrorKind::UnsupportedModel,
         format!(
-            "{described}; zero-shot classification needs both towers of a CLIP model \
+            "this {described}; zero-shot classification needs both towers of a CLIP model \
              (model_type \"clip\"), such as openai/clip-vit-base-patch32"
         ),
     ))

@@ -28,6 +28,9 @@ pub(crate) struct Encoders {
     pub(crate) image: CModule,
     pub(crate) text: CModule,
     pub(crate) device: Device,
+    /// Components of an embedding, where a user exported the encoders: then what they give is
+    /// checked and scaled.
+    pub(crate) foreign: Option<i64>,
 }
 
 impl Encoders {
@@ -64,7 +67,12 @@ impl Encoders {
 
     fn forward(&self, encoder: &CModule, input: &Tensor) -> Result<Vec<f32>> {
         let output = encoder.forward_ts(&[input.f_to_device(self.device)?])?;
-        crate::tensor::to_f32(&output)
+        match self.foreign {
+            None => crate::tensor::to_f32(&output),
+            Some(dim) => {
+                crate::tensor::to_f32(&crate::torchscript::unit(&output, input.size()[0], dim)?)
+            }
+        }
     }
 }
 

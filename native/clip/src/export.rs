@@ -5,12 +5,12 @@
 //! place would run with the rights of this process.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use tch::{CModule, Device, Kind, Tensor};
 
+use crate::cache::{Checksums, Slot, Unfinished};
 use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,13 +19,15 @@ use crate::vision::VisionTower;
 use crate::weights::Weights;
 
 /// Raise it whenever the towers' code changes what is exported.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";
 
-const IMAGE: &str = "image.pt";
-const TEXT: &str = "text.pt";
+const PRECISION: &str = "f32";
+
+pub(crate) const IMAGE: &str = "image.pt";
+pub(crate) const TEXT: &str = "text.pt";
 
 /// Loads the encoders from the cache, exporting them first where they are missing or damaged.
 ///
@@ -35,25 +37,51 @@ pub(crate) fn encoders(
     cache: &Path,
     device: Device,
 ) -> Result<(Encoders, Result<PathBuf, String>)> {
-    let kept = cache.join("encoders").join(key(checkpoint)?);
-    if let Ok(encoders) = load(&kept, device) {
-        return Ok((encoders, Ok(kept)));
-    }
-    let fresh = Unfinished::create(cache).or_else(|error| {
-        Unfinished::create(&std::env::temp_dir()).map(|mut folder| {
-            folder.why_not_kept = Some(error.to_string());
-            folder
-        })
-    })?;
-    export(checkpoint, &fresh.path)?;
-    match fresh.why_not_kept.clone() {
-        // The folder goes with `fresh`, when its files have been read.
-        Some(why) => Ok((load(&fresh.path, device)?, Err(why))),
-        None => {
-            fresh.keep_as(&kept)?;
-            Ok((load(&kept, device)?, Ok(kept)))
+    let slot = Slot::new(&cache.join("encoders"), key(checkpoint)?);
+    match load_or_make(checkpoint, &slot, device) {
+        Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
+        // If it is the cache's fault, and not the checkpoint's, it works without one.
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Torch) => {
+            let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
+            export(checkpoint, &folder.0)?;
+            Ok((load(&folder.0, device)?, Err(error.to_string())))
         }
+        Err(error) => Err(error),
     }
+}
+
+fn load_or_make(checkpoint: &Checkpoint, slot: &Slot, device: Device) -> Result<Encoders> {
+    match load_checked(slot, device) {
+        // Made anew, they would be as large.
+        Err(error) if error.kind() != ErrorKind::OutOfMemory => {}
+        loaded => return loaded,
+    }
+    let lock = slot.lock()?;
+    // Another process may have made them while this one waited.
+    if let Ok(encoders) = load_checked(slot, device) {
+        return Ok(encoders);
+    }
+    slot.fill(&lock, |folder| export(checkpoint, folder))?;
+    load(slot.folder(), device)
+}
+
+/// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
+fn load_checked(slot: &Slot, device: Device) -> Result<Encoders> {
+    let (image, text) = (slot.folder().join(IMAGE), slot.folder().join(TEXT));
+    let checksums = Checksums::read(slot.folder())?;
+    checksums.check(&image)?;
+    std::thread::scope(|scope| {
+        // The second is checked while libtorch reads the first.
+        let checking =
+            std::thread::Builder::new()
+                .spawn_scoped(scope, || checksums.check(&text))
+                .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
+        let image = CModule::load_on_device(&image, device);
+        let panicked = || Err(Error::new(ErrorKind::Internal, "checking a file panicked"));
+        checking.join().unwrap_or_else(|_| panicked())?;
+        let text = CModule::load_on_device(&text, device)?;
+        Ok(Encoders { image: image?, text, device, foreign: None })
+    })
 }
 
 fn load(folder: &Path, device: Device) -> Result<Encoders> {
@@ -61,12 +89,13 @@ fn load(folder: &Path, device: Device) -> Result<Encoders> {
         image: CModule::load_on_device(folder.join(IMAGE), device)?,
         text: CModule::load_on_device(folder.join(TEXT), device)?,
         device,
+        foreign: None,
     })
 }
 
 /// Writes both encoders into a folder, one tower after the other to halve the peak of memory.
 fn export(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
-    let mut weights = Weights::open(&checkpoint.weights())?;
+    let mut weights = Weights::open(checkpoint.weights()?)?;
     let config = &checkpoint.config;
     let on_cpu = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, Device::Cpu));
 
@@ -104,59 +133,42 @@ fn trace(
 }
 
 /// Name of a checkpoint's folder in the cache: other files or another exporter, another name.
+///
+/// A commit of a repository says what its files are. Of other files it is their path, length and
+/// time: to read 600 MB of them would take as long as the start itself.
 fn key(checkpoint: &Checkpoint) -> Result<String> {
-    let weights = checkpoint.weights();
+    let weights = checkpoint.weights()?;
+    let (config, preprocessing) = (&checkpoint.config, &checkpoint.preprocessing);
+    let mut facts = format!("{FORMAT} {config:?} {preprocessing:?}");
+    for path in &weights.files {
+        let (real, length, nanoseconds) = facts_of(path)?;
+        facts += &match checkpoint.commit() {
+            Some(_) => format!("\n{:?} {length}", path.file_name()),
+            None => format!("\n{real:?} {length} {nanoseconds}"),
+        };
+    }
+    let source = checkpoint.commit().unwrap_or("local");
+    Ok(format!("{source}-{:016x}-{PRECISION}-libtorch-{LIBTORCH}", fnv1a(facts.as_bytes())))
+}
+
+/// Where a file really is, its length, and when it was written.
+fn facts_of(path: &Path) -> Result<(PathBuf, u64, u128)> {
     let unreadable = |e: std::io::Error| {
         let kind = match e.kind() {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, format!("cannot read {}: {e}", weights.display())).with_source(e)
+        Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
     };
-    let path = fs::canonicalize(&weights).map_err(unreadable)?;
-    let metadata = fs::metadata(&path).map_err(unreadable)?;
-    // Not the content: reading 600 MB would take longer than the whole start.
-    let mut hasher = DefaultHasher::new();
-    (FORMAT, &path, metadata.len(), metadata.modified().ok()).hash(&mut hasher);
-    format!("{:?} {:?}", checkpoint.config, checkpoint.preprocessing).hash(&mut hasher);
-    Ok(format!("{:016x}-f32-libtorch-{LIBTORCH}", hasher.finish()))
+    let real = fs::canonicalize(path).map_err(unreadable)?;
+    let metadata = fs::metadata(&real).map_err(unreadable)?;
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Ok((real, metadata.len(), modified.unwrap_or_default().as_nanos()))
 }
 
-/// A folder that goes away again unless it is kept: an export is whole or absent.
-#[derive(Debug)]
-struct Unfinished {
-    path: PathBuf,
-    why_not_kept: Option<String>,
-}
-
-impl Unfinished {
-    fn create(parent: &Path) -> Result<Self> {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let path = parent.join(format!("export-{}-{nanos}.part", std::process::id()));
-        fs::create_dir_all(&path).map_err(|e| unwritable(&path, e))?;
-        Ok(Self { path, why_not_kept: None })
-    }
-
-    fn keep_as(&self, kept: &Path) -> Result<()> {
-        let parent = kept.parent().unwrap_or(kept);
-        fs::create_dir_all(parent).map_err(|e| unwritable(parent, e))?;
-        // What stands there did not load: it is damaged, or another process is just writing it,
-        // whose files are as good as these.
-        let _ = fs::remove_dir_all(kept);
-        match fs::rename(&self.path, kept) {
-            Err(_) if kept.join(TEXT).exists() => Ok(()),
-            renamed => renamed.map_err(|e| unwritable(kept, e)),
-        }
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-fn unwritable(path: &Path, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot write {}: {error}", path.display()))
-        .with_source(error)
+/// A hash that is the same in every build, unlike the standard library's: a cache outlives them.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -1,8 +1,10 @@
-//! Encoded bytes to RGB pixels, upright, as Pillow's `ImageOps.exif_transpose` and `convert("RGB")` make them.
+//! Encoded bytes to RGB pixels, upright, as Pillow's `ImageOps.exif_transpose` and `convert("RGB")`
+//! make them.
 //!
-//! JPEG, PNG, GIF, WebP, BMP and TIFF are read, told apart by content. Of an animation or a multi-page file the first
-//! picture counts. Alpha is dropped, grey is repeated, colour profiles are ignored. One rule is not Pillow's: of 16
-//! bits a sample the high 8 are kept for grey too, where Pillow clips to 255 and so turns nearly everything white.
+//! JPEG, PNG, GIF, WebP, BMP and TIFF are read, told apart by content. Of an animation or a
+//! multi-page file the first picture counts. Alpha is dropped, grey is repeated, colour profiles
+//! are ignored. One rule is not Pillow's: of 16 bits a sample the high 8 are kept for grey too,
+//! where Pillow clips to 255 and so turns nearly everything white.
 //!
 //! Whatever the bytes are, [`decode`] answers with pixels or an error: sizes are checked against
 //! [`Limits`](crate::limits::Limits) from the header, and a decoder that panics is caught.
@@ -10,34 +12,32 @@
 mod bitmap;
 mod format;
 mod gif;
+mod jpeg;
 pub(crate) mod orientation;
 mod tiff;
 mod webp;
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ::image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder};
+use ::image::codecs::{bmp::BmpDecoder, png::PngDecoder};
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageError};
 
 use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
 use self::orientation::Turn;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::limits::Limits;
 
 /// The text and colour profile of a PNG, which nobody reads, may take this much memory, in bytes.
 const PNG_METADATA: u64 = 16 * 1024 * 1024;
 
-/// What a progressive JPEG holds until its last scan: 16 bits for each of three channels.
-const JPEG_SCRATCH: u64 = 6;
-
 /// A decoded picture: RGB, 8 bits a channel.
 ///
-/// Pixels stay in the order in which the file has them; turning them upright would take longer than resizing them,
-/// so that is left until few remain. Width, height and [`pixels`](Self::pixels) are those of the upright picture.
-#[derive(Clone, PartialEq, Eq)]
+/// Pixels stay in the order in which the file has them; turning them upright would take longer than
+/// resizing them, so that is left until few remain. Width, height and [`pixels`](Self::pixels) are
+/// those of the upright picture.
+#[derive(Clone)]
 pub struct Rgb {
     pub(crate) stored_width: u32,
     pub(crate) stored_height: u32,
@@ -77,8 +77,8 @@ impl std::fmt::Debug for Rgb {
 /// How a picture becomes RGB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// The colour that shows through transparent pixels. `None` drops alpha, as the reference does, so that the
-    /// colour stored under it appears.
+    /// The colour that shows through transparent pixels. `None` drops alpha, as the reference does,
+    /// so that the colour stored under it appears.
     pub background: Option<[u8; 3]>,
     /// What the picture may cost.
     pub limits: Limits,
@@ -87,15 +87,14 @@ pub struct DecodeOptions {
 /// Decodes a picture to upright RGB.
 ///
 /// # Errors
-/// `UnsupportedImage` for another format or a variant that no decoder here reads, `ImageTooLarge` for one over a
-/// limit, `InvalidImage` for everything else that is wrong with the bytes.
+/// `UnsupportedImage` for another format or a variant that no decoder here reads, `ImageTooLarge`
+/// for one over a limit, `InvalidImage` for everything else that is wrong with the bytes.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Rgb> {
     options.limits.check_bytes(bytes.len())?;
     let format = format::detect(bytes)?;
     // The decoders' own documentation says that they can panic on malicious input.
-    let decoded = catch_unwind(AssertUnwindSafe(|| read(format, bytes, &options.limits)));
-    let bitmap =
-        decoded.unwrap_or_else(|_panic| Err(broken(format, "the decoder gave up on it")))?;
+    let what = format!("decoding the {format} picture");
+    let bitmap = guarded(&what, ErrorKind::InvalidImage, || read(format, bytes, &options.limits))?;
     bitmap.into_rgb(options.background)
 }
 
@@ -110,37 +109,36 @@ pub fn from_raw(
     channels: u32,
     options: &DecodeOptions,
 ) -> Result<Rgb> {
-    let Some(channels) = Channels::from_count(channels) else {
-        let message = format!(
-            "picture has {channels} channels, expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA)"
-        );
-        return Err(Error::new(ErrorKind::InvalidArgument, message));
-    };
+    let kind = Channels::from_count(channels).ok_or_else(|| {
+        invalid_argument(format!(
+            "picture has {channels} channels, expected 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 \
+            (RGBA)"
+        ))
+    })?;
     options.limits.check_size(width, height)?;
-    let expected = u64::from(width) * u64::from(height) * channels.count() as u64;
+    let expected = u64::from(width) * u64::from(height) * u64::from(channels);
     if data.len() as u64 != expected {
-        let message = format!(
-            "picture of {height} x {width} x {} bytes has to be {expected} bytes long, it is {}",
-            channels.count(),
+        return Err(invalid_argument(format!(
+            "picture of {height} x {width} x {channels} bytes has to be {expected} bytes long, \
+            it is {}",
             data.len()
-        );
-        return Err(Error::new(ErrorKind::InvalidArgument, message));
+        )));
     }
-    options.limits.check_memory(width, height, channels.count() as u64 + 3)?;
+    options.limits.check_memory(width, height, u64::from(channels) + 3)?;
     let mut copy = zeroed(data.len())?;
     copy.copy_from_slice(data);
-    Bitmap::new(width, height, channels, copy).into_rgb(options.background)
+    Bitmap::new(width, height, kind, copy).into_rgb(options.background)
+}
+
+fn invalid_argument(message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
 }
 
 fn read(format: Format, bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
     let cursor = Cursor::new(bytes);
     let failed = |error| failed(format, error);
     match format {
-        Format::Jpeg => {
-            let mut decoder = JpegDecoder::new(cursor).map_err(failed)?;
-            let orientation = exif(&mut decoder);
-            read_with(format, decoder, orientation, JPEG_SCRATCH, limits)
-        }
+        Format::Jpeg => jpeg::read(bytes, limits),
         Format::Png => {
             let mut metadata = ::image::Limits::no_limits();
             metadata.max_alloc = Some(PNG_METADATA);
@@ -149,12 +147,30 @@ fn read(format: Format, bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
             read_with(format, decoder, orientation, 0, limits)
         }
         Format::Bmp => {
+            check_bmp(bytes, limits)?;
             let decoder = BmpDecoder::new(cursor).map_err(failed)?;
             read_with(format, decoder, Orientation::NoTransforms, 0, limits)
         }
         Format::Webp => webp::read(bytes, limits),
         Format::Gif => gif::read(bytes, limits),
         Format::Tiff => tiff::read(bytes, limits),
+    }
+}
+
+/// The decoder has limits of its own, which it does not name.
+fn check_bmp(bytes: &[u8], limits: &Limits) -> Result<()> {
+    let field = |at: usize| {
+        bytes
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .map(|four| i32::from_le_bytes(*four))
+    };
+    match (field(14), field(18), field(22)) {
+        // Rows may run downwards: then the height is negative.
+        (Some(40..), Some(width), Some(height)) => {
+            limits.check_size(width.unsigned_abs(), height.unsigned_abs())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -175,9 +191,11 @@ fn read_with(
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     limits.check_size(width, height)?;
-    limits.check_memory(width, height, scratch + u64::from(color.bytes_per_pixel()) + 3)?;
     let (channels, wide) =
         layout(color).ok_or_else(|| unsupported(format, &format!("a pixel of type {color:?}")))?;
+    let convert = if channels == Channels::Rgb { 0 } else { 3 };
+    let pixel = u64::from(color.bytes_per_pixel()) + scratch.max(convert);
+    limits.check_memory(width, height, pixel)?;
     let mut data = zeroed(usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX))?;
     decoder.read_image(&mut data).map_err(|error| failed(format, error))?;
     if wide {
@@ -220,7 +238,8 @@ fn failed(format: Format, error: ImageError) -> Error {
         }
         ImageError::Limits(_) => {
             let message = format!(
-                "metadata of the {format} picture takes more than {PNG_METADATA} bytes; save it without metadata"
+                "metadata of the {format} picture takes more than {PNG_METADATA} bytes; save it \
+                without metadata"
             );
             Error::new(ErrorKind::ImageTooLarge, message).with_source(error)
         }
@@ -239,7 +258,8 @@ fn unsupported(format: Format, what: &str) -> Error {
     Error::new(
         ErrorKind::UnsupportedImage,
         format!(
-            "cannot decode the {format} picture: {what} is not supported; convert it to a plain PNG or JPEG"
+            "cannot decode the {format} picture: {what} is not supported; convert it to a plain \
+            PNG or JPEG"
         ),
     )
 }

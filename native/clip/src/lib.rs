@@ -15,6 +15,7 @@
 //! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
 //! are known to are guarded, and libtorch is called by its fallible functions alone.
 
+mod cache;
 mod checkpoint;
 pub mod config;
 pub mod device;
@@ -23,6 +24,7 @@ pub mod error;
 mod exit;
 mod export;
 pub mod image;
+mod json;
 pub mod limits;
 mod model;
 pub mod preprocess;
@@ -30,8 +32,10 @@ pub mod score;
 mod tensor;
 mod text;
 mod tokenizer;
+mod torchscript;
 mod transformer;
 mod vision;
+mod vocabulary;
 mod weights;
 
 pub use checkpoint::Checkpoint;

@@ -4,8 +4,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What a picture may cost before it is refused.
 ///
-/// The size is read from the header, so a picture over a limit is refused before its pixels are decoded. Every error
-/// names the limit that it hit by the name of its option, such as `:max_pixels`.
+/// The size is read from the header, so a picture over a limit is refused before its pixels are
+/// decoded. Every error names the limit that it hit by the name of its option, such as
+/// `:max_pixels`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Width times height, in pixels.
@@ -14,7 +15,8 @@ pub struct Limits {
     pub max_side: u32,
     /// Length of the encoded picture, in bytes.
     pub max_bytes: u64,
-    /// What decoding may hold in memory at once, in bytes: decoder buffers and pixels together, a careful estimate.
+    /// What decoding may hold in memory at once, in bytes: decoder buffers and pixels together, a
+    /// careful estimate.
     pub max_decode_bytes: u64,
 }
 
@@ -57,20 +59,23 @@ impl Limits {
         }
         if pixels > self.max_pixels {
             return Err(too_large(format!(
-                "picture is {width} x {height} pixels, the limit is {} pixels; resize it first or raise :max_pixels",
+                "picture is {width} x {height} pixels, the limit is {} pixels; resize it first or \
+                raise :max_pixels",
                 self.max_pixels
             )));
         }
         if width.max(height) > self.max_side {
             return Err(too_large(format!(
-                "picture is {width} x {height} pixels, the limit is {} pixels a side; resize it first or raise :max_side",
+                "picture is {width} x {height} pixels, the limit is {} pixels a side; resize it \
+                first or raise :max_side",
                 self.max_side
             )));
         }
         Ok(())
     }
 
-    /// Refuses a picture that needs more than `max_decode_bytes`, at `bytes_per_pixel` bytes of memory a pixel.
+    /// Refuses a picture that needs more than `max_decode_bytes`, at `bytes_per_pixel` bytes of
+    /// memory a pixel.
     ///
     /// # Errors
     /// `ImageTooLarge`.
@@ -81,7 +86,8 @@ impl Limits {
             return Ok(());
         }
         Err(too_large(format!(
-            "picture of {width} x {height} pixels takes {needed} bytes to decode, the limit is {} bytes; resize it first or raise :max_decode_bytes",
+            "picture of {width} x {height} pixels takes {needed} bytes to decode, the limit is {} \
+            bytes; resize it first or raise :max_decode_bytes",
             self.max_decode_bytes
         )))
     }

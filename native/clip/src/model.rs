@@ -6,7 +6,7 @@ use tch::Kind;
 
 use crate::checkpoint::Checkpoint;
 use crate::device::{self, DeviceRequest};
-use crate::encoder::InferenceThread;
+use crate::encoder::{Encoders, InferenceThread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Preprocessing;
 use crate::tokenizer::{Tokenizer, Tokens};
@@ -19,6 +19,17 @@ pub struct LoadOptions {
     pub device: DeviceRequest,
     /// Where exported encoders are kept.
     pub cache: PathBuf,
+    /// A directory with encoders that the user exported, `image.pt` and `text.pt`, to use instead
+    /// of ours. TorchScript is a program and runs with the rights of this process: name nothing
+    /// that you would not run.
+    pub torchscript: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// Our own encoders on this device, exported ones kept in this directory.
+    pub fn new(device: DeviceRequest, cache: impl Into<PathBuf>) -> Self {
+        Self { device, cache: cache.into(), torchscript: None }
+    }
 }
 
 /// Facts about a loaded model.
@@ -36,8 +47,15 @@ pub struct Info {
     pub context_length: usize,
     /// Side of the square picture that the image tower takes, in pixels.
     pub image_size: usize,
-    /// Path of the weights that were read.
+    /// How the weights are written: `safetensors`, `pytorch` or `torchscript`.
+    pub format: &'static str,
+    /// Path of the weights: the one file, the index of several, or the directory of the encoders
+    /// that the user exported.
     pub weights: PathBuf,
+    /// Files that the tokenizer was made of.
+    pub tokenizer: Vec<PathBuf>,
+    /// Commit of the repository, if the directory is a snapshot in Hugging Face's cache.
+    pub commit: Option<String>,
     /// Folder of the exported encoders, or why they could not be kept.
     pub encoders: Result<PathBuf, String>,
     /// What happens to a picture before the image tower.
@@ -78,16 +96,17 @@ impl Model {
         // faster (shared by the whole process).
         tch::jit::f_set_profiling_mode(false)?;
         let checkpoint = Checkpoint::open(directory)?;
+        let source = Source::choose(&checkpoint, options)?;
         let chosen = device::choose(options.device)?;
         let (thread, loaded) = InferenceThread::start({
-            let (checkpoint, cache) = (checkpoint.clone(), options.cache.clone());
-            move || crate::export::encoders(&checkpoint, &cache, chosen.device)
+            let (checkpoint, options) = (checkpoint.clone(), options.clone());
+            move || encoders(&checkpoint, &options, chosen.device)
         })?;
         // Parsed while the thread reads the weights: it takes as long as a small model's.
-        let tokenizer = Tokenizer::from_file(&checkpoint.tokenizer(), &checkpoint.config.text);
+        let tokenizer = Tokenizer::open(checkpoint.directory(), &checkpoint.config.text);
         let logit_scale = logit_scale(&checkpoint);
         let encoders = loaded()?;
-        let config = &checkpoint.config;
+        let (config, tokenizer) = (&checkpoint.config, tokenizer?);
         let info = Info {
             device: device::name(chosen.device),
             device_note: chosen.note,
@@ -95,11 +114,14 @@ impl Model {
             logit_scale: logit_scale?,
             context_length: config.text.max_positions as usize,
             image_size: config.vision.image_size as usize,
-            weights: checkpoint.weights(),
+            format: source.format,
+            weights: source.path,
+            tokenizer: tokenizer.files().to_vec(),
+            commit: checkpoint.commit().map(str::to_owned),
             encoders,
-            preprocessing: checkpoint.preprocessing.clone(),
+            preprocessing: checkpoint.preprocessing,
         };
-        Ok(Self { thread, tokenizer: tokenizer?, info })
+        Ok(Self { thread, tokenizer, info })
     }
 
     /// Facts about the model.
@@ -163,13 +185,45 @@ impl Model {
     }
 }
 
-/// `exp(logit_scale)`: the weight is the logarithm.
+/// Where the towers come from, for [`Info`].
+struct Source {
+    format: &'static str,
+    path: PathBuf,
+}
+
+impl Source {
+    fn choose(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self> {
+        if let Some(folder) = &options.torchscript {
+            return Ok(Self { format: "torchscript", path: folder.clone() });
+        }
+        let weights = checkpoint.weights()?;
+        Ok(Self { format: weights.format.name(), path: weights.path.clone() })
+    }
+}
+
+fn encoders(
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+    device: tch::Device,
+) -> Result<(Encoders, Result<PathBuf, String>)> {
+    match &options.torchscript {
+        None => crate::export::encoders(checkpoint, &options.cache, device),
+        Some(folder) => {
+            let encoders = crate::torchscript::encoders(&checkpoint.config, folder, device)?;
+            Ok((encoders, Ok(folder.clone())))
+        }
+    }
+}
+
+/// `exp(logit_scale)`: the weight is the logarithm. Without weights, beside encoders that the user
+/// exported, `config.json` has it.
 fn logit_scale(checkpoint: &Checkpoint) -> Result<f64> {
-    let mut weights = Weights::open(&checkpoint.weights())?;
-    let log = if weights.contains("logit_scale") {
-        weights.tensor("logit_scale", &[])?.f_double_value(&[])?
-    } else {
-        checkpoint.config.logit_scale_init
+    let mut weights = checkpoint.weights().ok().map(Weights::open).transpose()?;
+    let log = match &mut weights {
+        Some(weights) if weights.contains("logit_scale") => {
+            weights.tensor("logit_scale", &[])?.f_double_value(&[])?
+        }
+        _ => checkpoint.config.logit_scale_init,
     };
     let scale = log.exp();
     if scale.is_finite() {

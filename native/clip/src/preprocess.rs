@@ -1,17 +1,19 @@
 //! RGB pixels to what the image tower takes: resized, cropped, channel by channel.
 //!
-//! The reference is OpenAI's own recipe, `clip/clip.py` of openai/CLIP at dcba3cb, on Pillow: bicubic with antialias
-//! on 8-bit pixels so that the shortest edge fits, the long edge truncated, the centre cut out, halves rounded to
-//! even. Pillow makes two passes, the horizontal one first, and rounds to 8 bits after each: so does this, which is at
-//! most one level off, because its coefficients have fewer bits. Hugging Face's processors truncate the crop's offset, and so look one
-//! pixel further up or left wherever the margin is 3 modulo 4.
+//! The reference is OpenAI's own recipe, `clip/clip.py` of openai/CLIP at dcba3cb, on Pillow:
+//! bicubic with antialias on 8-bit pixels so that the shortest edge fits, the long edge truncated,
+//! the centre cut out, halves rounded to even. Pillow makes two passes, the horizontal one first,
+//! and rounds to 8 bits after each: so does this, which is at most one level off, because its
+//! coefficients have fewer bits. Hugging Face's processors truncate the crop's offset, and so look
+//! one pixel further up or left wherever the margin is 3 modulo 4.
 //!
 //! Mean and standard deviation are read here and applied in the exported encoder, on its device.
 
 mod config;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Rgb;
@@ -22,6 +24,10 @@ pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 
 /// Standard deviation of each channel in OpenAI's training data, red first (`clip.py`, line 85).
 pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+
+// Typed, because the untyped ones bring code for fourteen kinds of pixels: a minute of compilation.
+type Pixels<'a> = TypedImage<'a, U8x3>;
+type PixelsRef<'a> = TypedImageRef<'a, U8x3>;
 
 /// To which size a picture is resized before it is cropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +59,7 @@ pub enum Filter {
 }
 
 /// What a model wants done to a picture: the content of `preprocessor_config.json`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Preprocessing {
     /// The size before the crop.
@@ -81,12 +87,12 @@ impl Preprocessing {
         }
     }
 
-    /// Reads the content of a `preprocessor_config.json`, of the old form or the new, or of a `processor_config.json`,
-    /// for a model whose pictures are `image_size` x `image_size` pixels.
+    /// Reads the content of a `preprocessor_config.json`, of the old form or the new, or of a
+    /// `processor_config.json`, for a model whose pictures are `image_size` x `image_size` pixels.
     ///
-    /// Missing fields take the values of the processor that the file names, OpenAI's CLIP if none. What cannot be
-    /// done as the file says is refused; a `rescale_factor` other than 1/255 and switched-off normalisation are worked
-    /// into `mean` and `std`.
+    /// Missing fields take the values of the processor that the file names, OpenAI's CLIP if none.
+    /// What cannot be done as the file says is refused; a `rescale_factor` other than 1/255 and
+    /// switched-off normalisation are worked into `mean` and `std`.
     ///
     /// # Errors
     /// `InvalidConfig`, naming the file and the field.
@@ -110,7 +116,7 @@ impl Preprocessing {
             rows = rows.mirrored(rgb.height());
         }
         let pixels = self.resample(rgb, columns, rows)?;
-        Ok(planes(&pixels, rgb.turn, (crop.1, crop.0)))
+        Ok(planes(pixels.pixels(), rgb.turn, (crop.1, crop.0)))
     }
 
     /// Height and width after resizing.
@@ -127,12 +133,11 @@ impl Preprocessing {
         }
     }
 
-    /// Two passes, along the upright rows first, over the cropped part and what the kernel reaches around it. The
-    /// result is turned as the stored picture is.
-    fn resample(&self, rgb: &Rgb, columns: Span, rows: Span) -> Result<Vec<u8>> {
+    /// Two passes, along the upright rows first, over the cropped part and what the kernel reaches
+    /// around it. The result is turned as the stored picture is.
+    fn resample(&self, rgb: &Rgb, columns: Span, rows: Span) -> Result<Pixels<'static>> {
         let (width, height) = (rgb.stored_width, rgb.stored_height);
-        let source =
-            ImageRef::new(width, height, &rgb.stored, PixelType::U8x3).map_err(impossible)?;
+        let source = PixelsRef::from_buffer(width, height, &rgb.stored).map_err(impossible)?;
         let radius = self.filter.radius();
         let (halfway, target) = if rgb.turn.swap {
             let (reach, rest) = rows.split(width, radius);
@@ -141,15 +146,16 @@ impl Preprocessing {
             let (reach, rest) = rows.split(height, radius);
             (self.pass(&source, columns, reach)?, (Span::whole(columns.len), rest))
         };
-        Ok(self.pass(&halfway, target.0, target.1)?.into_vec())
+        let source = PixelsRef::new(halfway.width(), halfway.height(), halfway.pixels());
+        self.pass(&source.map_err(impossible)?, target.0, target.1)
     }
 
-    fn pass(&self, source: &impl IntoImageView, x: Span, y: Span) -> Result<Image<'static>> {
-        let mut target = Image::new(x.len, y.len, PixelType::U8x3);
+    fn pass(&self, source: &PixelsRef<'_>, x: Span, y: Span) -> Result<Pixels<'static>> {
+        let mut target = Pixels::new(x.len, y.len);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(self.filter.kernel()))
             .crop(x.start, y.start, x.extent, y.extent);
-        Resizer::new().resize(source, &mut target, &options).map_err(impossible)?;
+        Resizer::new().resize_typed(source, &mut target, &options).map_err(impossible)?;
         Ok(target)
     }
 }
@@ -189,7 +195,8 @@ impl Span {
     fn new(source: u32, resized: u32, crop: u32) -> Result<Self> {
         let Some(margin) = resized.checked_sub(crop) else {
             let message = format!(
-                "crop of {crop} pixels is larger than the resized picture, {resized} pixels; correct crop_size or size in preprocessor_config.json"
+                "crop of {crop} pixels is larger than the resized picture, {resized} pixels; \
+                correct crop_size or size in preprocessor_config.json"
             );
             return Err(Error::new(ErrorKind::InvalidConfig, message));
         };
@@ -212,7 +219,8 @@ impl Span {
         Self { start: (f64::from(source) - self.start - self.extent).max(0.0), ..self }
     }
 
-    /// The pixels among `size` that the kernel touches, as they are, and this stretch counted from the first of them.
+    /// The pixels among `size` that the kernel touches, as they are, and this stretch counted from
+    /// the first of them.
     fn split(self, size: u32, radius: f64) -> (Self, Self) {
         let support = radius * (self.extent / f64::from(self.len)).max(1.0);
         let first = (self.start - support).floor().max(0.0);
@@ -223,9 +231,9 @@ impl Span {
 }
 
 /// Pixel by pixel, turned, to channel by channel, upright.
-fn planes(pixels: &[u8], turn: Turn, size: (u32, u32)) -> Vec<u8> {
+fn planes(pixels: &[U8x3], turn: Turn, size: (u32, u32)) -> Vec<u8> {
     let indices = turn.indices(size);
-    let plane = |channel| indices.clone().map(move |at| pixels[at * 3 + channel]);
+    let plane = |channel: usize| indices.clone().map(move |at| pixels[at].0[channel]);
     (0..3).flat_map(plane).collect()
 }
 

@@ -19,7 +19,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> Result<f64> {
 ///
 /// `texts` holds the text embeddings row after row. The sum is 1 but for rounding in f64.
 pub fn softmax(image: &[f32], texts: &[f32], logit_scale: f64) -> Result<Vec<f64>> {
-    if image.is_empty() || texts.is_empty() || texts.len() % image.len() != 0 {
+    if image.is_empty() || texts.is_empty() || !texts.len().is_multiple_of(image.len()) {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
             format!(

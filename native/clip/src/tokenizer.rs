@@ -1,12 +1,14 @@
 //! Prompts to token ids.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::checkpoint::{is_there, read_file};
 use crate::config::TextConfig;
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::{json, vocabulary};
 
-/// Largest `tokenizer.json` that is read. CLIP's has 2 to 4 MB.
-const MAX_FILE: u64 = 32 * 1024 * 1024;
+/// Largest file of a tokenizer that is read. CLIP's have 2 to 4 MB.
+pub(crate) const MAX_FILE: u64 = 10 * 1024 * 1024;
 
 /// Longest prompt in bytes. 77 tokens are some 400 bytes; the rest would be cut anyway, after
 /// work that grows with its length.
@@ -16,6 +18,7 @@ pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    files: Vec<PathBuf>,
     end: u32,
     text: TextConfig,
 }
@@ -30,20 +33,58 @@ pub struct Tokens {
 }
 
 impl Tokenizer {
+    /// Reads the tokenizer of a model directory: `tokenizer.json`, or else `vocab.json` and
+    /// `merges.txt`. Checks that it fits the model.
+    pub fn open(directory: &Path, text: &TextConfig) -> Result<Self> {
+        let (vocab, merges) = (directory.join("vocab.json"), directory.join("merges.txt"));
+        let whole = directory.join("tokenizer.json");
+        if is_there(&whole) {
+            return Self::from_file(&whole, text);
+        }
+        if !is_there(&vocab) || !is_there(&merges) {
+            let directory = directory.display();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "no tokenizer in {directory}, expected tokenizer.json, or vocab.json and merges.txt"
+                ),
+            ));
+        }
+        let inner = guarded("building the tokenizer", ErrorKind::InvalidTokenizer, || {
+            vocabulary::tokenizer(directory)
+        })?;
+        Self::checked(inner, vec![vocab, merges], text)
+    }
+
     /// Reads a `tokenizer.json` and checks that it fits the model.
     pub fn from_file(path: &Path, text: &TextConfig) -> Result<Self> {
-        let bytes = crate::checkpoint::read_file(path, MAX_FILE)?;
-        let parsed = guarded("reading the tokenizer", ErrorKind::InvalidTokenizer, || {
+        let bytes = read_file(path, MAX_FILE, ErrorKind::InvalidTokenizer)?;
+        json::check_depth(&bytes).map_err(|why| unusable(path, &why))?;
+        let inner = guarded("reading the tokenizer", ErrorKind::InvalidTokenizer, || {
             tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| invalid(&e.to_string()))
-        });
-        let mut inner = parsed.map_err(|e| invalid(&format!("{} ({e})", path.display())))?;
+        })
+        .map_err(|e| unusable(path, &e.to_string()))?;
+        Self::checked(inner, vec![path.to_owned()], text)
+    }
+
+    fn checked(
+        mut inner: tokenizers::Tokenizer,
+        files: Vec<PathBuf>,
+        text: &TextConfig,
+    ) -> Result<Self> {
         // Both are done here: padding changes nothing but costs time, and the file's idea of a
         // length need not be the model's.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| invalid(&e.to_string()))?;
-        let mut tokenizer = Self { inner, end: 0, text: text.clone() };
-        tokenizer.end = tokenizer.check_special_tokens()?;
+        let mut tokenizer = Self { inner, files, end: 0, text: text.clone() };
+        let end = tokenizer.check_special_tokens();
+        tokenizer.end = end.map_err(|e| unusable(&tokenizer.files[0], &e.to_string()))?;
         Ok(tokenizer)
+    }
+
+    /// The files that it was made of.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The empty prompt must be a start token and an end token at which the model pools.
@@ -100,5 +141,9 @@ impl Tokenizer {
 }
 
 fn invalid(why: &str) -> Error {
-    Error::new(ErrorKind::InvalidTokenizer, format!("tokenizer.json cannot be used: {why}"))
+    Error::new(ErrorKind::InvalidTokenizer, why)
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    invalid(&format!("{} cannot be used: {why}", path.display()))
 }

@@ -32,7 +32,7 @@ fn an_exit_during_inference_keeps_its_code() {
 }
 
 fn exit_at_work(cache: &std::path::Path, microseconds: u64) -> ! {
-    let options = LoadOptions { device: DeviceRequest::Cpu, cache: cache.to_owned() };
+    let options = LoadOptions::new(DeviceRequest::Cpu, cache);
     let model = Model::load(&project("priv/models/emoji-clip"), &options).unwrap();
     std::thread::spawn(move || {
         let picture = vec![128; 3 * 64 * 64];

@@ -46,7 +46,7 @@ impl Goldens {
 }
 
 fn embedded_model(cache: &Path) -> Model {
-    let options = LoadOptions { device: DeviceRequest::Cpu, cache: cache.to_owned() };
+    let options = LoadOptions::new(DeviceRequest::Cpu, cache);
     Model::load(&project("priv/models/emoji-clip"), &options).unwrap()
 }
 

@@ -19,8 +19,7 @@ fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
 fn a_model_loads_and_answers() {
     on_a_small_stack(|| {
         let cache = Scratch::new();
-        let options =
-            LoadOptions { device: DeviceRequest::Cpu, cache: cache.path().to_owned() };
+        let options = LoadOptions::new(DeviceRequest::Cpu, cache.path());
         let model = Model::load(&project("priv/models/emoji-clip"), &options).unwrap();
         let side = model.info().image_size;
         let picture = vec![0; 3 * side * side];

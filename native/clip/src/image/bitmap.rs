@@ -26,15 +26,6 @@ impl Channels {
             _ => None,
         }
     }
-
-    pub(super) fn count(self) -> usize {
-        match self {
-            Self::Grey => 1,
-            Self::GreyAlpha => 2,
-            Self::Rgb => 3,
-            Self::Rgba | Self::Cmyk => 4,
-        }
-    }
 }
 
 /// Pixels as decoded, 8 bits a channel, not yet upright.

@@ -43,7 +43,8 @@ const FORMATS: [(Format, usize, &[u8]); 9] = [
     (Format::Tiff, 0, b"II+\0"),
 ];
 
-/// Formats that people send and that are not read: named in the error, so that they know what to convert.
+/// Formats that people send and that are not read: named in the error, so that they know what to
+/// convert.
 const OTHERS: [(&str, usize, &[u8]); 27] = [
     ("AVIF", 4, b"ftypavif"),
     ("AVIF", 4, b"ftypavis"),
@@ -79,32 +80,30 @@ const OTHERS: [(&str, usize, &[u8]); 27] = [
 /// # Errors
 /// `UnsupportedImage` for a known format that is not read, `InvalidImage` for everything else.
 pub(super) fn detect(bytes: &[u8]) -> Result<Format> {
-    if bytes.is_empty() {
-        return Err(Error::new(
-            ErrorKind::InvalidImage,
-            "picture is empty, expected the bytes of an image file",
-        ));
-    }
     for (format, at, mark) in FORMATS {
         if has_mark(bytes, at, mark) && (format != Format::Webp || bytes.starts_with(b"RIFF")) {
             return Ok(format);
         }
     }
-    match other(bytes) {
-        Some(name) => Err(Error::new(
-            ErrorKind::UnsupportedImage,
-            format!("picture looks like {name}, which is not supported; convert it to {READ}"),
-        )),
-        None => {
-            let start = &bytes[..bytes.len().min(8)];
-            Err(Error::new(
-                ErrorKind::InvalidImage,
-                format!(
-                    "picture is not an image that can be recognised: it begins with {start:02x?}; expected the bytes of a {READ} file"
-                ),
-            ))
-        }
+    Err(unknown(bytes))
+}
+
+fn unknown(bytes: &[u8]) -> Error {
+    if bytes.is_empty() {
+        let message = "picture is empty, expected the bytes of an image file";
+        return Error::new(ErrorKind::InvalidImage, message);
     }
+    if let Some(name) = other(bytes) {
+        let message =
+            format!("picture looks like {name}, which is not supported; convert it to {READ}");
+        return Error::new(ErrorKind::UnsupportedImage, message);
+    }
+    let start = &bytes[..bytes.len().min(8)];
+    let message = format!(
+        "picture is not an image that can be recognised: it begins with {start:02x?}; expected \
+        the bytes of a {READ} file"
+    );
+    Error::new(ErrorKind::InvalidImage, message)
 }
 
 fn has_mark(bytes: &[u8], at: usize, mark: &[u8]) -> bool {

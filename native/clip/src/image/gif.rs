@@ -11,8 +11,8 @@ use super::{broken, zeroed};
 use crate::error::Result;
 use crate::limits::Limits;
 
-/// Index, canvas (RGBA) and RGB at once.
-const BYTES_PER_PIXEL: u64 = 1 + 4 + 3;
+/// The canvas (RGBA) and, after the indices have gone, RGB.
+const BYTES_PER_PIXEL: u64 = 4 + 3;
 
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
     let mut options = DecodeOptions::new();

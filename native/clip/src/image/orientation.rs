@@ -4,8 +4,9 @@ use image::metadata::Orientation;
 
 /// How upright pixels are found among stored ones: mirrored first, then with the axes swapped.
 ///
-/// The upright pixel (x, y) of a picture of `width` x `height` upright pixels is stored at column u, row v, where
-/// u is x, or `width - 1 - x` with `mirror_x`, and v likewise; with `swap` at column v, row u.
+/// The upright pixel (x, y) of a picture of `width` x `height` upright pixels is stored at column
+/// u, row v, where u is x, or `width - 1 - x` with `mirror_x`, and v likewise; with `swap` at
+/// column v, row u.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
     pub(crate) mirror_x: bool,
@@ -30,12 +31,14 @@ impl From<Orientation> for Turn {
 }
 
 impl Turn {
-    /// Upright width and height of a picture that is stored in this width and height, or the other way round.
+    /// Upright width and height of a picture that is stored in this width and height, or the other
+    /// way round.
     pub(crate) fn size(self, (width, height): (u32, u32)) -> (u32, u32) {
         if self.swap { (height, width) } else { (width, height) }
     }
 
-    /// Where the upright pixels of a picture of this upright size are stored: row by row, as indices of pixels.
+    /// Where the upright pixels of a picture of this upright size are stored: row by row, as
+    /// indices of pixels.
     pub(crate) fn indices(
         self,
         (width, height): (u32, u32),

@@ -6,12 +6,12 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use tiff::ColorType;
 use tiff::TiffError;
-use tiff::decoder::{Decoder, DecodingResult};
+use tiff::decoder::{ChunkType, Decoder, DecodingResult};
 use tiff::tags::Tag;
 
 use super::bitmap::{self, Bitmap, Channels};
 use super::format::Format;
-use super::{broken, unsupported, zeroed};
+use super::{broken, jpeg, unsupported, zeroed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
@@ -21,35 +21,49 @@ const PHOTOMETRIC: u16 = 262;
 const GREY: u8 = 1;
 const PALETTE: u8 = 3;
 
+/// Value of the compression tag.
+const JPEG: u16 = 7;
+
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
     // The decoder knows no palettes, but pictures of grey levels that are stored the same way.
     let patched = palette_as_grey(bytes);
     let indexed = matches!(patched, Cow::Owned(_));
-    let mut decoder =
-        Decoder::new(Cursor::new(&*patched)).map_err(failed)?.with_limits(budget(limits));
-    let (width, height) = decoder.dimensions().map_err(failed)?;
+    let decoder = Decoder::new(Cursor::new(&*patched)).map_err(failed)?;
+    let mut decoder = decoder.with_limits(budget(limits));
+    let size = decoder.dimensions().map_err(failed)?;
     let color = decoder.colortype().map_err(failed)?;
-    limits.check_size(width, height)?;
-    let samples = u64::from(color.num_samples());
-    limits.check_memory(
-        width,
-        height,
-        2 * samples * u64::from(color.bit_depth()).div_ceil(8) + 3,
-    )?;
     check_samples(&mut decoder, color)?;
-    let palette =
-        if indexed { Some(decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?) } else { None };
-    let orientation = orientation(&mut decoder);
+    check_cost(&mut decoder, color, limits)?;
+    check_chunks(&mut decoder, bytes, limits)?;
     let premultiplied = matches!(color, ColorType::RGBA(_)) && is_premultiplied(&mut decoder);
-    let data = read_samples(&mut decoder, color, (width, height), indexed)?;
-    let (channels, mut data) = match palette {
-        Some(palette) => (Channels::Rgb, look_up(&data, &palette)?),
-        None => interpret(color, data)?,
+    let data = read_samples(&mut decoder, color, size, indexed)?;
+    let (channels, mut data) = if indexed {
+        let palette = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?;
+        (Channels::Rgb, look_up(&data, &palette)?)
+    } else {
+        interpret(color, data)?
     };
     if premultiplied {
         bitmap::unmultiply(&mut data);
     }
-    Ok(Bitmap::new(width, height, channels, data).with_orientation(orientation))
+    let orientation = orientation(&mut decoder);
+    Ok(Bitmap::new(size.0, size.1, channels, data).with_orientation(orientation))
+}
+
+/// Checks size and memory: the samples as read, and beside them either a JPEG with its scratch, or
+/// the samples as bytes, or RGB.
+fn check_cost(decoder: &mut Reader<'_>, color: ColorType, limits: &Limits) -> Result<()> {
+    let (width, height) = decoder.dimensions().map_err(failed)?;
+    limits.check_size(width, height)?;
+    let samples = u64::from(color.num_samples());
+    let pixel = samples * u64::from(color.bit_depth()).div_ceil(8);
+    let jpeg = if is_jpeg(decoder)? { 3 * samples } else { 0 };
+    limits.check_memory(width, height, pixel + jpeg.max(samples).max(3))
+}
+
+fn is_jpeg(decoder: &mut Reader<'_>) -> Result<bool> {
+    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(failed)?;
+    Ok(compression == Some(JPEG))
 }
 
 fn budget(limits: &Limits) -> tiff::decoder::Limits {
@@ -71,6 +85,34 @@ fn check_samples(decoder: &mut Reader<'_>, color: ColorType) -> Result<()> {
     }
     let kind = if unsigned { "unsigned" } else { "signed or floating-point" };
     Err(unsupported(Format::Tiff, &format!("{color:?} of {kind} samples")))
+}
+
+/// Refuses chunks that take more memory or time than the picture: the decoder believes what a strip
+/// or tile says of its own size.
+fn check_chunks(decoder: &mut Reader<'_>, bytes: &[u8], limits: &Limits) -> Result<()> {
+    let (_, rows) = decoder.dimensions().map_err(failed)?;
+    let (width, height) = decoder.chunk_dimensions();
+    let (height, offsets, lengths) = match decoder.get_chunk_type() {
+        ChunkType::Strip => (height.min(rows), Tag::StripOffsets, Tag::StripByteCounts),
+        ChunkType::Tile => (height, Tag::TileOffsets, Tag::TileByteCounts),
+    };
+    limits.check_size(width, height)?;
+    if !is_jpeg(decoder)? {
+        return Ok(());
+    }
+    let offsets = decoder.get_tag_u64_vec(offsets).map_err(failed)?;
+    let lengths = decoder.get_tag_u64_vec(lengths).map_err(failed)?;
+    for (offset, length) in offsets.into_iter().zip(lengths) {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let chunk = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
+        let outline = jpeg::Outline::of(chunk);
+        outline.check_work(limits)?;
+        if u32::from(outline.width) > width || u32::from(outline.height) > height {
+            return Err(broken(Format::Tiff, "a JPEG in it is larger than its place"));
+        }
+    }
+    Ok(())
 }
 
 fn orientation(decoder: &mut Reader<'_>) -> Orientation {
@@ -105,7 +147,8 @@ fn read_samples(
     if layout.planes > 1 { interleave(&data, layout.planes) } else { Ok(data) }
 }
 
-/// Spreads samples of 1, 2 or 4 bits, one a pixel, to bytes: as they are, or so that the highest becomes 255.
+/// Spreads samples of 1, 2 or 4 bits, one a pixel, to bytes: as they are, or so that the highest
+/// becomes 255.
 fn unpack(packed: &[u8], bits: u8, width: usize, height: usize, indexed: bool) -> Result<Vec<u8>> {
     let highest = (1u8 << bits) - 1;
     let scale = if indexed { 1 } else { 255 / highest };
@@ -157,7 +200,8 @@ fn look_up(indices: &[u8], palette: &[u16]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The bytes with the first page's photometric interpretation changed from palette to grey, or unchanged.
+/// The bytes with the first page's photometric interpretation changed from palette to grey, or
+/// unchanged.
 fn palette_as_grey(bytes: &[u8]) -> Cow<'_, [u8]> {
     match palette_at(bytes) {
         Some(at) => {
@@ -171,7 +215,11 @@ fn palette_as_grey(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// Where the byte stands that says that the first page has a palette.
 fn palette_at(bytes: &[u8]) -> Option<usize> {
-    let big = bytes.starts_with(b"MM");
+    let big = match bytes.get(..4)? {
+        b"II*\0" => false,
+        b"MM\0*" => true,
+        _ => return None,
+    };
     let u16_at = |at: usize| {
         let two = *bytes.get(at..)?.first_chunk::<2>()?;
         Some(if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })

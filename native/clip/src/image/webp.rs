@@ -12,8 +12,10 @@ use super::{broken, failed, read_with};
 use crate::error::Result;
 use crate::limits::Limits;
 
-/// What the decoder holds beside the pixels: for an animation the frame and the canvas.
-const SCRATCH: u64 = 8;
+/// What the decoder holds beside the pixels, in bytes a pixel: brightness, colour and alpha apart,
+/// or RGBA; for an animation that, the frame and the canvas.
+const STILL_SCRATCH: u64 = 4;
+const ANIMATED_SCRATCH: u64 = 3 + 4 + 4;
 
 /// Length of what precedes the chunks of a frame inside `ANMF`, in bytes.
 const FRAME_HEADER: usize = 16;
@@ -22,12 +24,23 @@ const FRAME_HEADER: usize = 16;
 const REPLACE: u8 = 0b10;
 
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
+    // A torn upload may have all pixels and yet lack what follows them, the orientation for one.
+    if riff_length(bytes).is_none_or(|length| length > bytes.len() as u64) {
+        return Err(broken(Format::Webp, "its end is missing"));
+    }
     let mut scan = Scan::default();
     scan.walk(bytes, 12, bytes.len(), limits)?;
     let patched = scan.unblended(bytes);
     let decoder = WebPDecoder::new(Cursor::new(&*patched));
     let decoder = decoder.map_err(|error| failed(Format::Webp, error))?;
-    read_with(Format::Webp, decoder, scan.orientation, SCRATCH, limits)
+    let scratch = if scan.frame_flags.is_some() { ANIMATED_SCRATCH } else { STILL_SCRATCH };
+    read_with(Format::Webp, decoder, scan.orientation, scratch, limits)
+}
+
+/// Length of the file, as its first header says.
+fn riff_length(bytes: &[u8]) -> Option<u64> {
+    let length = bytes.get(4..)?.first_chunk::<4>()?;
+    Some(u64::from(u32::from_le_bytes(*length)) + 8)
 }
 
 struct Scan {
@@ -45,8 +58,9 @@ impl Default for Scan {
 impl Scan {
     /// Walks the chunks between two offsets.
     ///
-    /// The decoder believes the canvas until it has decoded a frame, of whatever size that is, and allocates an Exif
-    /// chunk of whatever length it claims: so frames are measured and Exif is read here.
+    /// The decoder believes the canvas until it has decoded a frame, of whatever size that is, and
+    /// allocates an Exif chunk of whatever length it claims: so frames are measured and Exif is
+    /// read here.
     fn walk(&mut self, bytes: &[u8], start: usize, end: usize, limits: &Limits) -> Result<()> {
         let mut at = start;
         while let Some(header) = bytes.get(at..end).and_then(|rest| rest.first_chunk::<8>()) {
@@ -56,6 +70,7 @@ impl Scan {
                 return self.cut_short(&[a, b, c, d]);
             };
             match &[a, b, c, d] {
+                b"VP8X" => check_canvas(chunk, limits)?,
                 b"VP8 " | b"VP8L" => check_frame(chunk, limits)?,
                 b"ANMF" if self.frame_flags.is_none() => {
                     self.frame_flags = Some(at + 8 + FRAME_HEADER - 1);
@@ -69,7 +84,8 @@ impl Scan {
         Ok(())
     }
 
-    /// A chunk reaches past the end: of no matter in rubbish behind the picture, damage where pixels are.
+    /// A chunk reaches past the end: of no matter in rubbish behind the picture, damage where
+    /// pixels are.
     fn cut_short(&self, name: &[u8; 4]) -> Result<()> {
         match name {
             b"VP8 " | b"VP8L" | b"ALPH" => Err(broken(Format::Webp, "its pixels end too early")),
@@ -87,8 +103,8 @@ impl Scan {
         }
     }
 
-    /// The bytes, with the first frame of an animation told to replace the canvas. Blending over an empty canvas
-    /// loses the colours under transparent pixels, which Pillow keeps.
+    /// The bytes, with the first frame of an animation told to replace the canvas. Blending over an
+    /// empty canvas loses the colours under transparent pixels, which Pillow keeps.
     fn unblended<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(at) = self.frame_flags else { return Cow::Borrowed(bytes) };
         let mut patched = bytes.to_vec();
@@ -96,6 +112,14 @@ impl Scan {
             *flags |= REPLACE;
         }
         Cow::Owned(patched)
+    }
+}
+
+fn check_canvas(chunk: &[u8], limits: &Limits) -> Result<()> {
+    match *chunk {
+        [_, _, _, _, a, b, c, d, e, f, ..] => limits
+            .check_size(u32::from_le_bytes([a, b, c, 0]) + 1, u32::from_le_bytes([d, e, f, 0]) + 1),
+        _ => Err(broken(Format::Webp, "its canvas has no size")),
     }
 }
 

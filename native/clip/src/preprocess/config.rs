@@ -23,7 +23,8 @@ pub(super) fn parse(bytes: &[u8], image_size: u32) -> Result<Preprocessing> {
     let json: Value = serde_json::from_slice(bytes).map_err(|error| {
         invalid("preprocessor_config.json", &format!("is not JSON: {error}")).with_source(error)
     })?;
-    // Newer releases save one processor_config.json, in which the picture's part has a field of its own.
+    // Newer releases save one processor_config.json, in which the picture's part has a field of its
+    // own.
     let (file, json) = match json.get("image_processor") {
         Some(inner) => ("processor_config.json", inner),
         None => ("preprocessor_config.json", &json),
@@ -64,7 +65,8 @@ impl Fields<'_> {
             _ => Err(invalid(
                 self.file,
                 &format!(
-                    "names the processor {name}, expected \"CLIPImageProcessor\" or \"SiglipImageProcessor\"; another one's steps are not known here"
+                    "names the processor {name}, expected \"CLIPImageProcessor\" or \
+                    \"SiglipImageProcessor\"; another one's steps are not known here"
                 ),
             )),
         }
@@ -128,34 +130,28 @@ impl Fields<'_> {
 
     /// Whatever the picture, the result has to have the one size that the model takes.
     fn check_output(&self, resize: Resize, crop: Option<(u32, u32)>) -> Result<()> {
-        let smallest = match resize {
-            Resize::ShortestEdge(edge) => (edge, edge),
-            Resize::Exact { height, width } => (height, width),
+        let (resized, fixed) = match resize {
+            Resize::ShortestEdge(edge) => ((edge, edge), false),
+            Resize::Exact { height, width } => ((height, width), true),
         };
-        let (height, width) = match (crop, resize) {
-            (Some(crop), _) => crop,
-            (None, Resize::Exact { height, width }) => (height, width),
-            (None, Resize::ShortestEdge(_)) => {
-                let expected =
-                    "true, because pictures resized by their shortest edge differ in size";
-                return Err(self.wrong("do_center_crop", expected));
-            }
-        };
-        if height > smallest.0 || width > smallest.1 {
-            return Err(
-                self.wrong("crop_size", "no larger than size, or the crop has nothing to cut from")
-            );
+        if crop.is_none() && !fixed {
+            let expected = "true, because pictures resized by their shortest edge differ in size";
+            return Err(self.wrong("do_center_crop", expected));
+        }
+        let (height, width) = crop.unwrap_or(resized);
+        if height > resized.0 || width > resized.1 {
+            let expected = "no larger than size, or the crop has nothing to cut from";
+            return Err(self.wrong("crop_size", expected));
         }
         let side = self.image_size;
         if (height, width) == (side, side) {
             return Ok(());
         }
-        Err(invalid(
-            self.file,
-            &format!(
-                "makes pictures of {height} x {width} pixels, the model takes {side} x {side} (vision_config.image_size in config.json); the two files have to be of one model"
-            ),
-        ))
+        let problem = format!(
+            "makes pictures of {height} x {width} pixels, the model takes {side} x {side} \
+            (vision_config.image_size in config.json); the two files have to be of one model"
+        );
+        Err(invalid(self.file, &problem))
     }
 
     /// `resample` counts as Pillow does.

@@ -63,7 +63,7 @@ defmodule Demo do
   defp compare(samples) do
     IO.puts(bright("How alike are two pictures? (1: the same)"))
 
-    for {a, b} <- [{"rocket.png", "airplane.png"}, {"rocket.png", "pizza.webp"}] do
+    for {a, b} <- [{"cat.png", "again/cat.png"}, {"cat.png", "rocket.png"}] do
       [one, two] = for file <- [a, b], do: {:path, Path.join(samples, file)}
       value = ZeroShot.similarity(one, two, @repo)
       IO.puts("  #{String.pad_trailing("#{a} and #{b}", 30)} #{Float.round(value, 2)}")

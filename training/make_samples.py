@@ -20,6 +20,10 @@ SAMPLES = (
     ("umbrella.png", "umbrella", "#d9e2ec", "#93a8bd"),
     ("airplane.png", "airplane", "#7fc0ee", "#e3f3fb"),
 )
+# A second picture of the same thing, to compare.
+AGAIN = ("again/cat.png", "cat", "#2f4858", "#86bbd8")
+TURNED = 12
+
 DISTRACTORS = ("banana", "bicycle", "sailboat", "sunflower", "penguin", "coffin", "brick", "snowman")
 
 
@@ -43,6 +47,10 @@ def main() -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     for file, name, sky, ground in SAMPLES:
         scene(emoji.draw(characters[name]), sky, ground).save(OUTPUT / file, quality=90)
+    file, name, sky, ground = AGAIN
+    (OUTPUT / file).parent.mkdir(exist_ok=True)
+    turned = emoji.draw(characters[name]).rotate(TURNED, Image.Resampling.BICUBIC)
+    scene(turned, sky, ground).save(OUTPUT / file)
     labels = [name for _, name, _, _ in SAMPLES] + list(DISTRACTORS)
     (OUTPUT / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
 

@@ -65,8 +65,8 @@ defmodule Demo do
 
     for {a, b} <- [{"cat.png", "again/cat.png"}, {"cat.png", "rocket.png"}] do
       [one, two] = for file <- [a, b], do: {:path, Path.join(samples, file)}
-      value = ZeroShot.similarity(one, two, @repo)
-      IO.puts("  #{String.pad_trailing("#{a} and #{b}", 30)} #{Float.round(value, 2)}")
+      value = :erlang.float_to_binary(ZeroShot.similarity(one, two, @repo), decimals: 2)
+      IO.puts("  #{String.pad_trailing("#{a} and #{b}", 28)} #{String.pad_leading(value, 5)}")
     end
 
     IO.puts("")

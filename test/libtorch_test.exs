@@ -11,7 +11,7 @@ defmodule Image.ZeroShot.LibtorchTest do
   @wheel "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl"
 
   setup do
-    folder = folder!()
+    folder = folder!("libtorch")
     wheels = Path.join(folder, "wheels")
     File.mkdir_p!(wheels)
     hash = wheel!(Path.join(wheels, @wheel), contents())

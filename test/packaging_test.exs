@@ -11,7 +11,7 @@ defmodule Image.ZeroShot.PackagingTest do
 
   describe "another project" do
     test "uses this one as a path: dependency, and its release can be moved anywhere" do
-      folder = folder!()
+      folder = folder!("path")
       project = consumer!(folder)
       env = [{"DEPENDENCY", "path:#{root()}"}, {"PICTURE", sample()} | shared_build()]
       assert run!("mix", ["run", "--no-halt"], cd: project, env: env) =~ "label: dog\n"
@@ -28,7 +28,7 @@ defmodule Image.ZeroShot.PackagingTest do
     end
 
     test "uses this one as a git: dependency" do
-      folder = folder!()
+      folder = folder!("git")
       env = [{"DEPENDENCY", "git:file://#{repository!(folder)}"} | shared_build()]
       project = consumer!(folder)
       run!("mix", ["deps.get"], cd: project, env: env)
@@ -76,7 +76,7 @@ defmodule Image.ZeroShot.PackagingTest do
 
   describe "what is wrong with the machine is said in one line:" do
     test "no cargo" do
-      with_env(%{"PATH" => "", "CARGO_HOME" => folder!()}, fn ->
+      with_env(%{"PATH" => "", "CARGO_HOME" => folder!("cargo")}, fn ->
         assert_raise Mix.Error,
                      ~r/\Aexpected cargo 1.91 or later in PATH, found none; see /,
                      fn ->

@@ -175,16 +175,19 @@ defmodule Image.ZeroShotTest do
     end
 
     test "with the model does not load it first" do
+      # Nor asks anybody for it.
+      opts = [repo: "acme/none", offline: true, hub_cache: "no/such/directory"]
+
       for verb <- [:try_classify, :try_label] do
-        assert {:error, %Error{reason: :unsupported_repo}} =
-                 apply(ZeroShot, verb, [Pictures.sample("dog.jpg"), ["dog"]])
+        assert {:error, %Error{reason: :offline}} =
+                 apply(ZeroShot, verb, [Pictures.sample("dog.jpg"), ["dog"], opts])
 
         # The picture and the labels are looked at before the model is.
         assert {:error, %Error{reason: :not_found}} =
-                 apply(ZeroShot, verb, [{:path, "x"}, ["dog"]])
+                 apply(ZeroShot, verb, [{:path, "x"}, ["dog"], opts])
 
         assert {:error, %Error{reason: :invalid_label}} =
-                 apply(ZeroShot, verb, [Pictures.sample("dog.jpg"), []])
+                 apply(ZeroShot, verb, [Pictures.sample("dog.jpg"), [], opts])
       end
     end
 

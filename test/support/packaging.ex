@@ -7,10 +7,12 @@ defmodule Image.ZeroShot.Packaging do
   def root, do: Path.expand("../..", __DIR__)
   def sample, do: Path.join(root(), "priv/samples/dog.jpg")
 
-  # Outside the checkout, so that nothing in it is found by looking upwards.
-  def folder! do
-    name = "image_zero_shot-test-#{System.pid()}-#{System.unique_integer([:positive])}"
+  # Outside the checkout, so that nothing in it is found by looking upwards. The same at every run:
+  # cargo keeps what it built apart by path, and would keep it for ever.
+  def folder!(name) do
+    name = "image_zero_shot-test-#{:erlang.phash2(root())}-#{name}"
     path = Path.join(System.tmp_dir!(), name)
+    File.rm_rf!(path)
     File.mkdir_p!(path)
     on_exit(fn -> File.rm_rf!(path) end)
     path

@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.ModelServerTest do
     @behaviour ModelServer
 
     @impl true
-    def open({test, _id} = key) do
+    def open({test, _id} = key, _how) do
       send(test, {:opening, key, self()})
 
       receive do

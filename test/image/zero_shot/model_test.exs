@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.ModelTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Error, Model, ModelServer, Native}
+  alias Image.ZeroShot.{Error, Model, ModelServer, Native, Options}
 
   @moduletag :tmp_dir
 
@@ -30,7 +30,9 @@ defmodule Image.ZeroShot.ModelTest do
     assert {info.dim, info.image_size, info.context_length} == {128, 64, 32}
     assert info.logit_scale > 1.0 and info.logit_scale <= 100.5
     assert info.precision == "f32"
-    assert Path.basename(info.weights) == "model.safetensors"
+    assert Enum.map(info.weights, &Path.basename/1) == ["model.safetensors"]
+    assert Enum.map(info.tokenizer, &Path.basename/1) == ["tokenizer.json"]
+    assert {info.revision, info.commit} == {nil, nil}
     assert {File.exists?(info.encoders), info.encoders_note} == {true, nil}
     refute Map.has_key?(info, :preprocessing)
     refute inspect(model) =~ "Reference"
@@ -98,8 +100,8 @@ defmodule Image.ZeroShot.ModelTest do
   test "a process killed while it loads leaves nothing behind that is in the way",
        %{opts: opts, directory: directory} do
     # The native library goes on with what it began, whatever becomes of the process.
-    key = {directory, :cpu, opts[:cache_dir]}
-    child = {ModelServer, {key, Model}}
+    key = {{:directory, directory}, :cpu, opts[:cache_dir], nil}
+    child = {ModelServer, {key, Model, Options.model!(opts)}}
     {:ok, server} = DynamicSupervisor.start_child(Image.ZeroShot.ModelSupervisor, child)
     Process.exit(server, :kill)
 
@@ -124,22 +126,6 @@ defmodule Image.ZeroShot.ModelTest do
         :error -> assert result.reason == :model_unloaded
       end
     end
-  end
-
-  test "models by name are an error that says what works" do
-    for repo <- ["org/name", {:hf, "org/name"}, {:hf, "org/name", revision: "main"}] do
-      assert {:error, %Error{reason: :unsupported_repo} = error} = Model.load(repo: repo)
-
-      assert Exception.message(error) ==
-               "cannot get the model \"org/name\": this version does not fetch models by name; " <>
-                 "give repo: {:local, directory} with a model in Hugging Face layout, or repo: " <>
-                 ":embedded for the small model that comes with the library and knows emoji only"
-
-      assert Model.unload(repo: repo) == {:error, error}
-    end
-
-    assert {:error, %Error{reason: :unsupported_repo} = error} = Model.load()
-    assert Exception.message(error) =~ "openai/clip-vit-base-patch32"
   end
 
   describe "a directory that holds no model" do

@@ -2,7 +2,7 @@ defmodule Image.ZeroShot.OptionsTest do
   # Application configuration belongs to the whole VM.
   use ExUnit.Case, async: false
 
-  alias Image.ZeroShot.Options
+  alias Image.ZeroShot.{Options, Secret}
 
   defp message(opts, verb \\ :classify!) do
     assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message
@@ -75,7 +75,8 @@ defmodule Image.ZeroShot.OptionsTest do
 
     test "that are like no other are told which there are" do
       assert message([top: 1], :model!) ==
-               "unknown option :top. The options are :repo, :device, :cache_dir"
+               "unknown option :top. The options are :repo, :device, :cache_dir, :torchscript, " <>
+                 ":revision, :token, :offline, :hub_cache, :hub_endpoint"
     end
 
     test "of labels are none for two pictures" do
@@ -167,6 +168,107 @@ defmodule Image.ZeroShot.OptionsTest do
                      "got: #{inspect(value)}"
         end
       end
+    end
+  end
+
+  describe "options of the Hub" do
+    test "are left to the environment unless they are given" do
+      opts = Options.model!(repo: "org/name")
+
+      for name <- [:revision, :token, :offline, :hub_cache, :hub_endpoint, :torchscript],
+          do: assert(opts[name] == nil)
+    end
+
+    test "take what makes sense" do
+      good = [
+        revision: "refs/pr/15",
+        offline: true,
+        offline: false,
+        hub_endpoint: "https://mirror.test",
+        token: false
+      ]
+
+      for {name, value} <- good, do: assert(Options.model!([{name, value}])[name] == value)
+
+      for name <- [:hub_cache, :torchscript],
+          do: assert(Options.model!([{name, "dir"}])[name] == Path.expand("dir"))
+
+      for {name, value} <- [
+            revision: 1,
+            offline: "1",
+            hub_endpoint: "huggingface.co",
+            hub_cache: 1
+          ] do
+        assert message([{name, value}]) =~ ~r/^expected #{inspect(name)} to be .*, got: /
+      end
+    end
+
+    test "are checked in both places that a revision can stand" do
+      for opts <- [[revisoin: "x"], [revision: 1], ["main"], :main] do
+        assert message(repo: {:hf, "org/name", opts}) =~
+                 "expected :repo to be {:hf, name, revision: revision}, with a token in the option :token"
+      end
+
+      assert message(repo: :embedded, revision: "main") ==
+               "expected :repo to be the name of a model where :revision is given, got: :embedded"
+    end
+
+    test "a revision belongs to its repository" do
+      revision = fn opts -> Options.model!(opts).revision end
+      hf = {:hf, "org/other", revision: "v2"}
+      assert revision.(repo: hf) == "v2"
+      assert revision.(repo: hf, revision: "v3") == "v3"
+      configure(:repo, "org/name")
+      configure(:revision, "v1")
+      assert revision.([]) == "v1"
+      assert revision.(revision: nil) == nil
+      assert revision.(repo: "org/other") == nil
+      assert revision.(repo: :embedded) == nil
+      assert revision.(repo: hf) == "v2"
+    end
+
+    test "of a download alone" do
+      assert %{refresh: false, progress: nil, repo: "a/b"} = Options.hub!("a/b", [])
+
+      assert %{refresh: true, progress: pid} =
+               Options.hub!("a/b", refresh: true, progress: self())
+
+      assert pid == self()
+
+      for opts <- [[refresh: 1], [progress: :me], [device: :cpu]],
+          do: assert_raise(ArgumentError, fn -> Options.hub!("a/b", opts) end)
+    end
+  end
+
+  describe "a token" do
+    @canary "hf_canary_c4n4ry"
+
+    test "is wrapped, and comes out by name alone" do
+      opts = Options.model!(token: @canary)
+      refute inspect(opts) =~ "canary"
+      refute inspect(opts, structs: false) =~ "canary"
+      refute "~p" |> :io_lib.format([opts]) |> to_string() =~ "canary"
+      assert Secret.reveal(opts.token) == @canary
+
+      configure(:token, @canary)
+      assert Secret.reveal(Options.model!([]).token) == @canary
+      assert Options.model!(token: false).token == false
+    end
+
+    test "is in no message about what is wrong" do
+      wrong = [
+        [token: [@canary]],
+        [token: String.to_atom(@canary)],
+        [token: @canary <> <<255>>],
+        %{token: @canary},
+        %{"token" => @canary},
+        [:offline, {:token, @canary}],
+        [repo: {:hf, "org/name", auth_token: @canary}],
+        [repo: {:hf, "org/name", [token: @canary, revision: "main"]}],
+        [auth_token: @canary]
+      ]
+
+      for opts <- wrong, do: refute(message(opts) =~ "canary")
     end
   end
 

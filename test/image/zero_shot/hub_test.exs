@@ -1,0 +1,369 @@
+defmodule Image.ZeroShot.HubTest do
+  # The environment and the configuration belong to the whole VM.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureLog
+
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Error, Hub, Model, Packaging}
+  alias Image.ZeroShot.Test.HubSite
+
+  @moduletag :tmp_dir
+
+  doctest Image.ZeroShot.Hub
+
+  @name "acme/emoji-clip"
+  @labels ["dog", "cat", "pizza", "rocket"]
+  @photo {:path, "priv/samples/dog.jpg"}
+  @canary "hf_canary_c4n4ry"
+
+  setup %{tmp_dir: dir} do
+    cache = Path.join(dir, "hub")
+    %{cache: cache, opts: [hub_cache: cache, token: false, offline: false]}
+  end
+
+  defp model_opts(site, opts, dir) do
+    opts = Keyword.merge(opts, repo: @name, hub_endpoint: site.url, device: :cpu)
+    opts = Keyword.put(opts, :cache_dir, Path.join(dir, "encoders"))
+    on_exit(fn -> Model.unload(opts) end)
+    opts
+  end
+
+  defp fault(name \\ @name, opts) do
+    assert {:error, %Error{} = error} = Hub.fetch(name, opts)
+    {error.reason, Exception.message(error)}
+  end
+
+  describe "a model by name" do
+    test "is downloaded once, and answers as it does from a directory",
+         %{opts: opts, tmp_dir: dir} do
+      site = HubSite.start!()
+      opts = model_opts(site, opts, dir)
+      expected = ZeroShot.classify(@photo, @labels, repo: :embedded, device: :cpu)
+      assert ZeroShot.classify(@photo, @labels, opts) == expected
+
+      gets = for %{method: "GET", path: path} <- HubSite.requests(site), do: path
+      assert gets != [] and gets == Enum.uniq(gets)
+
+      before = length(HubSite.requests(site))
+      Model.unload(opts)
+      assert ZeroShot.classify(@photo, @labels, opts) == expected
+      assert length(HubSite.requests(site)) == before
+
+      Model.unload(opts)
+      offline = Keyword.merge(opts, offline: true, hub_endpoint: "http://127.0.0.1:1")
+      on_exit(fn -> Model.unload(offline) end)
+      assert ZeroShot.classify(@photo, @labels, offline) == expected
+    end
+
+    test "is downloaded once however many ask for it", %{opts: opts, tmp_dir: dir} do
+      site = HubSite.start!()
+      opts = model_opts(site, opts, dir)
+
+      models =
+        1..20 |> Enum.map(fn _ -> Task.async(fn -> Model.load(opts) end) end) |> Task.await_many()
+
+      assert [{:ok, %Model{}}] = Enum.uniq(models)
+
+      assert Enum.count(HubSite.requests(site), &(&1.port_of == :content and &1.method == "GET")) ==
+               1
+    end
+
+    test "tells what it is", %{opts: opts, tmp_dir: dir} do
+      opts = model_opts(HubSite.start!(), opts, dir)
+      {:ok, model} = Model.load(opts)
+      info = Model.info(model)
+      assert {info.name, info.revision, info.commit} == {@name, nil, HubSite.commit()}
+      assert Path.basename(info.directory) == HubSite.commit()
+      assert Enum.map(info.weights, &Path.basename/1) == ["model.safetensors"]
+      assert "tokenizer.json" in Enum.map(info.tokenizer, &Path.basename/1)
+      assert inspect(model) == ~s(#Image.ZeroShot.Model<"acme/emoji-clip", 128 dims, cpu>)
+    end
+
+    test "is announced in the log while it is downloaded", %{opts: opts, tmp_dir: dir} do
+      opts = model_opts(HubSite.start!(), opts, dir)
+      log = capture_log(fn -> assert {:ok, _} = Model.load(opts) end)
+      assert log =~ ~r/\[info\] +downloading acme\/emoji-clip, \d+\.\d MB/
+      assert log =~ ~r/downloading acme\/emoji-clip: 100 %/
+
+      Model.unload(opts)
+      refute capture_log(fn -> Model.load(opts) end) =~ "downloading"
+    end
+
+    test "that cannot be had fails for each call, and is tried again", %{opts: opts, tmp_dir: dir} do
+      trouble = :counters.new(1, [])
+
+      site =
+        HubSite.start!(
+          intercept: fn _request, answer ->
+            if :counters.get(trouble, 1) == 0, do: HubSite.refused(403, "GatedRepo"), else: answer
+          end
+        )
+
+      opts = model_opts(site, opts, dir)
+      assert {:error, %Error{reason: :gated}} = ZeroShot.try_label(@photo, @labels, opts)
+      assert_raise Error, fn -> ZeroShot.label(@photo, @labels, opts) end
+      :counters.add(trouble, 1, 1)
+      assert ZeroShot.label(@photo, @labels, opts) == "dog"
+    end
+  end
+
+  describe "fetch/2 and cached/2" do
+    test "tell the files, the commit and the place", %{opts: opts, cache: cache} do
+      opts = [hub_endpoint: HubSite.start!().url] ++ opts
+      assert Hub.cached(@name, opts) == {:ok, nil}
+      assert {:ok, snapshot} = Hub.fetch(@name, opts)
+      assert snapshot.commit == HubSite.commit()
+
+      assert snapshot.directory ==
+               Path.join([cache, "models--acme--emoji-clip", "snapshots", HubSite.commit()])
+
+      assert snapshot.bytes == snapshot.files |> Enum.map(& &1.size) |> Enum.sum()
+      assert Enum.all?(snapshot.files, &(&1.cached == false))
+      assert File.regular?(Path.join(snapshot.directory, "model.safetensors"))
+
+      assert {:ok, cached} = Hub.cached(@name, opts)
+      assert Enum.all?(cached.files, & &1.cached)
+      assert Hub.fetch({:hf, @name}, opts) == {:ok, cached}
+      assert Hub.cached(@name, [offline: true] ++ opts) == {:ok, cached}
+    end
+
+    test "take a commit as the revision, in both forms", %{opts: opts} do
+      opts = [hub_endpoint: HubSite.start!().url] ++ opts
+      assert {:ok, one} = Hub.fetch(@name, [revision: HubSite.commit()] ++ opts)
+      assert {:ok, other} = Hub.fetch({:hf, @name, revision: HubSite.commit()}, opts)
+      assert one.directory == other.directory
+    end
+
+    test "send progress, and stop when nobody listens", %{opts: opts} do
+      opts = [hub_endpoint: HubSite.start!().url] ++ opts
+      gone = spawn(fn -> :ok end)
+      ref = Process.monitor(gone)
+      assert_receive {:DOWN, ^ref, :process, ^gone, _}
+      assert {:cancelled, _} = fault([progress: gone] ++ opts)
+
+      assert {:ok, %{bytes: bytes}} = Hub.fetch(@name, [progress: self()] ++ opts)
+      assert_received {:hub_progress, %{done: _, total: _, file: _}}
+      assert last_step() == {bytes, bytes}
+    end
+
+    test "ask anew where the branch is if they are told to", %{opts: opts} do
+      site = HubSite.start!()
+      opts = [hub_endpoint: site.url] ++ opts
+      {:ok, _} = Hub.fetch(@name, opts)
+      before = length(HubSite.requests(site))
+      assert {:ok, %{files: files}} = Hub.fetch(@name, [refresh: true] ++ opts)
+      assert length(HubSite.requests(site)) > before
+      assert Enum.all?(files, & &1.cached)
+    end
+
+    test "are for models of the Hub" do
+      for repo <- [:embedded, {:local, "dir"}] do
+        assert_raise ArgumentError, ~r/^expected the name of a model such as "org\/name"/, fn ->
+          Hub.fetch(repo)
+        end
+      end
+    end
+  end
+
+  describe "the environment" do
+    test "of this VM counts, as it is at the moment", %{cache: cache} do
+      site = HubSite.start!()
+
+      Packaging.with_env(
+        %{
+          "HF_HUB_CACHE" => cache,
+          "HF_ENDPOINT" => site.url,
+          "HF_TOKEN" => @canary,
+          "HF_HUB_OFFLINE" => "0",
+          "HF_HUB_DISABLE_IMPLICIT_TOKEN" => "0"
+        },
+        fn ->
+          assert {:ok, snapshot} = Hub.fetch(@name)
+          assert String.starts_with?(snapshot.directory, cache)
+          assert hd(HubSite.requests(site)).head =~ "authorization: Bearer #{@canary}\r\n"
+          System.put_env("HF_HUB_OFFLINE", "1")
+          assert {:ok, _} = Hub.fetch(@name)
+          assert {:offline, message} = fault("acme/other", [])
+          assert message =~ "HF_HUB_OFFLINE"
+        end
+      )
+    end
+
+    test "gives way to options, and they to those of the call", %{opts: opts, tmp_dir: dir} do
+      site = HubSite.start!()
+      Application.put_env(:image_zero_shot, :hub_endpoint, site.url)
+      Application.put_env(:image_zero_shot, :offline, true)
+
+      on_exit(fn ->
+        for o <- [:hub_endpoint, :offline], do: Application.delete_env(:image_zero_shot, o)
+      end)
+
+      Packaging.with_env(%{"HF_ENDPOINT" => "http://127.0.0.1:1"}, fn ->
+        assert {:ok, _} = Hub.fetch(@name, opts)
+        other = Path.join(dir, "other")
+        assert {:offline, _} = fault(hub_cache: other)
+      end)
+    end
+  end
+
+  describe "a hub that refuses" do
+    defp refusing(status, code, opts) do
+      site = HubSite.start!(intercept: fn _, _ -> HubSite.refused(status, code) end)
+      fault([hub_endpoint: site.url] ++ opts)
+    end
+
+    test "is told from one that lacks something, with the way out", %{opts: opts} do
+      assert {:unauthorized, message} = refusing(401, "-", opts)
+      assert message =~ "HF_TOKEN"
+      assert {:gated, message} = refusing(403, "GatedRepo", opts)
+      assert message =~ "/acme/emoji-clip" and message =~ "licence"
+      assert {:forbidden, _} = refusing(403, "-", opts)
+
+      opts = [hub_endpoint: HubSite.start!().url] ++ opts
+      assert {:repo_not_found, message} = fault("acme/nothing", opts)
+      assert message =~ "acme/nothing" and message =~ "HF_TOKEN"
+      assert {:revision_not_found, message} = fault([revision: "v9"] ++ opts)
+      assert message =~ ~s("v9") and message =~ ~s("main")
+    end
+
+    test "because the model lacks a file", %{opts: opts} do
+      site =
+        HubSite.start!(
+          intercept: fn request, answer ->
+            if request.path =~ "model.safetensors",
+              do: HubSite.refused(404, "EntryNotFound"),
+              else: answer
+          end
+        )
+
+      assert {:file_not_found, message} = fault([hub_endpoint: site.url] ++ opts)
+      assert message =~ "model.safetensors"
+    end
+
+    test "or is none, or is not there", %{opts: opts} do
+      site = HubSite.start!(intercept: fn _, _ -> {200, [], "<html>Log in</html>"} end)
+      assert {:not_a_hub, message} = fault([hub_endpoint: site.url] ++ opts)
+      assert message =~ "HF_ENDPOINT"
+    end
+
+    test "or sends something else than it announced", %{opts: opts, cache: cache} do
+      site =
+        HubSite.start!(
+          intercept: fn
+            %{port_of: :content}, {200, headers, body} ->
+              {200, headers, :binary.replace(body, <<0>>, <<1>>)}
+
+            _, answer ->
+              answer
+          end
+        )
+
+      assert {:hash_mismatch, _} = fault([hub_endpoint: site.url] ++ opts)
+      assert Hub.cached(@name, opts) == {:ok, nil}
+      assert Path.wildcard(Path.join(cache, "**/model.safetensors")) == []
+    end
+  end
+
+  test "hostile names are refused before anything is sent", %{opts: opts} do
+    site = HubSite.start!()
+    opts = [hub_endpoint: site.url] ++ opts
+    long = String.duplicate("a", 300)
+
+    for name <- ["../x", "/etc/passwd", "a/b/c", "a\\b", "a\0b", "a/..", "org/naïve", long] do
+      assert {:invalid_name, _} = fault(name, opts)
+    end
+
+    for revision <- ["..", "/etc", "a\\b", "a\0b", "-x", long] do
+      assert {:invalid_name, _} = fault([revision: revision] ++ opts)
+    end
+
+    assert HubSite.requests(site) == []
+  end
+
+  describe "the token" do
+    # All that a user could see of a call.
+    defp shown(function) do
+      log = capture_log(fn -> send(self(), {:shown, inspect(function.(), structs: false)}) end)
+      assert_received {:shown, result}
+      log <> result
+    end
+
+    test "goes to the hub alone, and is nowhere to be seen", %{opts: opts, tmp_dir: dir} do
+      site = HubSite.start!()
+      opts = site |> model_opts(opts, dir) |> Keyword.put(:token, @canary)
+
+      shown =
+        shown(fn ->
+          {:ok, model} = Model.load(opts)
+          [{server, _}] = Registry.lookup(Image.ZeroShot.ModelRegistry, model.key)
+
+          {model, inspect(model), :sys.get_state(server), :sys.get_status(server),
+           DynamicSupervisor.which_children(Image.ZeroShot.ModelSupervisor),
+           :sys.get_state(Image.ZeroShot.ModelSupervisor)}
+        end)
+
+      refute shown =~ "canary"
+
+      {hub, content} = Enum.split_with(HubSite.requests(site), &(&1.port_of == :hub))
+      assert Enum.all?(hub, &(&1.head =~ "Bearer #{@canary}"))
+      assert content != []
+      refute Enum.any?(content, &(&1.head =~ "canary"))
+    end
+
+    test "is in no error, whatever the hub says", %{opts: opts} do
+      for status <- [301, 401, 403, 404, 410] do
+        site =
+          HubSite.start!(
+            intercept: fn _, _ -> {status, [{"x-error-message", "bad #{@canary}"}], @canary} end
+          )
+
+        opts = Keyword.merge(opts, hub_endpoint: site.url, token: @canary)
+        refute shown(fn -> Hub.fetch(@name, opts) end) =~ "canary"
+        refute shown(fn -> Hub.cached(@name, opts) end) =~ "canary"
+      end
+    end
+
+    test "that is none is not shown either", %{opts: opts} do
+      opts = Keyword.put(opts, :token, "hf_canary\r\nx-header: y")
+      assert {:invalid_option, message} = fault(opts)
+      refute message =~ "canary"
+    end
+
+    test "is in no crash report of the process that loads", %{opts: opts, tmp_dir: dir} do
+      stalled = self()
+
+      site =
+        HubSite.start!(
+          intercept: fn _, answer ->
+            send(stalled, :asked)
+            Process.sleep(200)
+            answer
+          end
+        )
+
+      opts = site |> model_opts(opts, dir) |> Keyword.put(:token, @canary)
+
+      log =
+        capture_log(fn ->
+          spawn(fn -> Model.load(opts) end)
+          assert_receive :asked, 5_000
+
+          for {_, pid, _, _} <- DynamicSupervisor.which_children(Image.ZeroShot.ModelSupervisor),
+              do: Process.exit(pid, :kill)
+
+          Process.sleep(500)
+        end)
+
+      refute log =~ "canary"
+    end
+  end
+
+  defp last_step(last \\ nil) do
+    receive do
+      {:hub_progress, step} -> last_step({step.done, step.total})
+    after
+      0 -> last
+    end
+  end
+end

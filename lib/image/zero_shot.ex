@@ -29,10 +29,12 @@ defmodule Image.ZeroShot do
 
   ## Options
 
-    * `:repo` - the model: `:embedded` for the small one that comes with the library (it knows emoji
-      and is no model for photographs), or `{:local, directory}` for one in Hugging Face layout.
-      Defaults to `"openai/clip-vit-base-patch32"`; models by name come with a later version, and
-      are an error of reason `:unsupported_repo` until then
+    * `:repo` - the model: a name on the Hugging Face Hub such as `"org/name"`, `{:hf, name}` or
+      `{:hf, name, revision: revision}`; `{:local, directory}` for one in Hugging Face layout; or
+      `:embedded` for the small one that comes with the library (it knows emoji and is no model for
+      photographs). Defaults to `"openai/clip-vit-base-patch32"`, which is downloaded once (605 MB)
+    * `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint` - how a model is fetched by its
+      name; see `Image.ZeroShot.Hub`
     * `:template` - the prompt made of each label, a string with `{label}` in it, or `nil` for the
       label as it is. Defaults to `"a photo of {label}"`
     * `:device` - where to compute: `:auto`, `:cpu`, `:cuda`, `{:cuda, index}` or `:mps`. A device
@@ -41,8 +43,11 @@ defmodule Image.ZeroShot do
     * `:background` - the colour behind transparent pixels: `:white`, `:black` or
       `{red, green, blue}`, each from 0 to 255. Defaults to `nil`, which drops the transparency and
       shows whatever colour lies underneath, as CLIP's own preprocessing does
-    * `:cache_dir` - where exported encoders are kept. Defaults to `image_zero_shot` in the user's
-      cache directory
+    * `:cache_dir` - where exported encoders are kept, not the models they come from. Defaults to
+      `image_zero_shot` in the user's cache directory
+    * `:torchscript` - a directory with `image.pt` and `text.pt`, encoders of this model that you
+      exported yourself, to use instead of ours. TorchScript is a program and runs with the rights of
+      the VM: name nothing that you would not run. Defaults to `nil`
 
   Limits, so that no picture and no list of labels takes more than its share:
 
@@ -56,7 +61,7 @@ defmodule Image.ZeroShot do
   Every option can be given for the whole application; the configuration is read by each call, and
   an option in the call wins:
 
-      config :image_zero_shot, repo: {:local, "/models/clip-vit-base-patch32"}, device: :cuda
+      config :image_zero_shot, repo: "openai/clip-vit-large-patch14", device: :cuda
 
   A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged.
   """

@@ -3,8 +3,8 @@ defmodule Image.ZeroShot.Error do
   What went wrong outside the program: a picture, a label, a file, a model, a device.
 
   Raised by `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3` and `Image.ZeroShot.similarity/3`;
-  returned as `{:error, error}` by their `try_` forms and by `Image.ZeroShot.Model`. A mistake in
-  the program itself, such as an option that does not exist, is an `ArgumentError` instead.
+  returned as `{:error, error}` by their `try_` forms, by `Image.ZeroShot.Model` and by
+  `Image.ZeroShot.Hub`. A mistake in the program itself, such as an option that does not exist, is an `ArgumentError` instead.
 
   Match on `:reason`; `:message` is for people and its words may change.
 
@@ -16,17 +16,39 @@ defmodule Image.ZeroShot.Error do
   | `:image_too_large` | the picture exceeds one of the limits, which the message names |
   | `:not_found` | the file or the model directory does not exist |
   | `:io` | the file or the directory exists, but cannot be read |
-  | `:unsupported_repo` | this version cannot take a model from there |
   | `:unsupported_model` | the directory holds a model, but not a CLIP with both towers |
   | `:invalid_config` | `config.json` or `preprocessor_config.json` is damaged or contradicts the weights |
   | `:invalid_weights` | the file with the weights is damaged, or lacks a tensor |
-  | `:invalid_tokenizer` | `tokenizer.json` is damaged or does not fit the model |
+  | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
   | `:out_of_memory` | the device has no room for the work |
   | `:torch` | libtorch refused a computation |
   | `:invalid_argument` | the native library was handed something it does not take |
   | `:internal` | a defect in this library; the system goes on, but please report it |
+
+  Where a model is fetched by its name, and with the way out in each message:
+
+  | reason | meaning |
+  | --- | --- |
+  | `:invalid_name` | what is given is no name of a repository or of a revision |
+  | `:invalid_option` | the endpoint, the token or the file with certificates makes no sense |
+  | `:offline` | the model is not in the cache, and offline mode is on |
+  | `:unauthorized` | a token is needed, or the one in use is not accepted |
+  | `:gated` | the licence of the model has to be accepted first |
+  | `:forbidden` | the Hub refuses, for another reason |
+  | `:repo_not_found` | there is no such repository, or it is private |
+  | `:revision_not_found` | the repository has no such branch, tag or commit |
+  | `:file_not_found` | the repository lacks a file that a CLIP model has |
+  | `:gone` | it was there once |
+  | `:rate_limited` | too many requests |
+  | `:server_error`, `:unexpected_status` | the Hub is in trouble |
+  | `:not_a_hub` | something else answers in its place, such as a login page or a proxy |
+  | `:connection`, `:timeout` | the Hub cannot be reached, or stopped answering |
+  | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | what came is not what was announced |
+  | `:redirect_loop`, `:too_many_redirects`, `:insecure` | a redirect that is not followed |
+  | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no place for the model |
+  | `:cancelled` | who asked for the download has ended |
   """
 
   defexception [:reason, :message]
@@ -38,7 +60,6 @@ defmodule Image.ZeroShot.Error do
           | :image_too_large
           | :not_found
           | :io
-          | :unsupported_repo
           | :unsupported_model
           | :invalid_config
           | :invalid_weights
@@ -49,6 +70,38 @@ defmodule Image.ZeroShot.Error do
           | :torch
           | :invalid_argument
           | :internal
+          | hub_reason()
+
+  @typedoc "Why a model could not be fetched by its name."
+  @type hub_reason ::
+          :invalid_name
+          | :invalid_option
+          | :offline
+          | :unauthorized
+          | :gated
+          | :forbidden
+          | :repo_not_found
+          | :revision_not_found
+          | :file_not_found
+          | :gone
+          | :rate_limited
+          | :server_error
+          | :unexpected_status
+          | :not_a_hub
+          | :connection
+          | :timeout
+          | :truncated
+          | :wrong_length
+          | :hash_mismatch
+          | :encoded
+          | :invalid_index
+          | :redirect_loop
+          | :too_many_redirects
+          | :insecure
+          | :too_large
+          | :disk_full
+          | :cache_not_writable
+          | :cancelled
 
   @type t :: %__MODULE__{reason: reason(), message: String.t()}
 

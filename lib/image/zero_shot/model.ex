@@ -26,8 +26,10 @@ defmodule Image.ZeroShot.Model do
   @typedoc """
   Facts about a model.
 
-    * `:name` - the name of the model's directory
+    * `:name` - the model's name on the Hub, or that of its directory
     * `:directory` - where its files are
+    * `:revision` - the branch, tag or commit that was asked for, or `nil`
+    * `:commit` - the commit of the files, or `nil` where they are not from the Hub
     * `:device` - where the encoders are, such as `"cpu"` or `"cuda:0"`
     * `:requested_device` - what was asked for, such as `"auto"`
     * `:device_note` - why `:auto` did not take a better device, or `nil`
@@ -36,7 +38,8 @@ defmodule Image.ZeroShot.Model do
     * `:context_length` - the most tokens that the text encoder reads
     * `:logit_scale` - the factor between cosine and softmax
     * `:precision` - the type the encoders compute in, such as `"f32"`
-    * `:weights` - the file that the weights were read from
+    * `:weights` - the files that the weights were read from
+    * `:tokenizer` - the files that the tokenizer was made of
     * `:encoders` - where the exported encoders are kept, or `nil` if they could not be written
     * `:encoders_note` - why they could not, or `nil`
 
@@ -45,6 +48,8 @@ defmodule Image.ZeroShot.Model do
   @type info :: %{
           required(:name) => String.t(),
           required(:directory) => Path.t(),
+          required(:revision) => String.t() | nil,
+          required(:commit) => String.t() | nil,
           required(:device) => String.t(),
           required(:requested_device) => String.t(),
           required(:device_note) => String.t() | nil,
@@ -53,21 +58,24 @@ defmodule Image.ZeroShot.Model do
           required(:context_length) => pos_integer(),
           required(:logit_scale) => float(),
           required(:precision) => String.t(),
-          required(:weights) => String.t(),
+          required(:weights) => [String.t()],
+          required(:tokenizer) => [String.t()],
           required(:encoders) => String.t() | nil,
           required(:encoders_note) => String.t() | nil,
           optional(atom()) => term()
         }
 
   @doc """
-  Loads a model, or finds it loaded.
+  Loads a model, or finds it loaded. One of the Hub is downloaded unless it is in the cache.
 
-  However many processes ask for the same model at the same moment, it is loaded once, and all get
-  it. A load that fails fails for all of them; the next call tries again.
+  However many processes ask for the same model at the same moment, it is downloaded and loaded
+  once, with the `:token` and `:offline` of the first, and all get it. A load that fails fails for
+  all of them; the next call tries again.
 
   ## Options
 
-    * `:repo`, `:device`, `:cache_dir` - see `Image.ZeroShot`
+    * `:repo`, `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint`, `:device`,
+      `:cache_dir`, `:torchscript` - see `Image.ZeroShot`
 
   ## Examples
 
@@ -103,7 +111,7 @@ defmodule Image.ZeroShot.Model do
   Returns when the memory is given back. Calls that use the model at that moment fail with the
   reason `:model_unloaded`; the next call loads it anew. A model that is not loaded is fine too.
   """
-  @spec unload(t() | keyword()) :: :ok | {:error, Error.t()}
+  @spec unload(t() | keyword()) :: :ok
   def unload(model_or_opts)
 
   def unload(%__MODULE__{ref: ref, key: key}) do
@@ -115,7 +123,7 @@ defmodule Image.ZeroShot.Model do
   end
 
   def unload(opts) do
-    with {:ok, key} <- opts |> Options.model!() |> key(), do: ModelServer.stop(key)
+    opts |> Options.model!() |> key() |> ModelServer.stop()
   end
 
   @doc """
@@ -139,9 +147,7 @@ defmodule Image.ZeroShot.Model do
 
   @doc false
   @spec fetch(Options.t()) :: {:ok, t()} | {:error, Error.t()}
-  def fetch(opts) do
-    with {:ok, key} <- key(opts), do: ModelServer.fetch(key, __MODULE__)
-  end
+  def fetch(opts), do: opts |> key() |> ModelServer.fetch(__MODULE__, opts)
 
   # The two calls that compute. All who want an embedding come through here.
 
@@ -156,21 +162,21 @@ defmodule Image.ZeroShot.Model do
   def encode_texts(%__MODULE__{ref: ref}, prompts),
     do: ref |> Native.encode_texts(prompts) |> Error.from_native()
 
-  defp key(opts) do
-    with {:ok, directory} <- Repo.directory(opts.repo),
-         do: {:ok, {directory, opts.device, opts.cache_dir}}
-  end
+  defp key(opts), do: {Repo.source(opts), opts.device, opts.cache_dir, opts.torchscript}
 
   @doc false
   @impl ModelServer
-  def open({directory, device, cache_dir} = key) do
-    settings = %{device: device_name(device), cache_dir: cache_dir}
+  def open({source, _device, _cache_dir, _torchscript} = key, opts) do
+    settings =
+      Map.take(%{opts | device: device_name(opts.device)}, [:device, :cache_dir, :torchscript])
 
-    with {:ok, ref} <- directory |> Native.model_load(settings) |> Error.from_native(),
+    with {:ok, directory} <- Repo.directory(opts),
+         {:ok, ref} <- directory |> Native.model_load(settings) |> Error.from_native(),
          {:ok, info} <- ref |> Native.model_info() |> Error.from_native() do
       more = %{
-        name: Path.basename(directory),
+        name: Repo.name(source),
         directory: directory,
+        revision: opts.revision,
         requested_device: settings.device
       }
 

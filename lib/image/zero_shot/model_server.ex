@@ -7,7 +7,8 @@ defmodule Image.ZeroShot.ModelServer do
   # loaded they wait for the process, however many there are; a load that fails fails for all who
   # wait, and the next caller starts a new one.
   #
-  # How a model is opened and closed is up to the loader, a module.
+  # How a model is opened and closed is up to the loader, a module. What it is opened with beside
+  # the key, such as the token for a download, makes no other model, and is forgotten afterwards.
 
   use GenServer, restart: :temporary, shutdown: 30_000
 
@@ -22,7 +23,7 @@ defmodule Image.ZeroShot.ModelServer do
   @type key :: term()
   @type model :: term()
 
-  @callback open(key()) :: {:ok, model()} | {:error, Error.t()}
+  @callback open(key(), how :: term()) :: {:ok, model()} | {:error, Error.t()}
   @callback close(model()) :: term()
 
   @spec tree() :: [Supervisor.child_spec() | {module(), term()}]
@@ -36,30 +37,30 @@ defmodule Image.ZeroShot.ModelServer do
   @doc """
   The model of `key`, loaded by `loader` unless it is there.
   """
-  @spec fetch(key(), module()) :: {:ok, model()} | {:error, Error.t()}
-  def fetch(key, loader), do: fetch(key, loader, @attempts)
+  @spec fetch(key(), module(), how :: term()) :: {:ok, model()} | {:error, Error.t()}
+  def fetch(key, loader, how \\ nil), do: fetch(key, loader, how, @attempts)
 
-  defp fetch(_key, _loader, 0) do
+  defp fetch(_key, _loader, _how, 0) do
     Error.error(:internal, "the process that loads the model ended #{@attempts} times")
   end
 
-  defp fetch(key, loader, attempts) do
+  defp fetch(key, loader, how, attempts) do
     case lookup(key) do
       {_server, {:ready, model}} -> {:ok, model}
-      {server, :loading} -> await(server, key, loader, attempts)
-      nil -> key |> start(loader) |> await(key, loader, attempts)
+      {server, :loading} -> await(server, key, loader, how, attempts)
+      nil -> key |> start(loader, how) |> await(key, loader, how, attempts)
     end
   end
 
   # Loading takes as long as it takes: there is nothing to do without the model.
-  defp await(server, key, loader, attempts) do
+  defp await(server, key, loader, how, attempts) do
     GenServer.call(server, :model, :infinity)
   catch
-    :exit, _reason -> fetch(key, loader, attempts - 1)
+    :exit, _reason -> fetch(key, loader, how, attempts - 1)
   end
 
-  defp start(key, loader) do
-    case DynamicSupervisor.start_child(@supervisor, {__MODULE__, {key, loader}}) do
+  defp start(key, loader, how) do
+    case DynamicSupervisor.start_child(@supervisor, {__MODULE__, {key, loader, how}}) do
       {:ok, server} -> server
       {:error, {:already_started, server}} -> server
     end
@@ -101,21 +102,21 @@ defmodule Image.ZeroShot.ModelServer do
               __STACKTRACE__
   end
 
-  def start_link({key, loader}) do
+  def start_link({key, loader, how}) do
     name = {:via, Registry, {@registry, key, :loading}}
-    GenServer.start_link(__MODULE__, {key, loader}, name: name)
+    GenServer.start_link(__MODULE__, {key, loader, how}, name: name)
   end
 
   @impl true
-  def init({key, loader}) do
+  def init({key, loader, how}) do
     # So that terminate/2 runs when the supervisor stops this process.
     Process.flag(:trap_exit, true)
-    {:ok, %{key: key, loader: loader, model: nil, error: nil}, {:continue, :load}}
+    {:ok, %{key: key, loader: loader, model: nil, error: nil}, {:continue, {:load, how}}}
   end
 
   @impl true
-  def handle_continue(:load, %{key: key} = state) do
-    case state.loader.open(key) do
+  def handle_continue({:load, how}, %{key: key} = state) do
+    case state.loader.open(key, how) do
       {:ok, model} ->
         {_new, _old} = Registry.update_value(@registry, key, fn :loading -> {:ready, model} end)
         {:noreply, %{state | model: model}}

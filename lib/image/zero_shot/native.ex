@@ -15,6 +15,10 @@ defmodule Image.ZeroShot.Native do
   @spec load(charlist()) :: :ok | {:error, {atom(), charlist()}}
   def load(path), do: :erlang.load_nif(path, 0)
 
+  # Models of the Hub, on a dirty scheduler for as long as a download takes
+  def hub_fetch(_name, _revision, _settings, _progress), do: not_loaded()
+  def hub_cached(_name, _revision, _settings), do: not_loaded()
+
   # Models
   def model_load(_directory, _settings), do: not_loaded()
   def model_info(_model), do: not_loaded()

@@ -4,14 +4,30 @@ defmodule Image.ZeroShot.Options do
   # Every option: its default, its type, its limit. An option given in a call wins over
   # `config :image_zero_shot`, which is read anew by each call and wins over the default.
 
+  alias Image.ZeroShot.{Repo, Secret}
+
   @app :image_zero_shot
   @placeholder "{label}"
 
-  @model_defaults [
-    repo: "openai/clip-vit-base-patch32",
-    device: :auto,
-    cache_dir: nil
+  @default_repo "openai/clip-vit-base-patch32"
+
+  # `nil` leaves it to the environment, to the variables of Hugging Face's own tools.
+  @hub_defaults [
+    revision: nil,
+    token: nil,
+    offline: nil,
+    hub_cache: nil,
+    hub_endpoint: nil
   ]
+
+  @fetch_defaults [repo: @default_repo, refresh: false, progress: nil] ++ @hub_defaults
+
+  @model_defaults [
+                    repo: @default_repo,
+                    device: :auto,
+                    cache_dir: nil,
+                    torchscript: nil
+                  ] ++ @hub_defaults
 
   @picture_defaults [
     background: nil,
@@ -41,18 +57,65 @@ defmodule Image.ZeroShot.Options do
   @spec model!(keyword()) :: t()
   def model!(opts), do: build!(opts, @model_defaults)
 
+  @doc """
+  The options of `Image.ZeroShot.Hub`, for a model of the Hub alone.
+  """
+  @spec hub!(Repo.t(), keyword()) :: t()
+  def hub!(repo, opts) do
+    if repo == :embedded or match?({:local, _}, repo) do
+      raise ArgumentError,
+            "expected the name of a model such as \"org/name\", got: #{inspect(repo)}"
+    end
+
+    build!([{:repo, repo} | keyword!(opts)], @fetch_defaults)
+  end
+
   @spec prompt(String.t() | nil, String.t()) :: String.t()
   def prompt(nil, label), do: label
   def prompt(template, label), do: String.replace(template, @placeholder, label)
 
   defp build!(opts, defaults) do
-    if not Keyword.keyword?(opts) do
-      raise ArgumentError, "expected options to be a keyword list, got: #{inspect(opts)}"
-    end
-
     names = Keyword.keys(defaults)
-    for name <- Keyword.keys(opts), name not in names, do: unknown!(name, names)
-    Map.new(defaults, fn {name, default} -> {name, value!(name, opts, default)} end)
+    for name <- opts |> keyword!() |> Keyword.keys(), name not in names, do: unknown!(name, names)
+
+    defaults
+    |> Map.new(fn {name, default} -> {name, value!(name, opts, default)} end)
+    |> put_revision(opts)
+  end
+
+  defp keyword!(opts) do
+    if Keyword.keyword?(opts),
+      do: opts,
+      else:
+        raise(
+          ArgumentError,
+          "expected options to be a keyword list, got: #{inspect(redact(opts))}"
+        )
+  end
+
+  # A revision belongs to a repository: the one in the configuration does not go with a repository
+  # that is named in the call.
+  defp put_revision(%{repo: repo} = built, opts) do
+    own = opts[:revision]
+
+    cond do
+      own && Repo.hub_name(repo) == nil ->
+        raise ArgumentError,
+              "expected :repo to be the name of a model where :revision is given, " <>
+                "got: #{inspect(repo)}"
+
+      Keyword.has_key?(opts, :revision) ->
+        built
+
+      match?({:hf, _, [revision: _]}, repo) ->
+        %{built | revision: repo |> elem(2) |> Keyword.fetch!(:revision)}
+
+      Keyword.has_key?(opts, :repo) ->
+        %{built | revision: nil}
+
+      true ->
+        built
+    end
   end
 
   defp value!(name, opts, default) do
@@ -71,9 +134,24 @@ defmodule Image.ZeroShot.Options do
 
       {:error, expected} ->
         raise ArgumentError,
-              "expected #{inspect(name)}#{where} to be #{expected}, got: #{inspect(value)}"
+              "expected #{inspect(name)}#{where} to be #{expected}, got: #{shown(name, value)}"
     end
   end
+
+  # A message ends in a log, where a token has no business.
+  defp shown(:token, _value), do: "something else"
+  defp shown(:repo, {:hf, name, opts}), do: inspect({:hf, name, redact(opts)})
+  defp shown(_name, value), do: inspect(value)
+
+  defp redact(%{} = opts) when not is_struct(opts), do: Map.new(opts, &redact/1)
+
+  defp redact(opts) when is_list(opts),
+    do: if(List.improper?(opts), do: opts, else: Enum.map(opts, &redact/1))
+
+  defp redact({key, value}),
+    do: if(inspect(key) =~ ~r/token/i, do: {key, :hidden}, else: {key, value})
+
+  defp redact(other), do: other
 
   defp unknown!(name, names) do
     nearest = Enum.max_by(names, &String.jaro_distance(to_string(&1), to_string(name)))
@@ -88,12 +166,20 @@ defmodule Image.ZeroShot.Options do
 
   defp cast(:repo, :embedded), do: {:ok, :embedded}
 
+  # Other clients take the token here, and ours would take it for nothing.
+  defp cast(:repo, {:hf, name, opts} = repo) do
+    known = match?([], opts) or match?([revision: _], opts)
+
+    if text?(name) and known and (opts[:revision] == nil or text?(opts[:revision])),
+      do: {:ok, repo},
+      else: {:error, "{:hf, name, revision: revision}, with a token in the option :token"}
+  end
+
   defp cast(:repo, repo) do
     text =
       case repo do
         {:local, directory} -> directory
         {:hf, name} -> name
-        {:hf, name, opts} when is_list(opts) -> name
         name -> name
       end
 
@@ -101,6 +187,38 @@ defmodule Image.ZeroShot.Options do
       do: {:ok, repo},
       else: {:error, ":embedded, {:local, directory} or a name such as \"org/name\""}
   end
+
+  defp cast(name, nil) when name in [:revision, :token, :offline, :hub_cache, :hub_endpoint],
+    do: {:ok, nil}
+
+  defp cast(:revision, revision),
+    do: if(text?(revision), do: {:ok, revision}, else: {:error, "a branch, a tag or a commit"})
+
+  defp cast(:token, false), do: {:ok, false}
+  defp cast(:token, %Secret{} = token), do: {:ok, token}
+
+  defp cast(:token, token) do
+    if text?(token),
+      do: {:ok, Secret.new(token)},
+      else: {:error, "a string, false for none or nil for the one of the environment"}
+  end
+
+  defp cast(:offline, offline) when is_boolean(offline), do: {:ok, offline}
+  defp cast(:offline, _), do: {:error, "true, false or nil for what the environment says"}
+
+  defp cast(:refresh, refresh) when is_boolean(refresh), do: {:ok, refresh}
+  defp cast(:refresh, _), do: {:error, "true or false"}
+
+  defp cast(:progress, pid) when is_pid(pid) or pid == nil, do: {:ok, pid}
+  defp cast(:progress, _), do: {:error, "a process or nil"}
+
+  defp cast(:hub_endpoint, endpoint) do
+    if text?(endpoint) and endpoint =~ ~r{\Ahttps?://},
+      do: {:ok, endpoint},
+      else: {:error, "an address such as \"https://huggingface.co\""}
+  end
+
+  defp cast(:torchscript, nil), do: {:ok, nil}
 
   defp cast(:template, nil), do: {:ok, nil}
 
@@ -127,7 +245,7 @@ defmodule Image.ZeroShot.Options do
 
   defp cast(:cache_dir, nil), do: {:ok, user_cache()}
 
-  defp cast(:cache_dir, dir),
+  defp cast(name, dir) when name in [:cache_dir, :hub_cache, :torchscript],
     do: if(text?(dir), do: {:ok, Path.expand(dir)}, else: {:error, "a directory"})
 
   defp cast(_limit, number) when is_integer(number) and number in 1..@largest_limit,

@@ -1,9 +1,9 @@
 defmodule Image.ZeroShot.Repo do
   @moduledoc false
 
-  # From the `:repo` option to a directory on this machine. Models by name come in here.
+  # From the `:repo` option to a directory on this machine.
 
-  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.{Error, Hub, Options}
 
   @type t ::
           :embedded
@@ -12,20 +12,50 @@ defmodule Image.ZeroShot.Repo do
           | {:hf, String.t()}
           | {:hf, String.t(), keyword()}
 
-  @spec directory(t()) :: {:ok, Path.t()} | {:error, Error.t()}
-  def directory(:embedded),
-    do: {:ok, Application.app_dir(:image_zero_shot, "priv/models/emoji-clip")}
+  @typedoc """
+  What tells one model from another. How it is fetched, with which token and whether at all, does not.
+  """
+  @type source ::
+          {:directory, Path.t()}
+          | {:hub, name :: String.t(), revision :: String.t() | nil, cache :: Path.t() | nil,
+             endpoint :: String.t() | nil}
 
-  def directory({:local, directory}), do: {:ok, Path.expand(directory)}
-  def directory({:hf, name}), do: directory(name)
-  def directory({:hf, name, _opts}), do: directory(name)
+  @spec source(Options.t()) :: source()
+  def source(%{repo: :embedded}),
+    do: {:directory, Application.app_dir(:image_zero_shot, "priv/models/emoji-clip")}
 
-  def directory(name) when is_binary(name) do
-    Error.error(
-      :unsupported_repo,
-      "cannot get the model #{inspect(name)}: this version does not fetch models by name; " <>
-        "give repo: {:local, directory} with a model in Hugging Face layout, or repo: :embedded " <>
-        "for the small model that comes with the library and knows emoji only"
-    )
+  def source(%{repo: {:local, directory}}), do: {:directory, Path.expand(directory)}
+
+  def source(opts),
+    do: {:hub, hub_name(opts.repo), opts.revision, opts.hub_cache, opts.hub_endpoint}
+
+  @doc """
+  The directory of the model, which is fetched unless it is there. Takes as long as that takes.
+  """
+  @spec directory(Options.t()) :: {:ok, Path.t()} | {:error, Error.t()}
+  def directory(opts) do
+    case source(opts) do
+      {:directory, directory} ->
+        {:ok, directory}
+
+      {:hub, _name, _revision, _cache, _endpoint} ->
+        with {:ok, snapshot} <- Hub.obtain(opts), do: {:ok, snapshot.directory}
+    end
   end
+
+  @doc """
+  The model's name for people: of a model of the Hub the one it has there.
+  """
+  @spec name(source()) :: String.t()
+  def name({:directory, directory}), do: Path.basename(directory)
+  def name({:hub, name, _revision, _cache, _endpoint}), do: name
+
+  @doc """
+  The name on the Hub of a `:repo` option, `nil` if that is another place.
+  """
+  @spec hub_name(t()) :: String.t() | nil
+  def hub_name({:hf, name}), do: name
+  def hub_name({:hf, name, _opts}), do: name
+  def hub_name(name) when is_binary(name), do: name
+  def hub_name(_other), do: nil
 end

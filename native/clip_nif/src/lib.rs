@@ -4,14 +4,18 @@
 //! or waits runs on a dirty scheduler; inference itself runs on the model's own thread, for which
 //! the dirty scheduler only waits.
 
+mod hub;
 mod terms;
 
 use std::path::Path;
 
-use clip::{Drill, LoadOptions, Model, Preprocessing};
+use clip::{Drill, Model, Preprocessing};
 use rustler::{Atom, Binary, Resource, ResourceArc};
 
-use terms::{Bytes, Failure, Floats, ImageOptions, LoadOptionsTerm, ModelInfo, PreprocessingTerm, Source, guarded};
+use terms::{
+    Bytes, Failure, Floats, ImageOptions, LoadOptionsTerm, ModelInfo, PreprocessingTerm, Source,
+    guarded,
+};
 
 mod atoms {
     rustler::atoms! { unloaded, survived, panic, job_panic, cpp_exception }
@@ -29,9 +33,8 @@ type Ref = ResourceArc<ModelResource>;
 #[rustler::nif(schedule = "DirtyIo")]
 fn model_load(directory: String, options: LoadOptionsTerm) -> Result<Ref, Failure> {
     guarded(|| {
-        let options =
-            LoadOptions { device: options.device.parse()?, cache: options.cache_dir.into() };
-        Ok(ResourceArc::new(ModelResource(Model::load(Path::new(&directory), &options)?)))
+        let model = Model::load(Path::new(&directory), &options.options()?)?;
+        Ok(ResourceArc::new(ModelResource(model)))
     })
 }
 
@@ -80,13 +83,13 @@ fn encode_texts(model: Ref, prompts: Vec<String>) -> Result<(Floats, Vec<usize>)
 fn score(image: Binary, texts: Binary, logit_scale: f64) -> Result<Vec<f64>, Failure> {
     guarded(|| {
         let (image, texts) = (Floats::read(&image)?, Floats::read(&texts)?);
-        clip::score::softmax(&image, &texts, logit_scale)
+        Ok(clip::score::softmax(&image, &texts, logit_scale)?)
     })
 }
 
 #[rustler::nif]
 fn cosine(a: Binary, b: Binary) -> Result<f64, Failure> {
-    guarded(|| clip::score::cosine(&Floats::read(&a)?, &Floats::read(&b)?))
+    guarded(|| Ok(clip::score::cosine(&Floats::read(&a)?, &Floats::read(&b)?)?))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

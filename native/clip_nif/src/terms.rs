@@ -2,24 +2,36 @@
 
 use clip::image::{DecodeOptions, Rgb};
 use clip::preprocess::{Filter, Resize};
-use clip::{Error, ErrorKind, Limits, Preprocessing};
-use rustler::{
-    Atom, Binary, Encoder, Env, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum, Term,
-};
+use clip::{Error, ErrorKind, Limits, LoadOptions, Preprocessing};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum, Term};
 
 /// `{reason, message}`.
-pub(crate) struct Failure(ErrorKind, String);
+pub(crate) struct Failure {
+    reason: &'static str,
+    message: String,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { reason: error.kind().as_str(), message: error.to_string() }
+    }
+}
+
+impl From<clip_hub::Error> for Failure {
+    fn from(error: clip_hub::Error) -> Self {
+        Self { reason: error.kind().as_str(), message: error.to_string() }
+    }
+}
 
 impl Encoder for Failure {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        (Atom::from_str(env, self.0.as_str()).ok(), &self.1).encode(env)
+        (Atom::from_str(env, self.reason).ok(), &self.message).encode(env)
     }
 }
 
 /// Runs the body of a function so that a panic in it is an error value.
-pub(crate) fn guarded<T>(body: impl FnOnce() -> clip::Result<T>) -> Result<T, Failure> {
-    clip::error::guarded("a native function", ErrorKind::Internal, body)
-        .map_err(|error| Failure(error.kind(), error.to_string()))
+pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    clip::error::guarded("a native function", ErrorKind::Internal, || Ok(body()))?
 }
 
 /// Bytes that become a binary.
@@ -60,11 +72,20 @@ impl Encoder for Floats {
     }
 }
 
-/// `%{device: "auto", cache_dir: path}`.
+/// `%{device: "auto", cache_dir: path, torchscript: nil}`.
 #[derive(NifMap)]
 pub(crate) struct LoadOptionsTerm {
-    pub(crate) device: String,
-    pub(crate) cache_dir: String,
+    device: String,
+    cache_dir: String,
+    torchscript: Option<String>,
+}
+
+impl LoadOptionsTerm {
+    pub(crate) fn options(self) -> clip::Result<LoadOptions> {
+        let mut options = LoadOptions::new(self.device.parse()?, self.cache_dir);
+        options.torchscript = self.torchscript.map(Into::into);
+        Ok(options)
+    }
 }
 
 /// What `model_info` answers.
@@ -78,7 +99,10 @@ pub(crate) struct ModelInfo {
     context_length: usize,
     image_size: usize,
     precision: &'static str,
+    format: String,
     weights: String,
+    tokenizer: Vec<String>,
+    commit: Option<String>,
     encoders: Option<String>,
     encoders_note: Option<String>,
     preprocessing: PreprocessingTerm,
@@ -95,7 +119,10 @@ impl From<&clip::Info> for ModelInfo {
             context_length: info.context_length,
             image_size: info.image_size,
             precision: "f32",
+            format: info.format.to_owned(),
             weights: info.weights.display().to_string(),
+            tokenizer: info.tokenizer.iter().map(|path| path.display().to_string()).collect(),
+            commit: info.commit.clone(),
             encoders: encoders.ok().map(|path| path.display().to_string()),
             encoders_note: encoders.err().cloned(),
             preprocessing: (&info.preprocessing).into(),

@@ -1,0 +1,29 @@
+defmodule Mix.Tasks.DownloadModels do
+  @shortdoc "Downloads the model for zero-shot classification"
+
+  @moduledoc """
+  Downloads the model that the application is configured for, and exports its encoders.
+
+      $ mix download_models --zero-shot
+
+  The same as `mix image_vision.download_models`, which tells about the flags, under a name that is
+  free where image_vision is a dependency too.
+  """
+
+  use Mix.Task
+
+  alias Image.ZeroShot.Prefetch
+
+  @impl true
+  def run(argv) do
+    # The configuration alone: the project itself is not started.
+    Mix.Task.run("app.config")
+    {:ok, _started} = Application.ensure_all_started(:image_zero_shot)
+
+    # Elixir's launcher allows colours where both outputs are a terminal.
+    case Prefetch.run(argv, terminal: IO.ANSI.enabled?()) do
+      :ok -> :ok
+      {:error, message} -> Mix.raise(message)
+    end
+  end
+end

@@ -1,0 +1,41 @@
+defmodule Mix.Tasks.ImageVision.DownloadModels do
+  @shortdoc "Downloads the model for zero-shot classification"
+
+  @moduledoc """
+  Downloads the model that the application is configured for, and exports its encoders.
+
+      $ mix image_vision.download_models --zero-shot
+      $ mix image_vision.download_models --zero-shot --repo openai/clip-vit-large-patch14
+      $ mix image_vision.download_models --zero-shot --offline-check
+
+  The first call of `Image.ZeroShot` is then as fast as any later one, and needs no network. In a
+  build of an image or a release this is the step that brings the model in.
+
+  It reads the configuration that the application runs with, `config/runtime.exs` included, and the
+  environment; see `Image.ZeroShot.Hub`. A model in the cache is not downloaded again. Progress is a
+  bar on a terminal, and a line for every ten per cent elsewhere. Whatever fails ends the task with
+  one line that says what to do, and a status that is not 0.
+
+  ## Flags
+
+    * `--zero-shot` - the model of `Image.ZeroShot`. It is the only one here, and the default
+    * `--repo ORG/NAME` - another model than the configured one
+    * `--revision REVISION` - a branch, a tag or a commit of it
+    * `--offline-check` - sends no request: fails if anything is missing that would have to be
+      downloaded
+    * `--no-export` - leaves out the encoders, and with them libtorch: the first call exports them
+
+  ## Beside image_vision
+
+  This task has the name and the flag of the one in image_vision, so that scripts go on working; its
+  `--classify`, `--segment`, `--detect`, `--background` and `--caption` are for models that this
+  package does not have. A project that depends on both packages has this module twice. Take
+  image_vision's for its models, and `mix download_models --zero-shot`, which does the same as this
+  task, for this package's.
+  """
+
+  use Mix.Task
+
+  @impl true
+  def run(argv), do: Mix.Tasks.DownloadModels.run(argv)
+end

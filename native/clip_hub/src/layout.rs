@@ -1,0 +1,136 @@
+//! The cache directory as `huggingface_hub` lays it out.
+//!
+//! ```text
+//! models--org--name/
+//!   blobs/<hash>                        content, named by its hash; whole or absent
+//!   blobs/<hash>.<random>.incomplete    content that is being written
+//!   refs/<revision>                     the commit a branch or tag was at
+//!   snapshots/<commit>/<file>           link to ../../blobs/<hash>
+//! .locks/models--org--name/<hash>.lock  held while a blob is written
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::names::{Commit, ContentHash, Repo};
+
+/// Where a repository is, or will be, in the cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+    folder: String,
+}
+
+impl Layout {
+    pub(crate) fn new(root: &Path, repo: &Repo) -> Self {
+        // The current directory may change while a model is fetched.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { root, folder: repo.folder() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.root.join(&self.folder)
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.repo().join("blobs")
+    }
+
+    pub(crate) fn blob(&self, hash: &ContentHash) -> PathBuf {
+        self.blobs().join(hash.as_str())
+    }
+
+    pub(crate) fn snapshot(&self, commit: &Commit) -> PathBuf {
+        self.repo().join("snapshots").join(commit.as_str())
+    }
+
+    pub(crate) fn reference(&self, revision: &str) -> PathBuf {
+        self.repo().join("refs").join(revision)
+    }
+
+    /// The directory of locks, which nobody scans: also the place of what is about to be renamed.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join(".locks").join(&self.folder)
+    }
+
+    pub(crate) fn lock(&self, hash: &ContentHash) -> PathBuf {
+        self.locks().join(format!("{}.lock", hash.as_str()))
+    }
+
+    /// The commit a revision is at, as far as the cache knows.
+    pub(crate) fn commit(&self, repo: &Repo) -> Option<Commit> {
+        if let Some(commit) = repo.commit() {
+            return Some(commit);
+        }
+        let mut text = String::new();
+        let file = File::open(self.reference(repo.revision())).ok()?;
+        file.take(64).read_to_string(&mut text).ok()?;
+        Commit::parse(text.trim())
+    }
+
+    /// Size of a file of a snapshot, if it is there. Pipes and devices are not files.
+    pub(crate) fn size(&self, commit: &Commit, file: &str) -> Option<u64> {
+        let metadata = fs::metadata(self.snapshot(commit).join(file)).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
+    /// A blob, if there is one of this size.
+    pub(crate) fn open_blob(&self, hash: &ContentHash, size: Option<u64>) -> Option<File> {
+        let path = self.blob(hash);
+        let metadata = fs::metadata(&path).ok()?;
+        let sound = metadata.is_file() && size.is_none_or(|size| size == metadata.len());
+        if sound { File::open(path).ok() } else { None }
+    }
+
+    /// Makes the directories that a snapshot is written to.
+    pub(crate) fn prepare(&self, commit: &Commit) -> Result<()> {
+        self.make(&[".locks", &self.folder])?;
+        self.make(&[&self.folder, "blobs"])?;
+        self.make(&[&self.folder, "snapshots", commit.as_str()])
+    }
+
+    /// Makes the directory of a reference, which may be `refs/refs/pr`.
+    pub(crate) fn prepare_reference(&self, revision: &str) -> Result<()> {
+        let mut parts = vec![self.folder.as_str(), "refs"];
+        parts.extend(revision.split('/'));
+        parts.pop();
+        self.make(&parts)
+    }
+
+    /// Below the root, nothing is written through links: whoever planted one would choose which
+    /// of the user's files it replaces.
+    fn make(&self, parts: &[&str]) -> Result<()> {
+        let mut path = self.root.clone();
+        fs::create_dir_all(&path).map_err(|error| Error::cache(&path, error))?;
+        for part in parts {
+            path.push(part);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::cache(&path, error));
+                }
+                _ => {}
+            }
+            let metadata = fs::symlink_metadata(&path);
+            if !metadata.map_err(|error| Error::cache(&path, error))?.is_dir() {
+                return Err(in_the_way(&path));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something that is no directory, or a link, where the cache has to be written.
+pub(crate) fn in_the_way(path: &Path) -> Error {
+    let message = format!(
+        "cannot write to the cache: {} is a link or a file where a directory or a lock has to be; \
+         move it away, or set HF_HUB_CACHE to another directory",
+        path.display()
+    );
+    Error::new(ErrorKind::CacheNotWritable, message)
+}

@@ -1,0 +1,232 @@
+//! Names from outside: of repositories, revisions and files, and the hashes a hub answers with.
+//!
+//! All of them become parts of paths and of addresses. Each is checked against what it may be at
+//! the door, once; the types say that it was.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest part of a name, as the Hub has it.
+const MAX_PART: usize = 96;
+const MAX_REVISION: usize = 200;
+const MAX_PARTS: usize = 8;
+
+/// A model repository at a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Repo {
+    name: String,
+    revision: String,
+}
+
+impl Repo {
+    /// `org/name`, or `name` alone for the few old models that have no organisation. The revision
+    /// is a branch, a tag, a commit or `refs/pr/N`.
+    pub fn new(name: &str, revision: &str) -> Result<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        if parts.len() > 2 || !parts.iter().all(|part| is_name(part)) || name.ends_with(".git") {
+            return Err(invalid(
+                "repository",
+                name,
+                "\"org/name\" with letters, digits, \".\", \"_\" and \"-\"",
+            ));
+        }
+        if !is_revision(revision) {
+            return Err(invalid(
+                "revision",
+                revision,
+                "a branch, a tag, a commit or \"refs/pr/N\"",
+            ));
+        }
+        Ok(Self { name: name.to_owned(), revision: revision.to_owned() })
+    }
+
+    /// `org/name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was asked for: `main`, a tag, a commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The commit, where the revision is one.
+    pub(crate) fn commit(&self) -> Option<Commit> {
+        Commit::parse(&self.revision)
+    }
+
+    /// Name of the repository's directory in the cache.
+    pub(crate) fn folder(&self) -> String {
+        format!("models--{}", self.name.replace('/', "--"))
+    }
+}
+
+impl fmt::Display for Repo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.revision)
+    }
+}
+
+/// A full commit hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit(String);
+
+impl Commit {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        is_hex(text, 40).then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The hash that names content on the Hub, and its blob in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContentHash {
+    /// What git calls the blob: small files.
+    Git(String),
+    /// Of the content itself: large files.
+    Sha256(String),
+}
+
+impl ContentHash {
+    /// From an `etag` header, quoted and weak or not.
+    pub(crate) fn from_etag(etag: &str) -> Option<Self> {
+        let text = etag.trim();
+        let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
+        if is_hex(text, 64) {
+            Some(Self::Sha256(text.to_owned()))
+        } else if is_hex(text, 40) {
+            Some(Self::Git(text.to_owned()))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Git(hash) | Self::Sha256(hash) => hash,
+        }
+    }
+}
+
+/// Whether a file name, from an index of shards, is one that may be asked for and written.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    is_part(name, MAX_PART)
+}
+
+/// A name as it can be shown: what it says is not ours.
+pub(crate) fn shown(text: &str) -> String {
+    let mut start: String = text.chars().take(80).flat_map(char::escape_default).collect();
+    if text.chars().nth(80).is_some() {
+        start.push_str("...");
+    }
+    start
+}
+
+fn invalid(what: &str, text: &str, expected: &str) -> Error {
+    let message = format!("expected the {what} to be {expected}, got: \"{}\"", shown(text));
+    Error::new(ErrorKind::InvalidName, message)
+}
+
+fn is_name(part: &str) -> bool {
+    is_part(part, MAX_PART)
+        && !part.contains("--")
+        && !part.contains('+')
+        && !part.ends_with(['.', '-'])
+}
+
+fn is_revision(revision: &str) -> bool {
+    let parts = revision.split('/');
+    revision.len() <= MAX_REVISION
+        && parts.clone().count() <= MAX_PARTS
+        && parts.into_iter().all(|part| is_part(part, MAX_REVISION) && !part.ends_with(".lock"))
+}
+
+/// One part of a path: it starts with a letter or digit, so it is no dot file, no option and no
+/// way up, and holds nothing that a path, an address or a terminal would read as more than text.
+fn is_part(part: &str, longest: usize) -> bool {
+    let first = part.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let rest = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
+    first && rest && part.len() <= longest && !part.contains("..")
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_used() {
+        for name in
+            ["openai/clip-vit-base-patch32", "gpt2", "laion/CLIP-ViT-B-32-laion2B_s34B.b79K"]
+        {
+            assert!(Repo::new(name, "main").is_ok(), "{name}");
+        }
+        for revision in ["main", "refs/pr/15", "v1.0+cpu", "feature/x", &"a".repeat(40)] {
+            assert!(Repo::new("org/name", revision).is_ok(), "{revision}");
+        }
+    }
+
+    #[test]
+    fn hostile_names() {
+        let long = "a".repeat(300);
+        let hostile = [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/..",
+            "/etc/passwd",
+            "a//b",
+            "a/b/c",
+            "a\\b",
+            "a/b\\c",
+            "a\0b",
+            "%2e%2e/x",
+            "a%2fb",
+            "org/na me",
+            "org/naïve",
+            "\u{43e}rg/name",
+            "org/na\u{202e}me",
+            "-rf/x",
+            ".git/x",
+            "org/a--b",
+            "org/a..b",
+            "org/name.",
+            "org/name.git",
+            "org/name\n",
+            "~/x",
+            "C:/x",
+            &long,
+        ];
+        for name in hostile {
+            let error = Repo::new(name, "main").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidName, "{name}");
+            assert!(error.to_string().len() < 700 && error.to_string().is_ascii(), "{error}");
+        }
+        for revision in hostile.iter().filter(|name| !["a/b/c", "org/a--b"].contains(name)) {
+            let legal = ["org/name.", "org/name.git"].contains(revision);
+            assert_eq!(Repo::new("org/name", revision).is_ok(), legal, "{revision}");
+        }
+    }
+
+    #[test]
+    fn hashes_of_etags() {
+        let sha256 = "a".repeat(64);
+        let git = "0".repeat(40);
+        let parse = ContentHash::from_etag;
+        assert_eq!(parse(&format!("\"{sha256}\"")), Some(ContentHash::Sha256(sha256.clone())));
+        assert_eq!(parse(&format!("W/\"{git}\"")), Some(ContentHash::Git(git)));
+        for hostile in ["", "\"\"", "\"../../x\"", "\"5f3-abc\"", &"A".repeat(64), &"é".repeat(20)]
+        {
+            assert_eq!(parse(hostile), None, "{hostile}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a revision needs from the hub: asked before anything large is fetched.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use crate::download::{Downloader, limit, too_large};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::matches;
+use crate::layout::Layout;
+use crate::metadata::{Metadata, not_a_hub};
+use crate::names::{Commit, ContentHash, Repo};
+use crate::needed::{self, CONFIG, MAX_INDEX, Source};
+use crate::progress::{Progress, Reporter};
+use crate::retry::retrying;
+use crate::subject::Subject;
+use crate::write;
+
+/// Kept free on the disk beside what is downloaded.
+const RESERVE: u64 = 16 << 20;
+
+/// A file to have, and what of it is there.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    pub(crate) remote: Metadata,
+    /// Its size, if the cache has it, checked.
+    pub(crate) cached: Option<u64>,
+    /// Whether the snapshot has it too.
+    pub(crate) linked: bool,
+}
+
+/// Asks the hub for the files of a repository, one by one.
+pub(crate) struct Planner<'a, 'r> {
+    repo: &'a Repo,
+    downloader: &'a Downloader<'a>,
+    reporter: &'a mut Reporter<'r>,
+    endpoint: String,
+    commit: Option<Commit>,
+    wanted: Vec<Wanted>,
+}
+
+impl<'a, 'r> Planner<'a, 'r> {
+    pub(crate) fn new(
+        repo: &'a Repo,
+        downloader: &'a Downloader<'a>,
+        reporter: &'a mut Reporter<'r>,
+    ) -> Self {
+        let endpoint = downloader.http.endpoint.to_string();
+        Self { repo, downloader, reporter, endpoint, commit: repo.commit(), wanted: Vec::new() }
+    }
+
+    /// The commit of the revision and all files to have of it.
+    pub(crate) fn plan(mut self) -> Result<(Commit, Vec<Wanted>)> {
+        let missing = needed::missing(&mut self)?;
+        if !missing.is_empty() {
+            let why = "it is missing, and a CLIP model in the layout of transformers has it; choose \
+                 another model or revision";
+            return Err(self.subject(&missing.join(", ")).error(ErrorKind::FileNotFound, why));
+        }
+        let Some(commit) = self.commit.take() else {
+            return Err(not_a_hub(&self.subject(CONFIG), "no commit"));
+        };
+        Ok((commit, self.wanted))
+    }
+
+    fn subject<'s>(&'s self, file: &'s str) -> Subject<'s> {
+        Subject { repo: self.repo, file, endpoint: &self.endpoint }
+    }
+
+    /// All files are asked for at the commit that the first answer is of: a branch may move.
+    fn ask(&mut self, file: &str) -> Result<Option<Metadata>> {
+        let subject = Subject { repo: self.repo, file, endpoint: &self.endpoint };
+        let revision = self.commit.as_ref().map_or(self.repo.revision(), Commit::as_str);
+        let downloader = self.downloader;
+        let retries = &downloader.options.retries;
+        self.reporter.tell(Progress::Asking { file })?;
+        let answer = retrying(retries, file, self.reporter, |_| {
+            Metadata::ask(downloader.http, &subject, revision)
+        });
+        match answer {
+            Ok(remote)
+                if remote.size.is_some_and(|size| size > limit(file, downloader.options)) =>
+            {
+                Err(too_large(&subject, limit(file, downloader.options)))
+            }
+            Ok(remote) if self.commit.as_ref().is_none_or(|commit| *commit == remote.commit) => {
+                self.commit = Some(remote.commit.clone());
+                Ok(Some(remote))
+            }
+            Ok(_) => Err(not_a_hub(&subject, "it answers with another commit than asked for")),
+            Err(error) if error.kind() == ErrorKind::FileNotFound && file != CONFIG => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the cache has of a file, under this commit or another.
+    fn wanted(&self, name: &str, remote: Metadata) -> Wanted {
+        let layout = self.downloader.layout;
+        let path = layout.snapshot(&remote.commit).join(name);
+        let name = name.to_owned();
+        if is_sound_copy(&path, &remote.hash) {
+            let cached = layout.size(&remote.commit, &name);
+            return Wanted { name, remote, cached, linked: true };
+        }
+        let cached = self.downloader.sound_blob(&remote);
+        let linked = write::is_link(&path, &remote.hash);
+        Wanted { name, remote, cached, linked }
+    }
+}
+
+/// Where links cannot be made, Python's client leaves copies.
+fn is_sound_copy(path: &Path, hash: &ContentHash) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+        && File::open(path).and_then(|mut copy| matches(&mut copy, hash)).unwrap_or(false)
+}
+
+impl Source for Planner<'_, '_> {
+    fn has(&mut self, file: &'static str) -> Result<bool> {
+        self.has_shard(file)
+    }
+
+    fn index(&mut self, file: &'static str) -> Result<Vec<u8>> {
+        let Some(wanted) = self.wanted.iter().find(|wanted| wanted.name == file) else {
+            return Ok(Vec::new());
+        };
+        let layout = self.downloader.layout;
+        let subject = Subject { repo: self.repo, file, endpoint: &self.endpoint };
+        if wanted.remote.size.is_some_and(|size| size > MAX_INDEX) {
+            return Err(too_large(&subject, MAX_INDEX));
+        }
+        layout.prepare(&wanted.remote.commit)?;
+        if wanted.cached.is_none() {
+            self.downloader.blob(&subject, &wanted.remote, self.reporter)?;
+        }
+        let path = layout.blob(&wanted.remote.hash);
+        let mut content = Vec::new();
+        let read = File::open(&path).and_then(|f| f.take(MAX_INDEX).read_to_end(&mut content));
+        read.map_err(|error| Error::cache(&path, error))?;
+        Ok(content)
+    }
+
+    fn has_shard(&mut self, file: &str) -> Result<bool> {
+        let Some(remote) = self.ask(file)? else { return Ok(false) };
+        let wanted = self.wanted(file, remote);
+        self.wanted.push(wanted);
+        Ok(true)
+    }
+}
+
+/// Refuses a model that is too large, for the limit or for the disk, before it is fetched.
+pub(crate) fn check_room(
+    repo: &Repo,
+    downloader: &Downloader<'_>,
+    wanted: &[Wanted],
+) -> Result<u64> {
+    let size = |wanted: &Wanted| wanted.remote.size.unwrap_or_default();
+    let all: u64 = wanted.iter().map(size).fold(0, u64::saturating_add);
+    let limit = downloader.options.max_bytes;
+    if all > limit {
+        let message = format!("{repo} has {all} bytes, more than {limit}: raise max_bytes");
+        return Err(Error::new(ErrorKind::TooLarge, message));
+    }
+    let absent = wanted.iter().filter(|wanted| wanted.cached.is_none());
+    let bytes = absent.map(size).fold(0, u64::saturating_add);
+    if bytes > 0 && free(downloader.layout).is_some_and(|free| free < bytes.saturating_add(RESERVE))
+    {
+        let message = format!(
+            "{repo} needs {bytes} bytes in {} and fewer are free; free some, or set HF_HUB_CACHE \
+             to a directory on a larger disk",
+            downloader.layout.root().display()
+        );
+        return Err(Error::new(ErrorKind::DiskFull, message));
+    }
+    Ok(bytes)
+}
+
+/// Free space of the disk. Where it cannot be asked, writing will tell.
+fn free(layout: &Layout) -> Option<u64> {
+    let disk = rustix::fs::statvfs(layout.blobs()).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -1,0 +1,14 @@
+//! The hub and its cache, against a hub that answers by a script.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cache;
+mod disk;
+mod faults;
+mod hostile;
+mod links;
+mod processes;
+mod redirects;
+mod server;
+mod site;
+mod support;

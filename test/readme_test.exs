@@ -1,5 +1,5 @@
 defmodule Image.ZeroShot.ReadmeTest do
-  # What the README shows has to work, as it stands there.
+  # What the README and the guides show has to work, as it stands there.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -7,46 +7,52 @@ defmodule Image.ZeroShot.ReadmeTest do
   alias Image.ZeroShot.Options
   alias Image.ZeroShot.Test.Markdown
 
-  @readme "README.md"
+  @documents ["README.md" | Path.wildcard("guides/*.md")]
 
-  setup_all do
-    assert File.regular?(@readme), "there is no #{@readme}"
-    %{text: File.read!(@readme)}
-  end
+  for document <- @documents do
+    @document document
 
-  # A block of Elixir is run from the project's root, alone. `#=>` and `iex>` promise results.
-  test "blocks of Elixir run, and give what they promise", %{text: text} do
-    blocks = Markdown.blocks(text, "elixir")
-    assert blocks != []
-    capture_io(fn -> for {line, code} <- blocks, do: check_elixir(code, "#{@readme}:#{line}") end)
-  end
+    # A block of Elixir is run from the project's root, alone. `#=>` and `iex>` promise results.
+    test "#{document}: blocks of Elixir run, and give what they promise" do
+      blocks = @document |> File.read!() |> Markdown.blocks("elixir")
+      assert blocks != []
 
-  test "commands exist", %{text: text} do
-    for language <- ~w(sh bash shell console), {line, code} <- Markdown.blocks(text, language) do
-      for command <- String.split(code, ~r/\n|&&/, trim: true) do
-        check_command(String.trim(command), "#{@readme}:#{line}")
+      capture_io(fn ->
+        for {line, code} <- blocks, do: check_elixir(code, "#{@document}:#{line}")
+      end)
+    end
+
+    test "#{document}: commands exist" do
+      text = File.read!(@document)
+
+      for language <- ~w(sh bash shell console),
+          {line, code} <- Markdown.blocks(text, language) do
+        for command <- String.split(code, ~r/\n|&&/, trim: true) do
+          check_command(String.trim(command), "#{@document}:#{line}")
+        end
       end
     end
-  end
 
-  test "commands in the text exist", %{text: text} do
-    for [_, command] <- Regex.scan(~r/`(bin\/[^\s`]+)/, text), do: assert_executable(command)
+    test "#{document}: commands in the text exist" do
+      for [_, command] <- Regex.scan(~r/`(bin\/[^\s`]+)/, File.read!(@document)),
+          do: assert_executable(command)
+    end
+
+    test "#{document}: links to files lead somewhere" do
+      for [_, target] <- Regex.scan(~r/\]\(([^)\s]+)\)/, File.read!(@document)),
+          not String.contains?(target, "://") do
+        [path | _anchor] = String.split(target, "#")
+
+        assert path == "" or File.exists?(Path.join(Path.dirname(@document), path)),
+               "#{@document} links to #{target}, which does not exist"
+      end
+    end
   end
 
   test "every file in bin/ that is a command can be run" do
     commands = "bin/*" |> Path.wildcard() |> Enum.reject(&(Path.extname(&1) != ""))
     assert commands != []
     Enum.each(commands, &assert_executable/1)
-  end
-
-  test "links to files lead somewhere", %{text: text} do
-    for [_, target] <- Regex.scan(~r/\]\(([^)\s]+)\)/, text),
-        not String.contains?(target, "://") do
-      [path | _anchor] = String.split(target, "#")
-
-      assert path == "" or File.exists?(path),
-             "#{@readme} links to #{target}, which does not exist"
-    end
   end
 
   defp check_elixir(code, place) do

@@ -33,8 +33,8 @@ defmodule Image.ZeroShot do
       `{:hf, name, revision: revision}`; `{:local, directory}` for one in Hugging Face layout; or
       `:embedded` for the small one that comes with the library (it knows emoji and is no model for
       photographs). Defaults to `"openai/clip-vit-base-patch32"`, which is downloaded once (605 MB)
-    * `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint` - how a model is fetched by its
-      name; see `Image.ZeroShot.Hub`
+    * `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint` - how a model is fetched by
+      its name; see `Image.ZeroShot.Hub`
     * `:template` - the prompt made of each label, a string with `{label}` in it, or `nil` for the
       label as it is. Defaults to `"a photo of {label}"`
     * `:device` - where to compute: `:auto`, `:cpu`, `:cuda`, `{:cuda, index}` or `:mps`. A device
@@ -46,8 +46,8 @@ defmodule Image.ZeroShot do
     * `:cache_dir` - where exported encoders are kept, not the models they come from. Defaults to
       `image_zero_shot` in the user's cache directory
     * `:torchscript` - a directory with `image.pt` and `text.pt`, encoders of this model that you
-      exported yourself, to use instead of ours. TorchScript is a program and runs with the rights of
-      the VM: name nothing that you would not run. Defaults to `nil`
+      exported yourself, to use instead of ours. TorchScript is a program and runs with the rights
+      of the VM: name nothing that you would not run. Defaults to `nil`
 
   Limits, so that no picture and no list of labels takes more than its share:
 

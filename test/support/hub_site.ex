@@ -22,13 +22,12 @@ defmodule Image.ZeroShot.Test.HubSite do
   def commit, do: @commit
 
   @doc """
-  Starts a hub that has the embedded model as "acme/emoji-clip".
+  Starts a hub that has the embedded model as "acme/emoji-clip", or by another `:name`.
 
   `:intercept` gets each request and the answer that it would get, and returns the answer.
   """
   def start!(opts \\ []) do
-    intercept = Keyword.get(opts, :intercept, fn _request, answer -> answer end)
-    pid = start_supervised!(%{id: make_ref(), start: {__MODULE__, :start_link, [intercept]}})
+    pid = start_supervised!(%{id: make_ref(), start: {__MODULE__, :start_link, [opts]}})
     {url, content_url} = GenServer.call(pid, :urls)
     %__MODULE__{pid: pid, url: url, content_url: content_url}
   end
@@ -36,14 +35,21 @@ defmodule Image.ZeroShot.Test.HubSite do
   @doc "All requests so far, first to last, each with `:port_of`, `:method`, `:path` and `:head`."
   def requests(site), do: GenServer.call(site.pid, :requests)
 
-  def start_link(intercept), do: GenServer.start_link(__MODULE__, intercept)
+  def start_link(opts), do: GenServer.start_link(__MODULE__, opts)
 
   @impl true
-  def init(intercept) do
-    files = files()
+  def init(opts) do
     [hub, content] = for _ <- 1..2, do: listen()
     [url, content_url] = for socket <- [hub, content], do: url(socket)
-    site = %{files: files, content_url: content_url, intercept: intercept, server: self()}
+
+    site = %{
+      name: Keyword.get(opts, :name, "acme/emoji-clip"),
+      intercept: Keyword.get(opts, :intercept, fn _request, answer -> answer end),
+      files: files(),
+      content_url: content_url,
+      server: self()
+    }
+
     for {name, socket} <- [hub: hub, content: content], do: accept(name, socket, site)
     {:ok, %{urls: {url, content_url}, requests: []}}
   end
@@ -116,29 +122,44 @@ defmodule Image.ZeroShot.Test.HubSite do
     end
   end
 
-  defp answer(:hub, "/api/resolve-cache/models/acme/emoji-clip/#{@commit}/" <> name, site) do
+  defp answer(:hub, path, site) do
+    {cache, resolve} = {cache_path(site, ""), "/#{site.name}/resolve/"}
+
+    cond do
+      String.starts_with?(path, cache) ->
+        small(String.replace_prefix(path, cache, ""), site)
+
+      String.starts_with?(path, resolve) ->
+        [revision, name] =
+          path |> String.replace_prefix(resolve, "") |> String.split("/", parts: 2)
+
+        resolve(revision, name, site)
+
+      # The Hub does not tell strangers which private repositories there are.
+      true ->
+        refused(401, "RepoNotFound")
+    end
+  end
+
+  defp small(name, site) do
     case Enum.find(site.files, &(&1.name == name)) do
       nil -> refused(404, "EntryNotFound")
       file -> {200, facts(file), file.content}
     end
   end
 
-  defp answer(:hub, "/acme/emoji-clip/resolve/" <> rest, site) do
-    [revision, name] = String.split(rest, "/", parts: 2)
+  defp resolve(revision, name, site) do
     file = Enum.find(site.files, &(&1.name == name))
 
     cond do
       revision not in ["main", @commit] -> refused(404, "RevisionNotFound")
       file == nil -> refused(404, "EntryNotFound")
       file.large -> elsewhere(file, site)
-      true -> {307, [{"location", cache_path(name)} | facts(file)], ""}
+      true -> {307, [{"location", cache_path(site, name)} | facts(file)], ""}
     end
   end
 
-  # The Hub does not tell strangers which private repositories there are.
-  defp answer(:hub, _path, _site), do: refused(401, "RepoNotFound")
-
-  defp cache_path(name), do: "/api/resolve-cache/models/acme/emoji-clip/#{@commit}/#{name}"
+  defp cache_path(site, name), do: "/api/resolve-cache/models/#{site.name}/#{@commit}/#{name}"
 
   @doc "How the hub says no."
   def refused(status, code), do: {status, [{"x-error-code", code}], ~s({"error":"no"})}

@@ -4,7 +4,8 @@ defmodule Image.ZeroShot.Error do
 
   Raised by `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3` and `Image.ZeroShot.similarity/3`;
   returned as `{:error, error}` by their `try_` forms, by `Image.ZeroShot.Model` and by
-  `Image.ZeroShot.Hub`. A mistake in the program itself, such as an option that does not exist, is an `ArgumentError` instead.
+  `Image.ZeroShot.Hub`. A mistake in the program itself, such as an option that does not exist, is
+  an `ArgumentError` instead.
 
   Match on `:reason`; `:message` is for people and its words may change.
 

@@ -22,22 +22,22 @@ defmodule Image.ZeroShot.Hub do
     * `:revision` - a branch, a tag, a commit or `"refs/pr/N"`. Defaults to `"main"`
     * `:token` - the access token for a private or gated model, `false` for none at all. Defaults to
       `nil`: the one of the environment, or of `hf auth login`
-    * `:offline` - `true` sends no request, whatever happens. Defaults to `nil`: what `HF_HUB_OFFLINE`
-      says
-    * `:hub_cache` - the cache, the directory with `models--org--name` in it. Defaults to `nil`: what
-      the environment says, and else `~/.cache/huggingface/hub`
-    * `:hub_endpoint` - the address of the Hub, or of a mirror. Defaults to `nil`: what `HF_ENDPOINT`
-      says, and else `https://huggingface.co`
+    * `:offline` - `true` sends no request, whatever happens. Defaults to `nil`: what
+      `HF_HUB_OFFLINE` says
+    * `:hub_cache` - the cache, the directory with `models--org--name` in it. Defaults to `nil`:
+      what the environment says, and else `~/.cache/huggingface/hub`
+    * `:hub_endpoint` - the address of the Hub, or of a mirror. Defaults to `nil`: what
+      `HF_ENDPOINT` says, and else `https://huggingface.co`
 
   Each can be given as `config :image_zero_shot` too. A `:revision` there belongs to the `:repo`
   there, and is not used for any other.
 
   ## Environment
 
-  The variables of Hugging Face's tools apply, as they are at the moment of the call, `System.put_env/2`
-  included: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
-  and `HF_HUB_DISABLE_IMPLICIT_TOKEN`; so do `XDG_CACHE_HOME` and `SSL_CERT_FILE`. `HTTPS_PROXY` and
-  `NO_PROXY` apply as they were when the VM started.
+  The variables of Hugging Face's tools apply, as they are at the moment of the call,
+  `System.put_env/2` included: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+  `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_HUB_DISABLE_IMPLICIT_TOKEN`; so do `XDG_CACHE_HOME` and
+  `SSL_CERT_FILE`. `HTTPS_PROXY` and `NO_PROXY` apply as they were when the VM started.
 
   ## The token
 
@@ -57,8 +57,8 @@ defmodule Image.ZeroShot.Hub do
 
     * `:directory` - where its files are
     * `:commit` - which version of the model it is
-    * `:files` - the files that are used, each with its size in bytes and whether it was in the cache
-      before the call
+    * `:files` - the files that are used, each with its size in bytes and whether it was in the
+      cache before the call
     * `:bytes` - their size together
   """
   @type snapshot :: %{
@@ -71,18 +71,18 @@ defmodule Image.ZeroShot.Hub do
   @doc """
   Fetches a model, or finds it in the cache.
 
-  Only the files that a CLIP model is loaded from are downloaded: its configuration, its tokenizer and
-  one form of its weights, `model.safetensors` where there is one.
+  Only the files that a CLIP model is loaded from are downloaded: its configuration, its tokenizer
+  and one form of its weights, `model.safetensors` where there is one.
 
   ## Options
 
   The [options](#module-options) of this module, and:
 
-    * `:refresh` - whether to ask the Hub where the branch is now, even if the cache has it. Defaults
-      to `false`
+    * `:refresh` - whether to ask the Hub where the branch is now, even if the cache has it.
+      Defaults to `false`
     * `:progress` - a process that is sent `{:hub_progress, step}` while files are downloaded, where
-      `step` has the `:file`, and the bytes that are `:done` and the `:total` of all files together. When
-      the process ends, the download is stopped. Defaults to `nil`
+      `step` has the `:file`, and the bytes that are `:done` and the `:total` of all files
+      together. When the process ends, the download is stopped. Defaults to `nil`
 
   ## Examples
 
@@ -135,8 +135,8 @@ defmodule Image.ZeroShot.Hub do
     end)
   end
 
-  # What a native function raises carries its arguments, and with them the token, to wherever that is
-  # printed.
+  # What a native function raises carries its arguments, and with them the token, to wherever that
+  # is printed.
   defp native(call) do
     Error.from_native(call.())
   rescue

@@ -38,7 +38,9 @@ defmodule Image.ZeroShot.Model do
     * `:context_length` - the most tokens that the text encoder reads
     * `:logit_scale` - the factor between cosine and softmax
     * `:precision` - the type the encoders compute in, such as `"f32"`
-    * `:weights` - the files that the weights were read from
+    * `:format` - how the weights are written: `"safetensors"`, `"pytorch"` or `"torchscript"`
+    * `:weights` - the file that the weights were read from, the index of several, or the directory
+      given as `:torchscript`
     * `:tokenizer` - the files that the tokenizer was made of
     * `:encoders` - where the exported encoders are kept, or `nil` if they could not be written
     * `:encoders_note` - why they could not, or `nil`
@@ -58,7 +60,8 @@ defmodule Image.ZeroShot.Model do
           required(:context_length) => pos_integer(),
           required(:logit_scale) => float(),
           required(:precision) => String.t(),
-          required(:weights) => [String.t()],
+          required(:format) => String.t(),
+          required(:weights) => String.t(),
           required(:tokenizer) => [String.t()],
           required(:encoders) => String.t() | nil,
           required(:encoders_note) => String.t() | nil,

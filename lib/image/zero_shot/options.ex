@@ -146,7 +146,7 @@ defmodule Image.ZeroShot.Options do
   defp redact(%{} = opts) when not is_struct(opts), do: Map.new(opts, &redact/1)
 
   defp redact(opts) when is_list(opts),
-    do: if(List.improper?(opts), do: opts, else: Enum.map(opts, &redact/1))
+    do: if(List.improper?(opts), do: :hidden, else: Enum.map(opts, &redact/1))
 
   defp redact({key, value}),
     do: if(inspect(key) =~ ~r/token/i, do: {key, :hidden}, else: {key, value})

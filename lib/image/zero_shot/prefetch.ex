@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Prefetch do
 
   # What the Mix tasks do: fetch the configured model, export its encoders, and say so.
   #
-  # It is part of the library, and not of Mix, so that a release can do the same without Mix.
+  # A function of its own, which returns and does not end the VM: both tasks are this one.
 
   alias Image.ZeroShot.{Error, Hub, Model, Options, Repo}
   alias Image.ZeroShot.Hub.Progress

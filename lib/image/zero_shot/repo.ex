@@ -13,7 +13,8 @@ defmodule Image.ZeroShot.Repo do
           | {:hf, String.t(), keyword()}
 
   @typedoc """
-  What tells one model from another. How it is fetched, with which token and whether at all, does not.
+  What tells one model from another. How it is fetched, with which token and whether at all, does
+  not.
   """
   @type source ::
           {:directory, Path.t()}

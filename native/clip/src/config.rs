@@ -3,10 +3,13 @@
 //! Fields that are absent take the defaults of Hugging Face transformers' `CLIPConfig`, which is
 //! what the checkpoints were saved with.
 
+mod fields;
+
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
+use fields::{Fields, invalid};
 
 /// Sizes of both towers.
 #[derive(Debug, Clone, PartialEq)]
@@ -178,7 +181,7 @@ impl TransformerConfig {
             layers: fields.size("num_hidden_layers", layers, 1_024)?,
             heads: fields.size("num_attention_heads", heads, 4_096)?,
             activation: fields.activation()?,
-            layer_norm_eps: fields.number("layer_norm_eps", 1e-5)?,
+            layer_norm_eps: fields.epsilon()?,
         };
         if config.width % config.heads != 0 {
             return Err(fields.wrong(
@@ -223,76 +226,4 @@ fn check_model_type(root: &Map<String, Value>) -> Result<()> {
              (model_type \"clip\"), such as openai/clip-vit-base-patch32"
         ),
     ))
-}
-
-/// Reads typed fields of one JSON object and names the field in every complaint.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    prefix: &'static str,
-}
-
-impl<'a> Fields<'a> {
-    fn new(map: &'a Map<String, Value>, prefix: &'static str) -> Self {
-        Self { map, prefix }
-    }
-
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
-    fn wrong(&self, name: &str, expected: &str, value: &Value) -> Error {
-        let prefix = self.prefix;
-        invalid(format!("config.json: expected {prefix}{name} to be {expected}, got {value}"))
-    }
-
-    fn integer(&self, name: &str, default: i64) -> Result<i64> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(value) => value.as_i64().ok_or_else(|| self.wrong(name, "an integer", value)),
-        }
-    }
-
-    fn size(&self, name: &str, default: i64, most: i64) -> Result<i64> {
-        self.at_least(name, 1, default, most)
-    }
-
-    fn at_least(&self, name: &str, least: i64, default: i64, most: i64) -> Result<i64> {
-        let value = self.integer(name, default)?;
-        if (least..=most).contains(&value) {
-            Ok(value)
-        } else {
-            let expected = format!("an integer between {least} and {most}");
-            Err(self.wrong(name, &expected, &value.into()))
-        }
-    }
-
-    fn number(&self, name: &str, default: f64) -> Result<f64> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(value) => value
-                .as_f64()
-                .filter(|number| number.is_finite())
-                .ok_or_else(|| self.wrong(name, "a number", value)),
-        }
-    }
-
-    fn activation(&self) -> Result<Activation> {
-        match self.get("hidden_act") {
-            None => Ok(Activation::QuickGelu),
-            Some(value) => match value.as_str() {
-                Some("quick_gelu") => Ok(Activation::QuickGelu),
-                Some("gelu") => Ok(Activation::Gelu),
-                Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
-                _ => Err(self.wrong(
-                    "hidden_act",
-                    "\"quick_gelu\", \"gelu\", \"gelu_new\" or \"gelu_pytorch_tanh\"",
-                    value,
-                )),
-            },
-        }
-    }
-}
-
-fn invalid(message: String) -> Error {
-    Error::new(ErrorKind::InvalidConfig, message)
 }

@@ -32,6 +32,7 @@ pub mod score;
 mod tensor;
 mod text;
 mod tokenizer;
+mod tokenizer_json;
 mod torchscript;
 mod transformer;
 mod vision;

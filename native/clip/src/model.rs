@@ -219,19 +219,19 @@ fn encoders(
 /// exported, `config.json` has it.
 fn logit_scale(checkpoint: &Checkpoint) -> Result<f64> {
     let mut weights = checkpoint.weights().ok().map(Weights::open).transpose()?;
-    let log = match &mut weights {
+    let (log, place) = match &mut weights {
         Some(weights) if weights.contains("logit_scale") => {
-            weights.tensor("logit_scale", &[])?.f_double_value(&[])?
+            let log = weights.tensor("logit_scale", &[])?.f_double_value(&[])?;
+            (log, format!("tensor \"logit_scale\" of {}", weights.path().display()))
         }
-        _ => checkpoint.config.logit_scale_init,
+        _ => {
+            (checkpoint.config.logit_scale_init, "logit_scale_init_value of config.json".to_owned())
+        }
     };
     let scale = log.exp();
     if scale.is_finite() {
-        Ok(scale)
-    } else {
-        Err(Error::new(
-            ErrorKind::InvalidWeights,
-            format!("tensor \"logit_scale\" is {log}, expected a logarithm near 4.6"),
-        ))
+        return Ok(scale);
     }
+    let message = format!("expected {place} to be a logarithm near 4.6, got {log}");
+    Err(Error::new(ErrorKind::InvalidWeights, message))
 }

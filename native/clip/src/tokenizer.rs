@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{is_there, read_file};
 use crate::config::TextConfig;
 use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::{json, vocabulary};
+use crate::{tokenizer_json, vocabulary};
 
 /// Largest file of a tokenizer that is read. CLIP's have 2 to 4 MB.
 pub(crate) const MAX_FILE: u64 = 10 * 1024 * 1024;
@@ -59,7 +59,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json` and checks that it fits the model.
     pub fn from_file(path: &Path, text: &TextConfig) -> Result<Self> {
         let bytes = read_file(path, MAX_FILE, ErrorKind::InvalidTokenizer)?;
-        json::check_depth(&bytes).map_err(|why| unusable(path, &why))?;
+        tokenizer_json::check(&bytes).map_err(|why| unusable(path, &why))?;
         let inner = guarded("reading the tokenizer", ErrorKind::InvalidTokenizer, || {
             tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| invalid(&e.to_string()))
         })

@@ -73,7 +73,9 @@ impl SpecialTokens {
         let mut added = BTreeMap::new();
         if let Some(Value::Object(decoder)) = config.get("added_tokens_decoder") {
             for (id, value) in decoder {
-                let id = id.parse().map_err(|_| unusable(&config_path, &format!("id {id:?}")))?;
+                let id = id
+                    .parse()
+                    .map_err(|_| unusable(&config_path, &format!("expected an id, got {id:?}")))?;
                 added.insert(id, token(&config_path, id_name(id), value)?);
             }
         } else {

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     DiskFull,
     /// The cache cannot be written to, or something is in the way.
     CacheNotWritable,
+    /// A file of the cache cannot be read.
+    CacheNotReadable,
     /// `model.safetensors.index.json` cannot be used.
     InvalidIndex,
     /// The caller asked to stop.
@@ -103,6 +105,7 @@ impl ErrorKind {
             Self::TooLarge => "too_large",
             Self::DiskFull => "disk_full",
             Self::CacheNotWritable => "cache_not_writable",
+            Self::CacheNotReadable => "cache_not_readable",
             Self::InvalidIndex => "invalid_index",
             _ => "cancelled",
         }
@@ -159,6 +162,14 @@ impl Error {
     /// How long the hub asked to wait, with [`ErrorKind::RateLimited`] and [`ErrorKind::Server`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// A failed read below the cache directory.
+    pub(crate) fn unreadable(path: &Path, error: io::Error) -> Self {
+        let path = path.display();
+        let message =
+            format!("cannot read {path} ({error}); look at its permissions, or delete it");
+        Self::new(ErrorKind::CacheNotReadable, message).with_source(error)
     }
 
     /// A failed write below the cache directory.

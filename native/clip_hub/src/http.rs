@@ -42,7 +42,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Head,
-    Get,
+    Get { from: u64 },
 }
 
 impl Http {
@@ -77,9 +77,9 @@ impl Http {
         self.follow(subject, Method::Head, url)
     }
 
-    /// The file, from wherever the hub keeps it.
-    pub(crate) fn get(&self, subject: &Subject<'_>, url: Url) -> Result<Answer> {
-        self.follow(subject, Method::Get, url)
+    /// The file, from wherever the hub keeps it, and from the byte `from` if it is asked to.
+    pub(crate) fn get(&self, subject: &Subject<'_>, url: Url, from: u64) -> Result<Answer> {
+        self.follow(subject, Method::Get { from }, url)
     }
 
     fn follow(&self, subject: &Subject<'_>, method: Method, mut url: Url) -> Result<Answer> {
@@ -88,7 +88,7 @@ impl Http {
         loop {
             let response = self.send(subject, method, &url)?;
             if !response.status().is_redirection() {
-                return self.accepted(subject, heads, response);
+                return self.accepted(subject, method, heads, response);
             }
             let next = self.next(subject, &url, response.headers())?;
             let away = next.origin() != self.endpoint.origin();
@@ -105,20 +105,27 @@ impl Http {
     fn accepted(
         &self,
         subject: &Subject<'_>,
+        method: Method,
         heads: Vec<HeaderMap>,
         response: Response<Body>,
     ) -> Result<Answer> {
-        if response.status() == StatusCode::OK {
-            return Ok(Answer { heads, response });
+        match (response.status(), method) {
+            (StatusCode::OK, _) => Ok(Answer { heads, response }),
+            (StatusCode::PARTIAL_CONTENT, Method::Get { from: 1.. }) => {
+                Ok(Answer { heads, response })
+            }
+            (status, _) => Err(refusal(subject, status, response.headers(), self.token.as_ref())),
         }
-        Err(refusal(subject, response.status(), response.headers(), self.token.as_ref()))
     }
 
     fn send(&self, subject: &Subject<'_>, method: Method, url: &Url) -> Result<Response<Body>> {
         let mut request = match method {
             Method::Head => self.agent.head(url.full()),
-            Method::Get => self.agent.get(url.full()),
+            Method::Get { .. } => self.agent.get(url.full()),
         };
+        if let Method::Get { from: from @ 1.. } = method {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
         request = request.header(header::ACCEPT_ENCODING, "identity");
         // A token is for the endpoint alone: a redirect may lead anywhere.
         if let Some(token) = &self.token
@@ -127,7 +134,7 @@ impl Http {
             request = request.header(header::AUTHORIZATION, token.header());
         }
         log::debug!("{method:?} {url}");
-        request.call().map_err(|error| failure(subject, url, error))
+        request.call().map_err(|error| failure(subject, &url.to_string(), error))
     }
 
     /// Where a redirect leads to, if we go there.
@@ -165,7 +172,7 @@ fn tells_all(headers: &HeaderMap) -> bool {
 }
 
 /// The error of a request that got no answer, or of a body that broke off.
-pub(crate) fn failure(subject: &Subject<'_>, url: &Url, error: ureq::Error) -> Error {
+pub(crate) fn failure(subject: &Subject<'_>, url: &str, error: ureq::Error) -> Error {
     let (kind, why) = reason(url, &error);
     let way_out = match kind {
         ErrorKind::Timeout | ErrorKind::Connection => {
@@ -176,31 +183,30 @@ pub(crate) fn failure(subject: &Subject<'_>, url: &Url, error: ureq::Error) -> E
     subject.error(kind, format!("{why}{way_out}")).with_source(error)
 }
 
-fn reason(url: &Url, error: &ureq::Error) -> (ErrorKind, String) {
+fn reason(url: &str, error: &ureq::Error) -> (ErrorKind, String) {
     use ureq::Error::{Io, LargeResponseHeader, Other, Pem, Rustls, Timeout as TimedOut, Tls};
-    let origin = url.origin();
     match error {
         TimedOut(Timeout::Connect | Timeout::Resolve) => {
-            (ErrorKind::Timeout, format!("no connection to {origin} in time"))
+            (ErrorKind::Timeout, format!("no connection to {url} in time"))
         }
-        TimedOut(_) => (ErrorKind::Timeout, format!("no answer from {origin} in time")),
+        TimedOut(_) => (ErrorKind::Timeout, format!("no answer from {url} in time")),
         Other(other) if other.is::<LinkLocal>() => {
             (ErrorKind::Insecure, format!("{url} is a link-local address"))
         }
-        Rustls(_) | Tls(_) | Pem(_) => (ErrorKind::Insecure, untrusted(&origin, error)),
+        Rustls(_) | Tls(_) | Pem(_) => (ErrorKind::Insecure, untrusted(url, error)),
         Io(io) if io.kind() == io::ErrorKind::InvalidData => {
-            (ErrorKind::Insecure, untrusted(&origin, error))
+            (ErrorKind::Insecure, untrusted(url, error))
         }
         LargeResponseHeader(..) => {
-            (ErrorKind::NotAHub, format!("{origin} answered with endless headers"))
+            (ErrorKind::NotAHub, format!("{url} answered with endless headers"))
         }
-        _ => (ErrorKind::Connection, format!("no connection to {origin} ({error})")),
+        _ => (ErrorKind::Connection, format!("no connection to {url} ({error})")),
     }
 }
 
-fn untrusted(origin: &str, error: &ureq::Error) -> String {
+fn untrusted(url: &str, error: &ureq::Error) -> String {
     format!(
-        "no secure connection to {origin} ({error}); if a proxy of your organisation answers in its \
+        "no secure connection to {url} ({error}); if a proxy of your organisation answers in its \
          place, set SSL_CERT_FILE to a file with its certificate"
     )
 }

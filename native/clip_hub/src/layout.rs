@@ -125,6 +125,14 @@ impl Layout {
     }
 }
 
+/// The first bytes of a file, of which a whole one has no more than `most`.
+pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut content));
+    read.map_err(|error| Error::unreadable(path, error))?;
+    Ok(content)
+}
+
 /// Something that is no directory, or a link, where the cache has to be written.
 pub(crate) fn in_the_way(path: &Path) -> Error {
     let message = format!(

@@ -18,8 +18,8 @@
 //! in the cache whole or not at all, whenever a process dies. The token goes to the endpoint and
 //! to nobody else.
 //!
-//! A file is never resumed: a server that ignores the range, or has changed the file, would make a
-//! whole out of two halves. `huggingface_hub` gave it up across processes too.
+//! A connection that breaks is resumed by the process that has the first part; what another process
+//! left is not, as in `huggingface_hub`: nobody knows what it is.
 
 mod download;
 mod environment;
@@ -41,6 +41,7 @@ mod snapshot;
 mod status;
 mod subject;
 mod token;
+mod transfer;
 mod url;
 mod write;
 

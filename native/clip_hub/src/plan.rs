@@ -1,19 +1,19 @@
 //! What a revision needs from the hub: asked before anything large is fetched.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
-use crate::download::{Downloader, limit, too_large};
+use crate::download::{Downloader, limit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::matches;
-use crate::layout::Layout;
+use crate::layout::{Layout, read};
 use crate::metadata::{Metadata, not_a_hub};
 use crate::names::{Commit, ContentHash, Repo};
 use crate::needed::{self, CONFIG, MAX_INDEX, Source};
 use crate::progress::{Progress, Reporter};
 use crate::retry::retrying;
 use crate::subject::Subject;
+use crate::transfer::too_large;
 use crate::write;
 
 /// Kept free on the disk beside what is downloaded.
@@ -129,15 +129,15 @@ impl Source for Planner<'_, '_> {
         if wanted.remote.size.is_some_and(|size| size > MAX_INDEX) {
             return Err(too_large(&subject, MAX_INDEX));
         }
-        layout.prepare(&wanted.remote.commit)?;
         if wanted.cached.is_none() {
+            layout.prepare(&wanted.remote.commit)?;
             self.downloader.blob(&subject, &wanted.remote, self.reporter)?;
         }
-        let path = layout.blob(&wanted.remote.hash);
-        let mut content = Vec::new();
-        let read = File::open(&path).and_then(|f| f.take(MAX_INDEX).read_to_end(&mut content));
-        read.map_err(|error| Error::cache(&path, error))?;
-        Ok(content)
+        let path = match wanted.linked {
+            true => layout.snapshot(&wanted.remote.commit).join(file),
+            false => layout.blob(&wanted.remote.hash),
+        };
+        read(&path, MAX_INDEX)
     }
 
     fn has_shard(&mut self, file: &str) -> Result<bool> {

@@ -25,10 +25,12 @@ pub enum Progress<'a> {
         /// Bytes that the cache has already.
         cached: u64,
     },
-    /// A file is being downloaded, from its first byte. Comes again when it is tried again.
+    /// A file is being downloaded. Comes again when it is tried again.
     Started {
         /// The file.
         file: &'a str,
+        /// From which byte. What came before is kept.
+        done: u64,
         /// Its size, where the hub says.
         bytes: Option<u64>,
     },

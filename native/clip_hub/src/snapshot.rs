@@ -1,12 +1,11 @@
 //! A checkpoint in the cache.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash;
-use crate::layout::Layout;
+use crate::layout::{Layout, read};
 use crate::names::{Commit, ContentHash, Repo};
 use crate::needed::{self, MAX_INDEX, Source};
 
@@ -53,8 +52,10 @@ impl Snapshot {
             let target = std::fs::read_link(&path).unwrap_or_default();
             let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(hash) = ContentHash::from_etag(name) else { continue };
-            let mut content = File::open(&path).map_err(|error| Error::cache(&path, error))?;
-            if !hash::matches(&mut content, &hash).map_err(|error| Error::cache(&path, error))? {
+            let mut content = File::open(&path).map_err(|error| Error::unreadable(&path, error))?;
+            if !hash::matches(&mut content, &hash)
+                .map_err(|error| Error::unreadable(&path, error))?
+            {
                 let message = format!(
                     "{} is damaged: its content is not what its hash says; delete {} and download \
                      the model again",
@@ -95,11 +96,7 @@ impl Source for Cached<'_> {
     }
 
     fn index(&mut self, file: &'static str) -> Result<Vec<u8>> {
-        let path = self.layout.snapshot(&self.commit).join(file);
-        let mut content = Vec::new();
-        let read = File::open(&path).and_then(|f| f.take(MAX_INDEX).read_to_end(&mut content));
-        read.map_err(|error| Error::cache(&path, error))?;
-        Ok(content)
+        read(&self.layout.snapshot(&self.commit).join(file), MAX_INDEX)
     }
 
     fn has_shard(&mut self, file: &str) -> Result<bool> {

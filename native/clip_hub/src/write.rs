@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,12 @@ impl Temporary {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| Error::cache(&self.path, error))
+    }
+
+    /// Begins the file anew.
+    pub(crate) fn empty(&mut self) -> Result<()> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|error| Error::cache(&self.path, error))
     }
 
     /// Puts the file where it belongs, when it is safely on the disk.

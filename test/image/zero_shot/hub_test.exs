@@ -56,6 +56,26 @@ defmodule Image.ZeroShot.HubTest do
       assert ZeroShot.classify(@photo, @labels, offline) == expected
     end
 
+    test "is the default one, and needs no more than a network", %{tmp_dir: dir} do
+      site = HubSite.start!(name: "openai/clip-vit-base-patch32")
+      # Where both caches are.
+      env = %{"HF_ENDPOINT" => site.url, "XDG_CACHE_HOME" => dir, "HOME" => dir}
+      unset = ~w(HF_HOME HF_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_TOKEN)
+
+      Packaging.with_env(Map.merge(env, Map.new(unset, &{&1, ""})), fn ->
+        assert ZeroShot.label(@photo, @labels) == "dog"
+        {:ok, model} = Model.load()
+        assert Model.info(model).name == "openai/clip-vit-base-patch32"
+
+        assert String.starts_with?(
+                 Model.info(model).directory,
+                 Path.join(dir, "huggingface/hub/")
+               )
+
+        assert Model.unload(model) == :ok
+      end)
+    end
+
     test "is downloaded once however many ask for it", %{opts: opts, tmp_dir: dir} do
       site = HubSite.start!()
       opts = model_opts(site, opts, dir)
@@ -75,7 +95,7 @@ defmodule Image.ZeroShot.HubTest do
       info = Model.info(model)
       assert {info.name, info.revision, info.commit} == {@name, nil, HubSite.commit()}
       assert Path.basename(info.directory) == HubSite.commit()
-      assert Enum.map(info.weights, &Path.basename/1) == ["model.safetensors"]
+      assert {info.format, Path.basename(info.weights)} == {"safetensors", "model.safetensors"}
       assert "tokenizer.json" in Enum.map(info.tokenizer, &Path.basename/1)
       assert inspect(model) == ~s(#Image.ZeroShot.Model<"acme/emoji-clip", 128 dims, cpu>)
     end
@@ -204,158 +224,6 @@ defmodule Image.ZeroShot.HubTest do
         other = Path.join(dir, "other")
         assert {:offline, _} = fault(hub_cache: other)
       end)
-    end
-  end
-
-  describe "a hub that refuses" do
-    defp refusing(status, code, opts) do
-      site = HubSite.start!(intercept: fn _, _ -> HubSite.refused(status, code) end)
-      fault([hub_endpoint: site.url] ++ opts)
-    end
-
-    test "is told from one that lacks something, with the way out", %{opts: opts} do
-      assert {:unauthorized, message} = refusing(401, "-", opts)
-      assert message =~ "HF_TOKEN"
-      assert {:gated, message} = refusing(403, "GatedRepo", opts)
-      assert message =~ "/acme/emoji-clip" and message =~ "licence"
-      assert {:forbidden, _} = refusing(403, "-", opts)
-
-      opts = [hub_endpoint: HubSite.start!().url] ++ opts
-      assert {:repo_not_found, message} = fault("acme/nothing", opts)
-      assert message =~ "acme/nothing" and message =~ "HF_TOKEN"
-      assert {:revision_not_found, message} = fault([revision: "v9"] ++ opts)
-      assert message =~ ~s("v9") and message =~ ~s("main")
-    end
-
-    test "because the model lacks a file", %{opts: opts} do
-      site =
-        HubSite.start!(
-          intercept: fn request, answer ->
-            if request.path =~ "model.safetensors",
-              do: HubSite.refused(404, "EntryNotFound"),
-              else: answer
-          end
-        )
-
-      assert {:file_not_found, message} = fault([hub_endpoint: site.url] ++ opts)
-      assert message =~ "model.safetensors"
-    end
-
-    test "or is none, or is not there", %{opts: opts} do
-      site = HubSite.start!(intercept: fn _, _ -> {200, [], "<html>Log in</html>"} end)
-      assert {:not_a_hub, message} = fault([hub_endpoint: site.url] ++ opts)
-      assert message =~ "HF_ENDPOINT"
-    end
-
-    test "or sends something else than it announced", %{opts: opts, cache: cache} do
-      site =
-        HubSite.start!(
-          intercept: fn
-            %{port_of: :content}, {200, headers, body} ->
-              {200, headers, :binary.replace(body, <<0>>, <<1>>)}
-
-            _, answer ->
-              answer
-          end
-        )
-
-      assert {:hash_mismatch, _} = fault([hub_endpoint: site.url] ++ opts)
-      assert Hub.cached(@name, opts) == {:ok, nil}
-      assert Path.wildcard(Path.join(cache, "**/model.safetensors")) == []
-    end
-  end
-
-  test "hostile names are refused before anything is sent", %{opts: opts} do
-    site = HubSite.start!()
-    opts = [hub_endpoint: site.url] ++ opts
-    long = String.duplicate("a", 300)
-
-    for name <- ["../x", "/etc/passwd", "a/b/c", "a\\b", "a\0b", "a/..", "org/naïve", long] do
-      assert {:invalid_name, _} = fault(name, opts)
-    end
-
-    for revision <- ["..", "/etc", "a\\b", "a\0b", "-x", long] do
-      assert {:invalid_name, _} = fault([revision: revision] ++ opts)
-    end
-
-    assert HubSite.requests(site) == []
-  end
-
-  describe "the token" do
-    # All that a user could see of a call.
-    defp shown(function) do
-      log = capture_log(fn -> send(self(), {:shown, inspect(function.(), structs: false)}) end)
-      assert_received {:shown, result}
-      log <> result
-    end
-
-    test "goes to the hub alone, and is nowhere to be seen", %{opts: opts, tmp_dir: dir} do
-      site = HubSite.start!()
-      opts = site |> model_opts(opts, dir) |> Keyword.put(:token, @canary)
-
-      shown =
-        shown(fn ->
-          {:ok, model} = Model.load(opts)
-          [{server, _}] = Registry.lookup(Image.ZeroShot.ModelRegistry, model.key)
-
-          {model, inspect(model), :sys.get_state(server), :sys.get_status(server),
-           DynamicSupervisor.which_children(Image.ZeroShot.ModelSupervisor),
-           :sys.get_state(Image.ZeroShot.ModelSupervisor)}
-        end)
-
-      refute shown =~ "canary"
-
-      {hub, content} = Enum.split_with(HubSite.requests(site), &(&1.port_of == :hub))
-      assert Enum.all?(hub, &(&1.head =~ "Bearer #{@canary}"))
-      assert content != []
-      refute Enum.any?(content, &(&1.head =~ "canary"))
-    end
-
-    test "is in no error, whatever the hub says", %{opts: opts} do
-      for status <- [301, 401, 403, 404, 410] do
-        site =
-          HubSite.start!(
-            intercept: fn _, _ -> {status, [{"x-error-message", "bad #{@canary}"}], @canary} end
-          )
-
-        opts = Keyword.merge(opts, hub_endpoint: site.url, token: @canary)
-        refute shown(fn -> Hub.fetch(@name, opts) end) =~ "canary"
-        refute shown(fn -> Hub.cached(@name, opts) end) =~ "canary"
-      end
-    end
-
-    test "that is none is not shown either", %{opts: opts} do
-      opts = Keyword.put(opts, :token, "hf_canary\r\nx-header: y")
-      assert {:invalid_option, message} = fault(opts)
-      refute message =~ "canary"
-    end
-
-    test "is in no crash report of the process that loads", %{opts: opts, tmp_dir: dir} do
-      stalled = self()
-
-      site =
-        HubSite.start!(
-          intercept: fn _, answer ->
-            send(stalled, :asked)
-            Process.sleep(200)
-            answer
-          end
-        )
-
-      opts = site |> model_opts(opts, dir) |> Keyword.put(:token, @canary)
-
-      log =
-        capture_log(fn ->
-          spawn(fn -> Model.load(opts) end)
-          assert_receive :asked, 5_000
-
-          for {_, pid, _, _} <- DynamicSupervisor.which_children(Image.ZeroShot.ModelSupervisor),
-              do: Process.exit(pid, :kill)
-
-          Process.sleep(500)
-        end)
-
-      refute log =~ "canary"
     end
   end
 

@@ -30,7 +30,7 @@ defmodule Image.ZeroShot.ModelTest do
     assert {info.dim, info.image_size, info.context_length} == {128, 64, 32}
     assert info.logit_scale > 1.0 and info.logit_scale <= 100.5
     assert info.precision == "f32"
-    assert Enum.map(info.weights, &Path.basename/1) == ["model.safetensors"]
+    assert {info.format, Path.basename(info.weights)} == {"safetensors", "model.safetensors"}
     assert Enum.map(info.tokenizer, &Path.basename/1) == ["tokenizer.json"]
     assert {info.revision, info.commit} == {nil, nil}
     assert {File.exists?(info.encoders), info.encoders_note} == {true, nil}
@@ -74,6 +74,23 @@ defmodule Image.ZeroShot.ModelTest do
     {:ok, model} = Model.load(opts)
     assert Path.expand(Model.info(model).encoders) =~ opts[:cache_dir]
     assert Path.wildcard(Path.join(opts[:cache_dir], "**/*.*")) == files
+  end
+
+  test "encoders that were exported elsewhere are used on request", %{opts: opts, tmp_dir: dir} do
+    {:ok, model} = Model.load(opts)
+    mine = Path.join(dir, "mine")
+    File.cp_r!(Model.info(model).encoders, mine)
+
+    own = Keyword.put(opts, :torchscript, mine)
+    on_exit(fn -> Model.unload(own) end)
+    assert {:ok, other} = Model.load(own)
+    assert %{format: "torchscript", weights: ^mine} = Model.info(other)
+    assert Model.encode_texts(other, ["a dog"]) == Model.encode_texts(model, ["a dog"])
+
+    File.rm!(Path.join(mine, "text.pt"))
+    Model.unload(own)
+    assert {:error, %Error{reason: :not_found} = error} = Model.load(own)
+    assert Exception.message(error) =~ "text.pt"
   end
 
   test "a model that was unloaded is loaded anew", %{opts: opts} do

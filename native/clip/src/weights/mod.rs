@@ -87,6 +87,11 @@ impl Weights {
         Ok(())
     }
 
+    /// The one file, or the index of several.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether there is a tensor of this name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

@@ -79,7 +79,15 @@ impl Archive {
         let root = root.ok_or("it has no data.pkl: it is not a file of torch.save".to_owned())?;
         let root = format!("{root}/");
         let (mut pickle, mut storages) = (None, HashMap::new());
+        if entries.iter().any(|entry| entry.name == format!("{root}constants.pkl")) {
+            Err("it is a TorchScript program, which is never run; a checkpoint has a dictionary of \
+                 tensors"
+                .to_owned())?;
+        }
         for entry in &entries {
+            if !entry.is_stored {
+                Err(format!("its zip entry {:?} is compressed or encrypted", entry.name))?;
+            }
             let name = entry.name.strip_prefix(&root).unwrap_or_default();
             match name.strip_prefix("data/") {
                 Some(key) => {
@@ -87,9 +95,6 @@ impl Archive {
                 }
                 None if name == "data.pkl" => pickle = Some(entry.clone()),
                 None if name == "byteorder" => check_byte_order(file, entry)?,
-                None if name.starts_with("code/") || name == "constants.pkl" => {
-                    Err(format!("it is a TorchScript program, which is never run; {CONVERT}"))?;
-                }
                 None => {}
             }
         }

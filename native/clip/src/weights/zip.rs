@@ -1,7 +1,6 @@
 //! The table of contents of a zip archive, as far as `torch.save` uses zip.
 //!
-//! That is little: entries are stored, never compressed, so each one is a range of the file. What
-//! is not like that is refused. No general crate, because one would keep every entry of a hostile
+//! That is little: entries are stored, never compressed, so each one is a range of the file. No general crate, because one would keep every entry of a hostile
 //! table in memory before it can be asked anything.
 
 use std::fs::File;
@@ -31,6 +30,8 @@ pub(super) struct Entry {
     /// First byte of its content.
     pub(super) start: u64,
     pub(super) size: u64,
+    /// Neither compressed nor encrypted.
+    pub(super) is_stored: bool,
 }
 
 /// Reads where every entry lies, and checks that none shares bytes with another.
@@ -121,10 +122,9 @@ fn central_entry(fields: &mut Fields<'_>) -> Result<Entry, Wrong> {
             *value = wide.u64()?;
         }
     }
-    if method != 0 || compressed != size || flags & 1 != 0 {
-        Err(format!("its zip entry {name:?} is compressed or encrypted, torch.save stores"))?;
-    }
-    Ok(Entry { name, start, size })
+    let is_stored = method == 0 && compressed == size && flags & 1 == 0;
+    // The size of what lies in the file, whatever comes out of it.
+    Ok(Entry { name, start, size: compressed, is_stored })
 }
 
 /// Content of the zip64 field among the extra fields, or nothing.

@@ -44,3 +44,26 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// A path in the committed test data.
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    project("test/fixtures").join(path)
+}
+
+/// Copies the files of a folder.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Stack of the calling thread, with room to spare below a dirty scheduler's.
+const SMALL_STACK: usize = 160 * 1024;
+
+/// Runs a test with little stack, as callers may have.
+pub(crate) fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(SMALL_STACK).spawn(test);
+    thread.unwrap().join().unwrap();
+}

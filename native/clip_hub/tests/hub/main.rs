@@ -9,6 +9,7 @@ mod hostile;
 mod links;
 mod processes;
 mod redirects;
+mod resume;
 mod server;
 mod site;
 mod support;

@@ -214,8 +214,9 @@ fn slowly(
     pause: Duration,
     shared: &Shared,
 ) -> std::io::Result<()> {
+    let end = Instant::now() + PATIENCE;
     for piece in body.chunks(count) {
-        if shared.stopped.load(Ordering::Relaxed) {
+        if shared.stopped.load(Ordering::Relaxed) || Instant::now() > end {
             break;
         }
         stream.write_all(piece)?;

@@ -1,0 +1,103 @@
+defmodule Image.ZeroShot.Hub.TokenTest do
+  # Looks at every process that loads a model, and at all that is logged.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureLog
+
+  alias Image.ZeroShot.{Error, Hub, Model, ModelServer, Options}
+  alias Image.ZeroShot.Test.HubSite
+
+  @moduletag :tmp_dir
+
+  @name "acme/emoji-clip"
+  @canary "hf_canary_c4n4ry"
+
+  setup %{tmp_dir: dir} do
+    %{opts: [hub_cache: Path.join(dir, "hub"), token: @canary, offline: false]}
+  end
+
+  defp model_opts(site, opts, dir) do
+    more = [
+      repo: @name,
+      hub_endpoint: site.url,
+      device: :cpu,
+      cache_dir: Path.join(dir, "encoders")
+    ]
+
+    opts = Keyword.merge(opts, more)
+    on_exit(fn -> Model.unload(opts) end)
+    opts
+  end
+
+  # All that a user could see of a call.
+  defp shown(function) do
+    log = capture_log(fn -> send(self(), {:result, function.()}) end)
+    assert_received {:result, result}
+    log <> inspect(result, structs: false, limit: :infinity, printable_limit: :infinity)
+  end
+
+  test "goes to the hub alone, and is in no state", %{opts: opts, tmp_dir: dir} do
+    site = HubSite.start!()
+    opts = model_opts(site, opts, dir)
+
+    shown =
+      shown(fn ->
+        {:ok, model} = Model.load(opts)
+        [{server, _}] = Registry.lookup(Image.ZeroShot.ModelRegistry, model.key)
+
+        {model, inspect(model), :sys.get_state(server), :sys.get_status(server),
+         :sys.get_state(Image.ZeroShot.ModelSupervisor)}
+      end)
+
+    assert shown =~ @name
+    refute shown =~ "canary"
+
+    {hub, content} = Enum.split_with(HubSite.requests(site), &(&1.port_of == :hub))
+    assert Enum.all?(hub, &(&1.head =~ "Bearer #{@canary}"))
+    assert content != []
+    refute Enum.any?(content, &(&1.head =~ "canary"))
+  end
+
+  test "is in no error, whatever the hub says", %{opts: opts} do
+    for status <- [301, 401, 403, 404, 410] do
+      answer = {status, [{"x-error-message", "bad #{@canary}"}], @canary}
+      site = HubSite.start!(intercept: fn _, _ -> answer end)
+      opts = [hub_endpoint: site.url] ++ opts
+      shown = shown(fn -> {Hub.fetch(@name, opts), Hub.cached(@name, opts)} end)
+      assert shown =~ "error"
+      refute shown =~ "canary"
+    end
+  end
+
+  test "that cannot be one is not shown either", %{opts: opts} do
+    opts = Keyword.put(opts, :token, "hf_canary\r\nx-header: y")
+    assert {:error, %Error{reason: :invalid_option, message: message}} = Hub.fetch(@name, opts)
+    refute message =~ "canary"
+  end
+
+  test "is in nothing that the native library raises", %{opts: opts} do
+    # Of another node, so it is no process that a native function can send to.
+    elsewhere = :erlang.binary_to_term(<<131, 88, 100, 3::16, "a@b", 1::32, 0::32, 1::32>>)
+    assert is_pid(elsewhere)
+    shown = shown(fn -> Hub.fetch(@name, [progress: elsewhere] ++ opts) end)
+    assert shown =~ "invalid_argument"
+    refute shown =~ "canary"
+  end
+
+  defmodule Crash do
+    @behaviour ModelServer
+
+    @impl true
+    def open(_key, how), do: raise("no model #{inspect(how)}")
+
+    @impl true
+    def close(_model), do: :ok
+  end
+
+  test "is in no report of a crash while a model is loaded", %{opts: opts} do
+    how = Options.model!([repo: @name] ++ opts)
+    log = capture_log(fn -> ModelServer.fetch(make_ref(), Crash, how) end)
+    assert log =~ "Last message" and log =~ @name
+    refute log =~ "canary"
+  end
+end

@@ -18,7 +18,10 @@ defmodule Image.ZeroShot.MixProject do
       name: "Image.ZeroShot",
       description: "Zero-shot image classification with CLIP on libtorch, in the same VM",
       package: package(),
-      docs: [main: "readme", extras: ["README.md", "CHANGELOG.md", "SECURITY.md"]]
+      docs: [
+        main: "readme",
+        extras: ["README.md", "guides/models.md", "CHANGELOG.md", "SECURITY.md"]
+      ]
     ]
   end
 
@@ -34,7 +37,7 @@ defmodule Image.ZeroShot.MixProject do
       licenses: ["Apache-2.0"],
       links: %{},
       files:
-        ~w(lib priv/models priv/samples native/**/src native/**/{Cargo.toml,build.rs}) ++
+        ~w(lib guides priv/models priv/samples native/**/src native/**/{Cargo.toml,build.rs}) ++
           ~w(native/*.{exs,py,txt} .cargo/config.toml Cargo.toml Cargo.lock) ++
           ~w(mix.exs .formatter.exs README.md CHANGELOG.md SECURITY.md LICENSE)
     ]

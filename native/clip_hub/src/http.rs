@@ -227,3 +227,29 @@ fn roots(file: Option<&Path>) -> RootCerts {
     }
     RootCerts::new_with_certs(&certificates)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::names::Repo;
+
+    #[test]
+    fn encryption_is_not_given_up() {
+        let repo = Repo::new("org/name", "main").unwrap();
+        let subject = Subject { repo: &repo, file: "config.json", endpoint: "" };
+        let next = |endpoint: &str, location: &str| {
+            let mut options = HubOptions::new("");
+            options.endpoint = endpoint.to_owned();
+            let http = Http::new(&options).unwrap();
+            let headers = HeaderMap::from_iter([(header::LOCATION, location.parse().unwrap())]);
+            http.next(&subject, &http.endpoint, &headers).map_err(|error| error.kind())
+        };
+        let (safe, plain) = ("https://hub.test", "http://mirror.test");
+        assert_eq!(next(safe, "http://cdn.test/x").unwrap_err(), ErrorKind::Insecure);
+        assert_eq!(next(safe, "http://hub.test/x").unwrap_err(), ErrorKind::Insecure);
+        assert!(next(safe, "https://cdn.test/x").is_ok());
+        assert!(next(plain, "http://cdn.test/x").is_ok());
+        assert!(next(plain, "https://cdn.test/x").is_ok());
+    }
+}

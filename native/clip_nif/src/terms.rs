@@ -65,8 +65,8 @@ impl Floats {
 impl Encoder for Floats {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         let mut binary = NewBinary::new(env, self.0.len() * 4);
-        for (bytes, float) in binary.as_mut_slice().chunks_exact_mut(4).zip(&self.0) {
-            bytes.copy_from_slice(&float.to_ne_bytes());
+        for (bytes, float) in binary.as_mut_slice().as_chunks_mut::<4>().0.iter_mut().zip(&self.0) {
+            *bytes = float.to_ne_bytes();
         }
         Binary::from(binary).encode(env)
     }

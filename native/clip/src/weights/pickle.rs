@@ -164,7 +164,7 @@ impl<'a> Machine<'a> {
         let container = *self.stack.last().ok_or_else(underflow)? as usize;
         match (opcode, self.objects.get_mut(container)) {
             (b's' | b'u', Some(Object::Dict(entries))) if items.len() % 2 == 0 => {
-                entries.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+                entries.extend(items.as_chunks::<2>().0.iter().map(|&[key, value]| (key, value)));
             }
             (b'a' | b'e', Some(Object::List(list))) => list.extend(items),
             // The attributes of an OrderedDict: versions of modules, which nothing here needs.

@@ -1,7 +1,7 @@
 //! Compares a model directory with the embeddings that another implementation made of it.
 //!
 //! ```text
-//! cargo run --release -p clip --example parity -- MODEL_DIRECTORY
+//! cargo run --release -p clip --example parity -- MODEL_DIRECTORY [TORCHSCRIPT_DIRECTORY]
 //! ```
 //!
 //! The directory holds, beside the checkpoint, `prompts.txt` (one a line) and `goldens.safetensors`:
@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = Path::new(&directory);
     let goldens = fs::read(directory.join("goldens.safetensors"))?;
     let goldens = SafeTensors::deserialize(&goldens)?;
-    let options = LoadOptions::new(DeviceRequest::Cpu, directory.join("cache"));
+    let mut options = LoadOptions::new(DeviceRequest::Cpu, directory.join("cache"));
+    options.torchscript = std::env::args().nth(2).map(Into::into);
     let model = Model::load(directory, &options)?;
 
     let pixels = goldens.tensor("pixels")?;

@@ -133,6 +133,14 @@ fn within(directory: &Path, error: &Error) -> Error {
     Error::new(error.kind(), format!("in {}: {error}", directory.display()))
 }
 
+/// Opens a file. Nothing else: a pipe would keep its reader waiting for ever.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
+    if std::fs::metadata(path)?.is_file() {
+        return File::open(path);
+    }
+    Err(std::io::Error::other("it is not a file"))
+}
+
 /// Reads a whole file of at most `most` bytes, or says that it is larger in an error of this kind.
 pub(crate) fn read_file(path: &Path, most: u64, too_large: ErrorKind) -> Result<Vec<u8>> {
     let failed = |e: std::io::Error| {
@@ -143,7 +151,7 @@ pub(crate) fn read_file(path: &Path, most: u64, too_large: ErrorKind) -> Result<
         Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
     };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = open_file(path).map_err(failed)?;
     file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > most {
         return Err(Error::new(

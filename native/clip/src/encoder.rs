@@ -13,7 +13,7 @@ use tch::{CModule, Device, Kind, Tensor};
 use crate::error::{Error, ErrorKind, Result, guarded};
 
 /// Stack of the inference thread. libtorch has been seen to overflow 320 KB.
-const STACK: usize = 8 * 1024 * 1024;
+pub(crate) const STACK: usize = 8 * 1024 * 1024;
 
 /// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
 const MAX_IMAGES_CPU: usize = 64;
@@ -118,6 +118,7 @@ impl InferenceThread {
                 }
                 let _at_work = crate::exit::at_work();
                 drop(encoders);
+                give_back_memory();
             })
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
         let handle = Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
@@ -149,6 +150,17 @@ impl InferenceThread {
             // It cannot have panicked: everything that could is guarded.
             let _ = thread.join();
         }
+    }
+}
+
+/// Gives freed memory back to the system. glibc keeps a third of a model otherwise, for the next
+/// one.
+#[allow(unsafe_code)]
+fn give_back_memory() {
+    // SAFETY: it looks through the allocator's own lists, under the allocator's locks.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -12,7 +12,7 @@ use tch::{CModule, Device, Kind, Tensor};
 
 use crate::cache::{Checksums, Slot, Unfinished};
 use crate::checkpoint::Checkpoint;
-use crate::encoder::Encoders;
+use crate::encoder::{Encoders, STACK};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::TextTower;
 use crate::vision::VisionTower;
@@ -67,20 +67,22 @@ fn load_or_make(checkpoint: &Checkpoint, slot: &Slot, device: Device) -> Result<
 
 /// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
 fn load_checked(slot: &Slot, device: Device) -> Result<Encoders> {
-    let (image, text) = (slot.folder().join(IMAGE), slot.folder().join(TEXT));
     let checksums = Checksums::read(slot.folder())?;
-    checksums.check(&image)?;
+    let load = |name| {
+        let path = slot.folder().join(name);
+        checksums.check(&path)?;
+        Ok(CModule::load_on_device(path, device)?)
+    };
+    // Side by side: most of the time goes into copying and into memory's first touch.
     std::thread::scope(|scope| {
-        // The second is checked while libtorch reads the first.
-        let checking =
-            std::thread::Builder::new()
-                .spawn_scoped(scope, || checksums.check(&text))
-                .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
-        let image = CModule::load_on_device(&image, device);
-        let panicked = || Err(Error::new(ErrorKind::Internal, "checking a file panicked"));
-        checking.join().unwrap_or_else(|_| panicked())?;
-        let text = CModule::load_on_device(&text, device)?;
-        Ok(Encoders { image: image?, text, device, foreign: None })
+        let text = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, || load(TEXT))
+            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
+        let image = load(IMAGE);
+        let panicked = || Err(Error::new(ErrorKind::Internal, "loading an encoder panicked"));
+        let text = text.join().unwrap_or_else(|_| panicked());
+        Ok(Encoders { image: image?, text: text?, device, foreign: None })
     })
 }
 

@@ -184,3 +184,21 @@ fn an_index_of_shards_that_lies_is_refused() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("gone.safetensors"), "{error}");
 }
+
+/// A pipe keeps whoever opens it waiting for a writer.
+#[test]
+#[cfg(unix)]
+fn a_pipe_or_a_directory_in_a_files_place_is_an_error() {
+    for file in ["config.json", "tokenizer.json", WEIGHTS] {
+        let victim = Victim::new("laion-b32");
+        let path = victim.path(file);
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        if !made.is_ok_and(|status| status.success()) {
+            std::fs::create_dir(&path).unwrap();
+        }
+        let error = victim.load().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.to_string().ends_with(&format!("{file}: it is not a file")), "{error}");
+    }
+}

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint::open_file;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use files::{Format, WeightsFiles};
 
@@ -65,7 +66,7 @@ impl Weights {
     }
 
     fn add(&mut self, path: &Path, files: &WeightsFiles) -> Result<()> {
-        let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
+        let mut file = open_file(path).map_err(|e| unreadable(path, e))?;
         let number = self.files.len();
         let mut found = match files.format {
             Format::Safetensors => safetensors::tensors(&mut file, number),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tch::Kind;
 
 use crate::checkpoint::Checkpoint;
-use crate::device::{self, DeviceRequest};
+use crate::device::{self, Chosen, DeviceRequest};
 use crate::encoder::{Encoders, InferenceThread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Preprocessing;
@@ -99,28 +99,17 @@ impl Model {
         let source = Source::choose(&checkpoint, options)?;
         let chosen = device::choose(options.device)?;
         let (thread, loaded) = InferenceThread::start({
-            let (checkpoint, options) = (checkpoint.clone(), options.clone());
-            move || encoders(&checkpoint, &options, chosen.device)
+            let (checkpoint, options, device) =
+                (checkpoint.clone(), options.clone(), chosen.device);
+            move || encoders(&checkpoint, &options, device)
         })?;
         // Parsed while the thread reads the weights: it takes as long as a small model's.
         let tokenizer = Tokenizer::open(checkpoint.directory(), &checkpoint.config.text);
         let logit_scale = logit_scale(&checkpoint);
         let encoders = loaded()?;
-        let (config, tokenizer) = (&checkpoint.config, tokenizer?);
-        let info = Info {
-            device: device::name(chosen.device),
-            device_note: chosen.note,
-            dim: config.projection_dim as usize,
-            logit_scale: logit_scale?,
-            context_length: config.text.max_positions as usize,
-            image_size: config.vision.image_size as usize,
-            format: source.format,
-            weights: source.path,
-            tokenizer: tokenizer.files().to_vec(),
-            commit: checkpoint.commit().map(str::to_owned),
-            encoders,
-            preprocessing: checkpoint.preprocessing,
-        };
+        let tokenizer = tokenizer?;
+        let info =
+            Info::new(&checkpoint, source, chosen, encoders, tokenizer.files(), logit_scale?);
         Ok(Self { thread, tokenizer, info })
     }
 
@@ -182,6 +171,33 @@ impl Model {
                 Ok(())
             }
         })
+    }
+}
+
+impl Info {
+    fn new(
+        checkpoint: &Checkpoint,
+        source: Source,
+        chosen: Chosen,
+        encoders: Result<PathBuf, String>,
+        tokenizer: &[PathBuf],
+        logit_scale: f64,
+    ) -> Self {
+        let config = &checkpoint.config;
+        Self {
+            device: device::name(chosen.device),
+            device_note: chosen.note,
+            dim: config.projection_dim as usize,
+            logit_scale,
+            context_length: config.text.max_positions as usize,
+            image_size: config.vision.image_size as usize,
+            format: source.format,
+            weights: source.path,
+            tokenizer: tokenizer.to_vec(),
+            commit: checkpoint.commit().map(str::to_owned),
+            encoders,
+            preprocessing: checkpoint.preprocessing.clone(),
+        }
     }
 }
 

@@ -70,25 +70,19 @@ impl SpecialTokens {
         let read = |name: &str| read_optional(directory.join(name));
         let (config_path, config) = read("tokenizer_config.json")?;
         let mut named = config.clone();
-        let mut added = BTreeMap::new();
-        if let Some(Value::Object(decoder)) = config.get("added_tokens_decoder") {
-            for (id, value) in decoder {
-                let id = id
-                    .parse()
-                    .map_err(|_| unusable(&config_path, &format!("expected an id, got {id:?}")))?;
-                added.insert(id, token(&config_path, id_name(id), value)?);
-            }
+        let added = if let Some(Value::Object(decoder)) = config.get("added_tokens_decoder") {
+            described_tokens(&config_path, decoder)?
         } else {
             // What came before that field.
             named.extend(read("special_tokens_map.json")?.1);
             let (path, tokens) = read("added_tokens.json")?;
-            let contents = named.values().filter_map(content).map(str::to_owned);
-            let contents: Vec<String> = contents.chain([START, END].map(str::to_owned)).collect();
-            for (text, id) in ids::<Vec<_>>(&path, &tokens)? {
-                let special = contents.contains(&text);
-                added.insert(id, AddedToken::from(text, special));
-            }
-        }
+            let special: Vec<&str> =
+                named.values().filter_map(content).chain([START, END]).collect();
+            let added = ids::<Vec<_>>(&path, &tokens)?.into_iter();
+            added
+                .map(|(text, id)| (id, AddedToken::from(&*text, special.contains(&&*text))))
+                .collect()
+        };
         let find = |name: &str, default: &str| match named.get(name).filter(|v| !v.is_null()) {
             None => Ok(AddedToken::from(default.to_owned(), true)),
             Some(value) => token(&config_path, name.to_owned(), value),
@@ -141,6 +135,18 @@ impl SpecialTokens {
     }
 }
 
+/// Tokens by their ids, as `added_tokens_decoder` has them.
+fn described_tokens(
+    path: &Path,
+    decoder: &Map<String, Value>,
+) -> Result<BTreeMap<u32, AddedToken>> {
+    let described = |(id, value): (&String, &Value)| {
+        let id = id.parse().map_err(|_| unusable(path, &format!("expected an id, got {id:?}")))?;
+        Ok((id, token(path, format!("added_tokens_decoder.{id}"), value)?))
+    };
+    decoder.iter().map(described).collect()
+}
+
 /// A token as the files describe it: its text, or an object with flags.
 fn token(path: &Path, name: String, value: &Value) -> Result<AddedToken> {
     let flag = |name: &str| value.get(name).and_then(Value::as_bool);
@@ -156,10 +162,6 @@ fn token(path: &Path, name: String, value: &Value) -> Result<AddedToken> {
 
 fn content(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
-}
-
-fn id_name(id: u32) -> String {
-    format!("added_tokens_decoder.{id}")
 }
 
 fn ids<C: FromIterator<(String, u32)>>(path: &Path, map: &Map<String, Value>) -> Result<C> {

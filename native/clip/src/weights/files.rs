@@ -89,28 +89,29 @@ impl WeightsFiles {
 
 impl Index {
     fn read(path: &Path) -> Result<Self> {
-        let invalid = |why: String| {
+        let bytes = read_file(path, MAX_INDEX, ErrorKind::InvalidWeights)?;
+        Self::parse(path, &bytes).map_err(|why| {
             let message = format!("{} cannot be used: {why}", path.display());
             Error::new(ErrorKind::InvalidWeights, message)
-        };
-        let root = json::parse(&read_file(path, MAX_INDEX, ErrorKind::InvalidWeights)?)
-            .map_err(invalid)?;
+        })
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, String> {
+        let root = json::parse(bytes)?;
         let map = root.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| invalid("it has no object weight_map".to_owned()))?;
+        let map = map.ok_or("it has no object weight_map")?;
         let mut files = BTreeMap::new();
         for (tensor, file) in map {
             // A name that leads elsewhere could make another file look like weights.
-            let name =
-                file.as_str().filter(|name| json::is_plain_file_name(name)).ok_or_else(|| {
-                    invalid(format!(
-                        "expected weight_map.{tensor} to be a plain file name, got {file}"
-                    ))
-                })?;
+            let name = file.as_str().filter(|name| json::is_plain_file_name(name));
+            let name = name.ok_or_else(|| {
+                format!("expected weight_map.{tensor} to be a plain file name, got {file}")
+            })?;
             files.insert(tensor.clone(), name.to_owned());
         }
         let shards = files.values().collect::<BTreeSet<_>>().len();
         if shards > MAX_SHARDS {
-            return Err(invalid(format!("it names {shards} files, the limit is {MAX_SHARDS}")));
+            return Err(format!("it names {shards} files, the limit is {MAX_SHARDS}"));
         }
         Ok(Self { path: path.to_owned(), files })
     }

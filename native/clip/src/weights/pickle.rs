@@ -64,7 +64,7 @@ impl<'a> Pickle<'a> {
     }
 
     pub(super) fn get(&self, id: Id) -> &Object<'a> {
-        // Ids are made by `Machine::add` alone, so there is an object; but a panic is worse.
+        // Ids are made by `Machine::push` alone, so there is an object; but a panic is worse.
         self.objects.get(id as usize).unwrap_or(&Object::None)
     }
 }
@@ -91,14 +91,7 @@ impl<'a> Machine<'a> {
             opcode @ (b'q' | b'r' | 0x94 | b'h' | b'j') => self.memoize_or_recall(opcode)?,
             opcode @ (b's' | b'u' | b'a' | b'e' | b'b') => self.fill(opcode)?,
             opcode @ (b't' | 0x85..=0x87) => self.tuple(opcode)?,
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.name(module, name)?;
-            }
-            0x93 => {
-                let (name, module) = (self.pop_text()?, self.pop_text()?);
-                self.name(module, name)?;
-            }
+            opcode @ (b'c' | 0x93) => self.name(opcode)?,
             b'R' => self.call()?,
             b'Q' => {
                 let argument = self.pop()?;
@@ -182,7 +175,13 @@ impl<'a> Machine<'a> {
         self.push(Object::Tuple(items))
     }
 
-    fn name(&mut self, module: &str, name: &str) -> Result<(), String> {
+    fn name(&mut self, opcode: u8) -> Result<(), String> {
+        let (module, name) = if opcode == b'c' {
+            (self.line()?, self.line()?)
+        } else {
+            let name = self.pop_text()?;
+            (self.pop_text()?, name)
+        };
         let known = Name::find(module, name).ok_or_else(|| {
             let asked: String = format!("{module}.{name}").chars().take(200).collect();
             format!("its pickle asks for {asked:?}, {ALIEN}")

@@ -78,16 +78,9 @@ impl Archive {
         let root = entries.iter().find_map(|entry| entry.name.strip_suffix("/data.pkl"));
         let root = root.ok_or("it has no data.pkl: it is not a file of torch.save".to_owned())?;
         let root = format!("{root}/");
+        check_kind(&root, &entries)?;
         let (mut pickle, mut storages) = (None, HashMap::new());
-        if entries.iter().any(|entry| entry.name == format!("{root}constants.pkl")) {
-            Err("it is a TorchScript program, which is never run; a checkpoint has a dictionary of \
-                 tensors"
-                .to_owned())?;
-        }
         for entry in &entries {
-            if !entry.is_stored {
-                Err(format!("its zip entry {:?} is compressed or encrypted", entry.name))?;
-            }
             let name = entry.name.strip_prefix(&root).unwrap_or_default();
             match name.strip_prefix("data/") {
                 Some(key) => {
@@ -143,6 +136,19 @@ impl Archive {
             return Err(format!("lies in data/{key}, {count} numbers that take {found} bytes"));
         }
         Ok((*storage_type, entry, *count as u64))
+    }
+}
+
+/// A TorchScript program is an archive of nearly the same kind.
+fn check_kind(root: &str, entries: &[Entry]) -> Result<(), String> {
+    if entries.iter().any(|entry| entry.name == format!("{root}constants.pkl")) {
+        return Err("it is a TorchScript program, which is never run; a checkpoint has a \
+                    dictionary of tensors"
+            .to_owned());
+    }
+    match entries.iter().find(|entry| !entry.is_stored) {
+        None => Ok(()),
+        Some(entry) => Err(format!("its zip entry {:?} is compressed or encrypted", entry.name)),
     }
 }
 

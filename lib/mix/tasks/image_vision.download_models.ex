@@ -8,7 +8,7 @@ defmodule Mix.Tasks.ImageVision.DownloadModels do
       $ mix image_vision.download_models --zero-shot --repo openai/clip-vit-large-patch14
       $ mix image_vision.download_models --zero-shot --offline-check
 
-  The first call of `Image.ZeroShot` is then as fast as any later one, and needs no network. In a
+  The first call of `Image.ZeroShot` in a VM then only reads files, and needs no network. In a
   build of an image or a release this is the step that brings the model in.
 
   It reads the configuration that the application runs with, `config/runtime.exs` included, and the

@@ -8,7 +8,7 @@
 //! prompt ── Tokenizer ──> token ids ── Model::encode_texts ──> unit embedding ──┘
 //! ```
 //!
-//! The two towers are written once, in [`vision`] and [`text`] terms of libtorch operations, filled
+//! The two towers are written once in libtorch operations, `vision.rs` and `text.rs`, filled
 //! from safetensors, traced to TorchScript with a dynamic batch, and kept in a cache. The oracle is
 //! Hugging Face transformers' `CLIPModel`; preprocessing is OpenAI's recipe on Pillow.
 //!

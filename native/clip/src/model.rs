@@ -137,8 +137,8 @@ impl Model {
                 ),
             ));
         }
-        let (pixels, count) = (pictures.concat(), pictures.len());
-        self.thread.run(move |encoders| encoders.images(&pixels, count, side as i64))
+        let pixels = pictures.concat();
+        self.thread.run(move |encoders| encoders.images(&pixels, side as i64))
     }
 
     /// Unit embeddings of prompts.

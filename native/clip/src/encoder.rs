@@ -1,18 +1,20 @@
-//! The inference thread, which owns the encoders.
+//! The inference threads, and the encoders that they share.
 //!
-//! One long-lived thread a model: libtorch's memory grows with the number of threads that call it,
-//! its stack does not fit a dirty scheduler's, and its modules are not safe to share. Callers send
-//! a job and wait.
+//! A fixed number of long-lived threads a model: libtorch's memory grows with the number of threads
+//! that call it, and its stack does not fit a dirty scheduler's. The encoders are in memory once.
+//! Several threads may run one module, as PyTorch's notes on CPU threading describe: a pass reads
+//! the graph and the weights, and writes to values of its own. Callers queue jobs.
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
 
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::queue::Queue;
 
-/// Stack of the inference thread. libtorch has been seen to overflow 320 KB.
+/// Stack of an inference thread. libtorch has been seen to overflow 320 KB.
 pub(crate) const STACK: usize = 8 * 1024 * 1024;
 
 /// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
@@ -22,7 +24,7 @@ const MAX_IMAGES_GPU: usize = 256;
 /// Tokens of one forward pass of the text tower.
 const MAX_TOKENS: usize = 8_192;
 
-/// The exported towers on their device. Owned by one thread.
+/// The exported towers on their device.
 #[derive(Debug)]
 pub(crate) struct Encoders {
     pub(crate) image: CModule,
@@ -31,6 +33,8 @@ pub(crate) struct Encoders {
     /// Components of an embedding, where a user exported the encoders: then what they give is
     /// checked and scaled.
     pub(crate) foreign: Option<i64>,
+    /// What they hold: the length of their files, which are little but weights.
+    pub(crate) bytes: u64,
 }
 
 impl Encoders {
@@ -77,79 +81,180 @@ impl Encoders {
 
 type Job = Box<dyn FnOnce(&Encoders) + Send>;
 
-/// A handle on the thread that owns the encoders.
-#[derive(Debug)]
-pub(crate) struct InferenceThread {
-    jobs: Mutex<Option<Sender<Job>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+/// How a model's inference is spread over threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Concurrency {
+    /// Inference threads.
+    pub(crate) copies: usize,
+    /// Threads inside libtorch for each of them, itself included.
+    pub(crate) threads: i32,
 }
 
-impl InferenceThread {
-    /// Starts the thread, which runs `load` first. Its result comes by the returned function, so
-    /// that the caller can do something else meanwhile.
+/// A handle on the threads that share the encoders. They end by themselves when it is dropped.
+#[derive(Debug)]
+pub(crate) struct InferenceThreads {
+    queue: Arc<Queue<Job>>,
+    /// The one that loads, and that waits for the others before it frees.
+    first: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl InferenceThreads {
+    /// Starts the first thread, which runs `load` and starts the others. What `load` returned comes
+    /// by the returned function, so that the caller can do something else meanwhile.
     pub(crate) fn start<T: Send + 'static>(
+        concurrency: Concurrency,
         load: impl FnOnce() -> Result<(Encoders, T)> + Send + 'static,
     ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
-        let (jobs, queue) = channel::<Job>();
+        let queue = Arc::new(Queue::new());
         let (loaded, result) = channel();
-        let thread = std::thread::Builder::new()
-            .name("clip-inference".to_owned())
-            .stack_size(STACK)
-            .spawn(move || {
-                // Thread-local, and without it every pass would keep what a gradient needs.
-                let _no_grad = tch::no_grad_guard();
-                let loading = crate::exit::at_work();
-                let encoders = match guarded("loading", ErrorKind::Internal, load) {
-                    Ok((encoders, value)) => {
-                        crate::exit::wait_at_exit();
-                        let _ = loaded.send(Ok(value));
-                        encoders
-                    }
-                    Err(error) => {
-                        let _ = loaded.send(Err(error));
-                        return;
-                    }
-                };
-                drop(loading);
-                for job in queue {
-                    let _at_work = crate::exit::at_work();
-                    job(&encoders);
-                }
-                let _at_work = crate::exit::at_work();
-                drop(encoders);
-                give_back_memory();
+        let first = thread()
+            .spawn({
+                let queue = Arc::clone(&queue);
+                move || first_thread(&queue, concurrency, load, &loaded)
             })
-            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
-        let handle = Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) };
-        Ok((handle, move || result.recv().unwrap_or_else(|_| Err(gone()))))
+            .map_err(no_thread)?;
+        let threads = Self { queue, first: Mutex::new(Some(first)) };
+        let gone = || Error::new(ErrorKind::Internal, "the inference thread ended while loading");
+        Ok((threads, move || result.recv().unwrap_or_else(|_| Err(gone()))))
     }
 
-    /// Runs a job on the thread and waits for it. A panic in it comes back as an error.
-    pub(crate) fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Encoders) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (reply, answer) = channel();
-        let job: Job = Box::new(move |encoders| {
-            // Nobody listens if the caller's thread is gone; that is not the job's fault.
-            let _ = reply.send(guarded("inference", ErrorKind::Internal, || job(encoders)));
-        });
-        let sent = match lock(&self.jobs).as_ref() {
-            Some(jobs) => jobs.send(job),
-            None => return Err(unloaded()),
-        };
-        sent.map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
+    /// Queues a job. One that waits when the threads are stopped is dropped.
+    pub(crate) fn submit(&self, job: Job) -> Result<()> {
+        if self.queue.push(job) { Ok(()) } else { Err(unloaded()) }
     }
 
-    /// Lets the jobs before it finish, then frees the encoders. Waits for the end of the thread.
+    /// Lets the jobs that run finish, then frees the encoders. Waits for the end of the threads.
     pub(crate) fn stop(&self) {
-        drop(lock(&self.jobs).take());
-        if let Some(thread) = lock(&self.thread).take() {
+        self.queue.close();
+        // The lock is held meanwhile, so that whoever stops them too waits as well.
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = first.take() {
             // It cannot have panicked: everything that could is guarded.
             let _ = thread.join();
         }
     }
+}
+
+impl Drop for InferenceThreads {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Loads the encoders, serves the queue together with the other threads, and frees them after the
+/// last.
+fn first_thread<T>(
+    queue: &Queue<Job>,
+    concurrency: Concurrency,
+    load: impl FnOnce() -> Result<(Encoders, T)>,
+    loaded: &Sender<Result<T>>,
+) {
+    crate::exit::enter();
+    let loading = crate::exit::at_work();
+    let load = || {
+        let _settings = Settings::of_this_thread(concurrency)?;
+        load()
+    };
+    let (encoders, value) = match guarded("loading", ErrorKind::Internal, load) {
+        Ok(both) => both,
+        Err(error) => {
+            let _ = loaded.send(Err(error));
+            drop(loading);
+            return crate::exit::leave();
+        }
+    };
+    crate::exit::prepare();
+    drop(loading);
+    serve_together(queue, concurrency, &encoders, |started| {
+        let _ = loaded.send(started.map(|()| value));
+    });
+    crate::exit::leave();
+    drop(encoders);
+    give_back_memory();
+}
+
+/// Serves the queue on this thread and the others, and waits for them.
+fn serve_together(
+    queue: &Queue<Job>,
+    concurrency: Concurrency,
+    encoders: &Encoders,
+    started: impl FnOnce(Result<()>),
+) {
+    let serve = || serve(queue, concurrency, encoders);
+    let other = || {
+        crate::exit::enter();
+        serve();
+        crate::exit::leave();
+    };
+    std::thread::scope(|scope| {
+        let others: std::io::Result<Vec<_>> =
+            (1..concurrency.copies).map(|_| thread().spawn_scoped(scope, other)).collect();
+        match others {
+            Ok(others) => {
+                started(Ok(()));
+                serve();
+                // The scope waits for their functions; memory that is a thread's own goes later.
+                others.into_iter().for_each(|other| drop(other.join()));
+            }
+            Err(error) => {
+                queue.close();
+                started(Err(no_thread(error)));
+            }
+        }
+    });
+}
+
+/// Runs jobs until the queue is closed.
+fn serve(queue: &Queue<Job>, concurrency: Concurrency, encoders: &Encoders) {
+    let run = |job: Job| {
+        let _at_work = crate::exit::at_work();
+        // Whom it concerns knows: what the job would have answered with is dropped.
+        let _ = guarded("a job", ErrorKind::Internal, || {
+            job(encoders);
+            Ok(())
+        });
+        crate::exit::prepare();
+    };
+    let serve = || {
+        let _settings = Settings::of_this_thread(concurrency)?;
+        while let Some(job) = queue.pop() {
+            run(job);
+        }
+        Ok(())
+    };
+    // Nothing in it is known to fail; if it does, there is one thread less.
+    let _ = guarded("serving", ErrorKind::Internal, serve);
+}
+
+/// What libtorch keeps for each thread.
+struct Settings {
+    /// Without it every pass would keep what a gradient needs.
+    _no_grad: tch::NoGradGuard,
+}
+
+impl Settings {
+    /// Sets this thread's number of threads, which each must do for itself: OpenMP and MKL keep it
+    /// for each thread that calls them.
+    ///
+    /// libtorch keeps the last number of the whole process too, and a thread takes that one over
+    /// at its first operation. To ask is such an operation: it comes first, so that no later one
+    /// undoes the setting.
+    fn of_this_thread(concurrency: Concurrency) -> Result<Self> {
+        guarded("setting the number of threads", ErrorKind::Torch, || {
+            tch::get_num_threads();
+            tch::set_num_threads(concurrency.threads);
+            Ok(Self { _no_grad: tch::no_grad_guard() })
+        })
+    }
+}
+
+fn thread() -> Builder {
+    Builder::new().name("clip-inference".to_owned()).stack_size(STACK)
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot start an inference thread: {error}"))
+        .with_source(error)
 }
 
 /// Gives freed memory back to the system. glibc keeps a third of a model otherwise, for the next
@@ -163,15 +268,7 @@ fn give_back_memory() {
     }
 }
 
-/// Locks without a way to fail: what is inside is whole at every moment.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unloaded() -> Error {
+/// The error of whatever comes after the threads were stopped.
+pub(crate) fn unloaded() -> Error {
     Error::new(ErrorKind::ModelUnloaded, "the model was unloaded; load it again")
-}
-
-fn gone() -> Error {
-    Error::new(ErrorKind::Internal, "the inference thread is gone; load the model again")
 }

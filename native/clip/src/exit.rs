@@ -1,32 +1,144 @@
 //! The end of the process while a model is at work.
 //!
 //! `exit` runs libtorch's static destructors. A thread that is inside libtorch at that moment uses
-//! what they destroy, and the process ends with a signal instead of its exit code.
+//! what they destroy, and the process ends with a signal instead of its exit code. So `exit` waits
+//! for the threads at work; and on Linux, where it takes them long, the process ends without the
+//! destructors.
 
-use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 static AT_WORK: RwLock<()> = RwLock::new(());
+static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Held by the inference threads while they are inside libtorch.
+/// Handlers that are registered at most. After so many steps libtorch is set up.
+const MAX_HANDLERS: u32 = 256;
+
+thread_local! {
+    static UNTIL_THE_END: RefCell<Option<RwLockReadGuard<'static, ()>>> =
+        const { RefCell::new(None) };
+}
+
+/// Held by a thread while it is inside libtorch. Once the process ends, it never comes.
 pub(crate) fn at_work() -> RwLockReadGuard<'static, ()> {
-    AT_WORK.read().unwrap_or_else(PoisonError::into_inner)
+    let guard = AT_WORK.read().unwrap_or_else(PoisonError::into_inner);
+    if !ENDING.load(Ordering::SeqCst) {
+        return guard;
+    }
+    drop(guard);
+    loop {
+        std::thread::park();
+    }
 }
 
-/// Makes `exit` wait until no inference thread is at work, and lets none begin again.
+/// To be called at the start of a thread that [`leave`] ends, before it uses libtorch: what is a
+/// thread's own is destroyed in reverse order, and the guard is to go last.
+pub(crate) fn enter() {
+    UNTIL_THE_END.with_borrow_mut(|guard| *guard = None);
+}
+
+/// Makes the thread be at work until it has ended: what libtorch keeps for each thread is destroyed
+/// after the thread's function.
+pub(crate) fn leave() {
+    let at_work = at_work();
+    UNTIL_THE_END.with_borrow_mut(|guard| *guard = Some(at_work));
+}
+
+/// Makes `exit` wait until no thread is at work, and lets none begin again.
 ///
-/// To be called when libtorch has been used: handlers run in reverse order, so that this one comes
-/// before the destructors of everything that was set up earlier.
-#[allow(unsafe_code)]
-pub(crate) fn wait_at_exit() {
-    static REGISTERED: Once = Once::new();
-    // SAFETY: the handler touches nothing but a static lock. Where it cannot be registered, the
-    // process ends as it would without it.
-    REGISTERED.call_once(|| unsafe {
-        libc::atexit(wait);
-    });
+/// To be called before libtorch is used, and again after something was done for the first time:
+/// handlers and destructors run in reverse order, and libtorch sets up parts of itself, with
+/// destructors, at their first use.
+pub(crate) fn prepare() {
+    static HANDLERS: AtomicU32 = AtomicU32::new(0);
+    if HANDLERS.fetch_add(1, Ordering::Relaxed) < MAX_HANDLERS {
+        platform::register();
+    } else {
+        HANDLERS.store(MAX_HANDLERS, Ordering::Relaxed);
+    }
 }
 
-extern "C" fn wait() {
-    // Never given back.
-    std::mem::forget(AT_WORK.write().unwrap_or_else(PoisonError::into_inner));
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+mod platform {
+    use std::ffi::{c_int, c_void};
+    use std::ptr;
+    use std::sync::{Once, TryLockError};
+    use std::time::{Duration, Instant};
+
+    use super::{AT_WORK, ENDING, Ordering};
+
+    /// How long `exit` waits for the threads at work. Most passes are shorter.
+    const PATIENCE: Duration = Duration::from_millis(1500);
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    unsafe extern "C" {
+        /// glibc's `atexit` that is told the status.
+        fn on_exit(handler: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    }
+
+    pub(super) fn register() {
+        static STAYS: Once = Once::new();
+        STAYS.call_once(stay);
+        // SAFETY: the handler uses statics of this library, which stays. Where it cannot be
+        // registered, the process ends as it would without it.
+        unsafe {
+            on_exit(wait, ptr::null_mut());
+        }
+    }
+
+    /// Keeps the library that holds this code in the process: unlike `atexit`'s, a handler of
+    /// `on_exit` is not forgotten when its library is closed.
+    fn stay() {
+        // SAFETY: the address is one of our own, the answer is read where there is one, and the
+        // name in it lives as long as the library, which is open. Of a program there is nothing
+        // to keep, and `dlopen` refuses it.
+        unsafe {
+            let mut library: libc::Dl_info = std::mem::zeroed();
+            if libc::dladdr(wait as *const c_void, &raw mut library) != 0 {
+                let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+                libc::dlopen(library.dli_fname, flags);
+            }
+        }
+    }
+
+    extern "C" fn wait(status: c_int, _: *mut c_void) {
+        if ENDING.swap(true, Ordering::SeqCst) {
+            // Registered more than once, and the threads have stopped.
+            return;
+        }
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            match AT_WORK.try_write() {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                // Nobody begins again: the destructors may run.
+                Ok(_) | Err(TryLockError::Poisoned(_)) => return,
+            }
+        }
+        // SAFETY: both are calls without conditions. What is skipped is what must not run.
+        unsafe {
+            libc::fflush(ptr::null_mut());
+            libc::_exit(status);
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[allow(unsafe_code)]
+mod platform {
+    use super::{AT_WORK, ENDING, Ordering, PoisonError};
+
+    pub(super) fn register() {
+        // SAFETY: the handler touches nothing but statics. Where it cannot be registered, the
+        // process ends as it would without it.
+        unsafe {
+            libc::atexit(wait);
+        }
+    }
+
+    extern "C" fn wait() {
+        ENDING.store(true, Ordering::SeqCst);
+        drop(AT_WORK.write().unwrap_or_else(PoisonError::into_inner));
+    }
 }

@@ -82,7 +82,8 @@ fn load_checked(slot: &Slot, device: Device) -> Result<Encoders> {
         let image = load(IMAGE);
         let panicked = || Err(Error::new(ErrorKind::Internal, "loading an encoder panicked"));
         let text = text.join().unwrap_or_else(|_| panicked());
-        Ok(Encoders { image: image?, text: text?, device, foreign: None })
+        let (image, text) = (image?, text?);
+        Ok(Encoders { image, text, device, foreign: None, bytes: bytes(slot.folder())? })
     })
 }
 
@@ -92,7 +93,17 @@ fn load(folder: &Path, device: Device) -> Result<Encoders> {
         text: CModule::load_on_device(folder.join(TEXT), device)?,
         device,
         foreign: None,
+        bytes: bytes(folder)?,
     })
+}
+
+/// Length of both files.
+pub(crate) fn bytes(folder: &Path) -> Result<u64> {
+    let length = |name| {
+        let path = folder.join(name);
+        fs::metadata(&path).map(|metadata| metadata.len()).map_err(|e| unreadable(&path, e))
+    };
+    Ok(length(IMAGE)? + length(TEXT)?)
 }
 
 /// Writes both encoders into a folder, one tower after the other to halve the peak of memory.
@@ -106,6 +117,7 @@ fn export(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let pixels = on_cpu(&[2, 3, side, side], Kind::Uint8)?;
     trace("ImageEncoder", pixels, |x| vision.forward(x))?.save(folder.join(IMAGE))?;
     drop(vision);
+    crate::exit::prepare();
 
     let text = TextTower::load(&mut weights, config)?;
     let ids = on_cpu(&[2, config.text.max_positions.min(5)], Kind::Int64)?;
@@ -155,17 +167,18 @@ fn key(checkpoint: &Checkpoint) -> Result<String> {
 
 /// Where a file really is, its length, and when it was written.
 fn facts_of(path: &Path) -> Result<(PathBuf, u64, u128)> {
-    let unreadable = |e: std::io::Error| {
-        let kind = match e.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
-    };
-    let real = fs::canonicalize(path).map_err(unreadable)?;
-    let metadata = fs::metadata(&real).map_err(unreadable)?;
+    let real = fs::canonicalize(path).map_err(|e| unreadable(path, e))?;
+    let metadata = fs::metadata(&real).map_err(|e| unreadable(path, e))?;
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Ok((real, metadata.len(), modified.unwrap_or_default().as_nanos()))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("cannot read {}: {error}", path.display())).with_source(error)
 }
 
 /// A hash that is the same in every build, unlike the standard library's: a cache outlives them.

@@ -28,6 +28,7 @@ mod json;
 pub mod limits;
 mod model;
 pub mod preprocess;
+mod queue;
 pub mod score;
 mod tensor;
 mod text;
@@ -45,6 +46,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
 #[doc(hidden)]
 pub use model::Drill;
-pub use model::{Info, LoadOptions, Model, TextEmbeddings};
+pub use model::{Info, LoadOptions, Model, Running, TextEmbeddings};
 pub use preprocess::Preprocessing;
 pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};

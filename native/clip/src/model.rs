@@ -1,16 +1,24 @@
 //! A loaded model: what callers hold.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::available_parallelism;
 
 use tch::Kind;
 
 use crate::checkpoint::Checkpoint;
 use crate::device::{self, Chosen, DeviceRequest};
-use crate::encoder::{Encoders, InferenceThread};
-use crate::error::{Error, ErrorKind, Result};
+use crate::encoder::{Concurrency, Encoders, InferenceThreads, unloaded};
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
+
+/// Most inference threads of a model, and most threads inside libtorch for each. OpenMP ends the
+/// process where the system refuses it a thread.
+const MAX_THREADS: usize = 1024;
 
 /// How to load a model.
 #[derive(Debug, Clone)]
@@ -23,12 +31,28 @@ pub struct LoadOptions {
     /// of ours. TorchScript is a program and runs with the rights of this process: name nothing
     /// that you would not run.
     pub torchscript: Option<PathBuf>,
+    /// How many calls run at once, at least 1: a thread each, on one set of encoders.
+    pub copies: usize,
+    /// How many threads a call is spread over on the CPU, at least 1.
+    pub threads: usize,
 }
 
 impl LoadOptions {
-    /// Our own encoders on this device, exported ones kept in this directory.
+    /// Our own encoders on this device, exported ones kept in this directory, and one call at a
+    /// time on all processors.
     pub fn new(device: DeviceRequest, cache: impl Into<PathBuf>) -> Self {
-        Self { device, cache: cache.into(), torchscript: None }
+        let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        Self { device, cache: cache.into(), torchscript: None, copies: 1, threads }
+    }
+
+    fn concurrency(&self) -> Result<Concurrency> {
+        for (name, number) in [("copies", self.copies), ("threads", self.threads)] {
+            if !(1..=MAX_THREADS).contains(&number) {
+                let message = format!("expected {name} to be 1 to {MAX_THREADS}, got {number}");
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+        }
+        Ok(Concurrency { copies: self.copies, threads: self.threads as i32 })
     }
 }
 
@@ -58,16 +82,37 @@ pub struct Info {
     pub commit: Option<String>,
     /// Folder of the exported encoders, or why they could not be kept.
     pub encoders: Result<PathBuf, String>,
+    /// Bytes that the encoders hold, on their device and once for all copies.
+    pub memory: u64,
+    /// How many calls run at once.
+    pub copies: usize,
+    /// How many threads a call is spread over on the CPU.
+    pub threads: usize,
     /// What happens to a picture before the image tower.
     pub preprocessing: Preprocessing,
 }
 
 /// Both towers, the tokenizer and the facts about them.
+///
+/// The towers run on the model's own threads, whose number is constant. To drop a model does not
+/// wait: what is queued is dropped, and the threads free the encoders after what runs.
 #[derive(Debug)]
 pub struct Model {
-    thread: InferenceThread,
+    threads: InferenceThreads,
+    facts: Arc<Facts>,
+}
+
+/// What does not need an inference thread.
+#[derive(Debug)]
+struct Facts {
     tokenizer: Tokenizer,
     info: Info,
+}
+
+/// A model on one of its inference threads: what a job of [`Model::submit`] gets.
+pub struct Running<'a> {
+    facts: &'a Facts,
+    encoders: &'a Encoders,
 }
 
 /// Embeddings of prompts.
@@ -92,13 +137,18 @@ pub enum Drill {
 impl Model {
     /// Loads a model directory in Hugging Face layout.
     pub fn load(directory: &Path, options: &LoadOptions) -> Result<Self> {
+        let concurrency = options.concurrency()?;
+        crate::exit::prepare();
         // On, the first calls of every shape take up to three times as long, and later ones are no
         // faster (shared by the whole process).
         tch::jit::f_set_profiling_mode(false)?;
         let checkpoint = Checkpoint::open(directory)?;
         let source = Source::choose(&checkpoint, options)?;
-        let chosen = device::choose(options.device)?;
-        let (thread, loaded) = InferenceThread::start({
+        let chosen = {
+            let _at_work = crate::exit::at_work();
+            device::choose(options.device)?
+        };
+        let (threads, loaded) = InferenceThreads::start(concurrency, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);
             move || encoders(&checkpoint, &options, device)
@@ -106,26 +156,127 @@ impl Model {
         // Parsed while the thread reads the weights: it takes as long as a small model's.
         let tokenizer = Tokenizer::open(checkpoint.directory(), &checkpoint.config.text);
         let logit_scale = logit_scale(&checkpoint);
-        let encoders = loaded()?;
+        let loaded = loaded()?;
         let tokenizer = tokenizer?;
-        let info =
-            Info::new(&checkpoint, source, chosen, encoders, tokenizer.files(), logit_scale?);
-        Ok(Self { thread, tokenizer, info })
+        let info = Info::new(
+            &checkpoint,
+            source,
+            chosen,
+            loaded,
+            tokenizer.files(),
+            logit_scale?,
+            options,
+        );
+        Ok(Self { threads, facts: Arc::new(Facts { tokenizer, info }) })
     }
 
     /// Facts about the model.
     pub fn info(&self) -> &Info {
-        &self.info
+        &self.facts.info
     }
 
     /// Token ids of a prompt.
     pub fn tokenize(&self, prompt: &str) -> Result<Tokens> {
-        self.tokenizer.encode(prompt)
+        self.facts.tokenizer.encode(prompt)
+    }
+
+    /// Queues a job for the next inference thread that is free, and returns at once.
+    ///
+    /// A job that still waits when the model is unloaded or dropped is dropped, with all that it
+    /// holds. A panic ends the job alone. A job must not unload its own model, which would wait for
+    /// the job.
+    pub fn submit(&self, job: impl FnOnce(&Running<'_>) + Send + 'static) -> Result<()> {
+        let facts = Arc::clone(&self.facts);
+        self.threads.submit(Box::new(move |encoders| job(&Running { facts: &facts, encoders })))
     }
 
     /// Unit embeddings of preprocessed pictures: each `3 * image_size * image_size` bytes, all in
     /// one batch. Returns `[pictures, dim]`, row after row.
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
+        let pixels = self.facts.pixels(pictures)?;
+        self.wait_for(move |running| running.images(&pixels))
+    }
+
+    /// Unit embeddings of prompts.
+    pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
+        let tokens = self.facts.tokens(prompts)?;
+        self.wait_for(move |running| running.texts(tokens))
+    }
+
+    /// Frees the encoders and waits until they are freed: as long as the calls take that run. Those
+    /// that wait, and later ones, fail with [`ErrorKind::ModelUnloaded`].
+    pub fn unload(&self) {
+        self.threads.stop();
+    }
+
+    /// Provokes a failure on an inference thread.
+    #[doc(hidden)]
+    pub fn drill(&self, drill: Drill) -> Result<()> {
+        self.wait_for(move |running| match drill {
+            #[allow(clippy::panic)]
+            Drill::Panic => panic!("drill"),
+            Drill::Exception => {
+                let device = running.encoders.device;
+                let nonsense = tch::Tensor::f_zeros([1], (Kind::Uint8, device))?;
+                let _ = running.encoders.image.forward_ts(&[nonsense])?;
+                Ok(())
+            }
+        })
+    }
+
+    /// Runs a job on an inference thread and waits for it. A panic in it comes back as an error.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Running<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = channel();
+        self.submit(move |running| {
+            // Nobody listens if the caller's thread is gone; that is not the job's fault.
+            let _ = reply.send(guarded_inference(|| job(running)));
+        })?;
+        // A job that ran has replied; one that did not was dropped.
+        answer.recv().unwrap_or_else(|_| Err(unloaded()))
+    }
+}
+
+impl Running<'_> {
+    /// As [`Model::encode_images`], on this thread. A panic in it is an error.
+    pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
+        guarded_inference(|| self.images(&self.facts.pixels(pictures)?))
+    }
+
+    /// As [`Model::encode_texts`], on this thread. A panic in it is an error.
+    pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
+        guarded_inference(|| self.texts(self.facts.tokens(prompts)?))
+    }
+
+    /// Facts about the model.
+    pub fn info(&self) -> &Info {
+        &self.facts.info
+    }
+
+    fn images(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        self.encoders.images(pixels, self.facts.info.image_size as i64)
+    }
+
+    fn texts(&self, tokens: Vec<Tokens>) -> Result<TextEmbeddings> {
+        let truncated =
+            tokens.iter().enumerate().filter(|(_, t)| t.truncated).map(|(i, _)| i).collect();
+        let rows: Vec<Vec<u32>> = tokens.into_iter().map(|tokens| tokens.ids).collect();
+        let rows = self.encoders.texts(&rows, self.facts.info.dim)?;
+        Ok(TextEmbeddings { rows, truncated })
+    }
+}
+
+impl fmt::Debug for Running<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("info", &self.facts.info).finish_non_exhaustive()
+    }
+}
+
+impl Facts {
+    /// Pictures one after another, if each is of the model's size.
+    fn pixels(&self, pictures: &[&[u8]]) -> Result<Vec<u8>> {
         let side = self.info.image_size;
         let expected = 3 * side * side;
         if let Some((i, wrong)) = pictures.iter().enumerate().find(|(_, p)| p.len() != expected) {
@@ -137,41 +288,22 @@ impl Model {
                 ),
             ));
         }
-        let pixels = pictures.concat();
-        self.thread.run(move |encoders| encoders.images(&pixels, side as i64))
+        Ok(pictures.concat())
     }
 
-    /// Unit embeddings of prompts.
-    pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
-        let tokens: Vec<Tokens> =
-            prompts.iter().map(|prompt| self.tokenize(prompt.as_ref())).collect::<Result<_>>()?;
-        let truncated =
-            tokens.iter().enumerate().filter(|(_, t)| t.truncated).map(|(i, _)| i).collect();
-        let rows: Vec<Vec<u32>> = tokens.into_iter().map(|tokens| tokens.ids).collect();
-        let dim = self.info.dim;
-        let rows = self.thread.run(move |encoders| encoders.texts(&rows, dim))?;
-        Ok(TextEmbeddings { rows, truncated })
+    fn tokens<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Vec<Tokens>> {
+        prompts.iter().map(|prompt| self.tokenizer.encode(prompt.as_ref())).collect()
     }
+}
 
-    /// Frees the encoders and waits until they are freed. Later calls fail with
-    /// [`ErrorKind::ModelUnloaded`].
-    pub fn unload(&self) {
-        self.thread.stop();
-    }
+fn guarded_inference<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded("inference", ErrorKind::Internal, job)
+}
 
-    /// Provokes a failure on the inference thread.
-    #[doc(hidden)]
-    pub fn drill(&self, drill: Drill) -> Result<()> {
-        self.thread.run(move |encoders| match drill {
-            #[allow(clippy::panic)]
-            Drill::Panic => panic!("drill"),
-            Drill::Exception => {
-                let nonsense = tch::Tensor::f_zeros([1], (Kind::Uint8, encoders.device))?;
-                let _ = encoders.image.forward_ts(&[nonsense])?;
-                Ok(())
-            }
-        })
-    }
+/// What the thread that loaded the encoders tells of them.
+struct Loaded {
+    folder: Result<PathBuf, String>,
+    bytes: u64,
 }
 
 impl Info {
@@ -179,9 +311,10 @@ impl Info {
         checkpoint: &Checkpoint,
         source: Source,
         chosen: Chosen,
-        encoders: Result<PathBuf, String>,
+        loaded: Loaded,
         tokenizer: &[PathBuf],
         logit_scale: f64,
+        options: &LoadOptions,
     ) -> Self {
         let config = &checkpoint.config;
         Self {
@@ -195,7 +328,10 @@ impl Info {
             weights: source.path,
             tokenizer: tokenizer.to_vec(),
             commit: checkpoint.commit().map(str::to_owned),
-            encoders,
+            encoders: loaded.folder,
+            memory: loaded.bytes,
+            copies: options.copies,
+            threads: options.threads,
             preprocessing: checkpoint.preprocessing.clone(),
         }
     }
@@ -221,19 +357,22 @@ fn encoders(
     checkpoint: &Checkpoint,
     options: &LoadOptions,
     device: tch::Device,
-) -> Result<(Encoders, Result<PathBuf, String>)> {
-    match &options.torchscript {
-        None => crate::export::encoders(checkpoint, &options.cache, device),
+) -> Result<(Encoders, Loaded)> {
+    let (encoders, folder) = match &options.torchscript {
+        None => crate::export::encoders(checkpoint, &options.cache, device)?,
         Some(folder) => {
             let encoders = crate::torchscript::encoders(&checkpoint.config, folder, device)?;
-            Ok((encoders, Ok(folder.clone())))
+            (encoders, Ok(folder.clone()))
         }
-    }
+    };
+    let bytes = encoders.bytes;
+    Ok((encoders, Loaded { folder, bytes }))
 }
 
 /// `exp(logit_scale)`: the weight is the logarithm. Without weights, beside encoders that the user
 /// exported, `config.json` has it.
 fn logit_scale(checkpoint: &Checkpoint) -> Result<f64> {
+    let _at_work = crate::exit::at_work();
     let mut weights = checkpoint.weights().ok().map(Weights::open).transpose()?;
     let (log, place) = match &mut weights {
         Some(weights) if weights.contains("logit_scale") => {

@@ -18,7 +18,7 @@ use tch::{CModule, Device, Kind, Tensor};
 use crate::config::Config;
 use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{IMAGE, TEXT};
+use crate::export::{IMAGE, TEXT, bytes};
 
 /// Loads both encoders, and runs each once to see that it keeps the contract.
 pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result<Encoders> {
@@ -28,6 +28,7 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
         text: open(folder, TEXT, device)?,
         device,
         foreign: Some(dim),
+        bytes: bytes(folder)?,
     };
     let side = config.vision.image_size;
     let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, device))?;

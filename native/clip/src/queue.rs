@@ -1,0 +1,58 @@
+//! Jobs on their way to the inference threads.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// A queue without a bound that several threads take from, until it is closed.
+pub(crate) struct Queue<T> {
+    /// `None` once it is closed.
+    waiting: Mutex<Option<VecDeque<T>>>,
+    changed: Condvar,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self { waiting: Mutex::new(Some(VecDeque::new())), changed: Condvar::new() }
+    }
+
+    /// Whether the queue took it: a closed one takes nothing.
+    pub(crate) fn push(&self, item: T) -> bool {
+        let Some(waiting) = &mut *self.lock() else {
+            return false;
+        };
+        waiting.push_back(item);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Waits for the next item; `None` from a closed queue.
+    pub(crate) fn pop(&self) -> Option<T> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(item) = waiting.as_mut()?.pop_front() {
+                return Some(item);
+            }
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Drops what waits, and wakes whoever waits for it.
+    pub(crate) fn close(&self) {
+        let rest = self.lock().take();
+        self.changed.notify_all();
+        // Outside the lock: to drop an item may run anything.
+        drop(rest);
+    }
+
+    /// Locks without a way to fail: what is inside is whole at every moment.
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<T>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}

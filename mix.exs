@@ -12,7 +12,7 @@ defmodule Image.ZeroShot.MixProject do
       version: @version,
       elixir: "~> 1.14",
       compilers: [:cargo] ++ Mix.compilers(),
-      cargo_crates: ["clip_env", "clip_nif"],
+      cargo_crates: ["clip_nif", "torch_nif"],
       elixirc_paths: elixirc_paths(Mix.env()),
       deps: [],
       name: "Image.ZeroShot",

@@ -50,26 +50,26 @@ defmodule Image.ZeroShot.PackagingTest do
 
     test "puts back what is missing in priv" do
       File.cd!(root(), fn ->
-        File.rm!("priv/clip_env.so")
+        File.rm!("priv/clip_nif.so")
         capture_io(fn -> assert Cargo.run([]) == {:ok, []} end)
-        assert File.regular?("priv/clip_env.so")
+        assert File.regular?("priv/clip_nif.so")
         assert Path.wildcard("priv/*.new*") == []
       end)
     end
   end
 
-  describe "the native library" do
+  describe "the native libraries" do
     @describetag skip: not match?({:unix, :linux}, :os.type())
 
-    test "is one for CPU and GPU, and looks for libtorch beside itself" do
-      dynamic = run!("readelf", ["--dynamic", "priv/clip_nif.so"], cd: root())
+    test "are for CPU and GPU, and look for libtorch beside themselves" do
+      dynamic = run!("readelf", ["--dynamic", "priv/torch_nif.so"], cd: root())
       needed = ~r/NEEDED.*\[(lib(?:torch|c10|cu|nv)[^\]]*)\]/ |> captures(dynamic) |> Enum.sort()
       assert needed == ["libc10.so", "libtorch_cpu.so"]
       assert captures(~r/R(?:UN)?PATH.*\[(.*)\]/, dynamic) == ["$ORIGIN/libtorch"]
     end
 
-    test "that sets the environment does not bring libtorch with it" do
-      dynamic = run!("readelf", ["--dynamic", "priv/clip_env.so"], cd: root())
+    test "bring libtorch along only where it is needed" do
+      dynamic = run!("readelf", ["--dynamic", "priv/clip_nif.so"], cd: root())
       refute dynamic =~ ~r/NEEDED.*(torch|c10|gomp|stdc)/
     end
   end

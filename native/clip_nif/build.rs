@@ -1,10 +1,10 @@
-//! The bridge finds libtorch in the folder `libtorch` beside itself, wherever both are moved.
+//! The library stays where its threads run.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let here = match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("macos") => "@loader_path",
-        _ => "$ORIGIN",
-    };
-    println!("cargo::rustc-link-arg-cdylib=-Wl,-rpath,{here}/libtorch");
+    // The VM closes a library when its module is purged, as two `recompile` in IEx do, and worker
+    // threads would go on in memory that is no longer there.
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
+    }
 }

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Application do
 
   @impl true
   def start(_type, _args) do
-    :ok = Image.ZeroShot.Native.Loader.load!(Application.app_dir(:image_zero_shot, "priv"))
+    :ok = Image.ZeroShot.Native.Loader.base!()
 
     # A registry that restarts has forgotten which models there are: those go with it.
     Supervisor.start_link(Image.ZeroShot.ModelServer.tree(),

@@ -24,6 +24,7 @@ defmodule Image.ZeroShot.Error do
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
   | `:out_of_memory` | the device has no room for the work |
+  | `:libtorch` | libtorch cannot be loaded, and so no model; the message says what to do |
   | `:torch` | libtorch refused a computation |
   | `:invalid_argument` | the native library was handed something it does not take |
   | `:internal` | a defect in this library; the system goes on, but please report it |
@@ -68,6 +69,7 @@ defmodule Image.ZeroShot.Error do
           | :device_unavailable
           | :model_unloaded
           | :out_of_memory
+          | :libtorch
           | :torch
           | :invalid_argument
           | :internal

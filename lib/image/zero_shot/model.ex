@@ -140,7 +140,8 @@ defmodule Image.ZeroShot.Model do
   """
   @spec devices() :: [:cpu | :mps | {:cuda, non_neg_integer()}]
   def devices do
-    {:ok, names} = Error.from_native(Native.devices())
+    with {:error, error} <- Native.Loader.torch(), do: raise(error)
+    {:ok, names} = Error.from_native(Native.Torch.devices())
     Enum.map(names, &device/1)
   end
 
@@ -157,13 +158,13 @@ defmodule Image.ZeroShot.Model do
   @doc false
   @spec encode_images(t(), [binary()]) :: {:ok, binary()} | {:error, Error.t()}
   def encode_images(%__MODULE__{ref: ref}, pixels),
-    do: ref |> Native.encode_images(pixels) |> Error.from_native()
+    do: ref |> Native.Torch.encode_images(pixels) |> Error.from_native()
 
   @doc false
   @spec encode_texts(t(), [String.t()]) ::
           {:ok, {binary(), truncated :: [non_neg_integer()]}} | {:error, Error.t()}
   def encode_texts(%__MODULE__{ref: ref}, prompts),
-    do: ref |> Native.encode_texts(prompts) |> Error.from_native()
+    do: ref |> Native.Torch.encode_texts(prompts) |> Error.from_native()
 
   defp key(opts), do: {Repo.source(opts), opts.device, opts.cache_dir, opts.torchscript}
 
@@ -174,8 +175,9 @@ defmodule Image.ZeroShot.Model do
       Map.take(%{opts | device: device_name(opts.device)}, [:device, :cache_dir, :torchscript])
 
     with {:ok, directory} <- Repo.directory(opts),
-         {:ok, ref} <- directory |> Native.model_load(settings) |> Error.from_native(),
-         {:ok, info} <- ref |> Native.model_info() |> Error.from_native() do
+         :ok <- Native.Loader.torch(),
+         {:ok, ref} <- directory |> Native.Torch.model_load(settings) |> Error.from_native(),
+         {:ok, info} <- ref |> Native.Torch.model_info() |> Error.from_native() do
       more = %{
         name: Repo.name(source),
         directory: directory,
@@ -189,7 +191,7 @@ defmodule Image.ZeroShot.Model do
 
   @doc false
   @impl ModelServer
-  def close(%__MODULE__{ref: ref}), do: Native.model_unload(ref)
+  def close(%__MODULE__{ref: ref}), do: Native.Torch.model_unload(ref)
 
   defp device_name({:cuda, index}), do: "cuda:#{index}"
   defp device_name(device), do: Atom.to_string(device)

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Picture do
 
   # From what a caller calls a picture to the pixels that a model takes.
 
-  alias Image.ZeroShot.{Error, Model, Native, Options, Pixels, Source}
+  alias Image.ZeroShot.{Error, Model, Options, Pixels, Preprocess, Source}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, a Vix.Vips.Image, " <>
            "an Nx.Tensor of height x width x channels, or a struct that implements " <>
@@ -55,10 +55,7 @@ defmodule Image.ZeroShot.Picture do
   def pixels(%__MODULE__{given: given, source: source}, model, opts) do
     limits = Map.take(opts, [:background, :max_bytes, :max_pixels, :max_side, :max_decode_bytes])
 
-    with {:error, error} <-
-           source
-           |> Native.image_preprocess(model.info.preprocessing, limits)
-           |> Error.from_native(),
+    with {:error, error} <- Preprocess.run(source, model.info.preprocessing, limits, :infinity),
          do: {:error, explain(error, given)}
   end
 

@@ -69,7 +69,7 @@ fn compare(cpu: &Model, other: &Model) -> Result<()> {
 }
 
 fn lowest_cosine(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
-    let cosines = a.chunks(dim).zip(b.chunks(dim)).map(|(a, b)| score::cosine(a, b));
+    let cosines = a.chunks(dim).zip(b.chunks(dim)).map(|(a, b)| Ok(score::cosine(a, b)?));
     cosines.collect::<Result<Vec<_>>>().map(|all| all.into_iter().fold(1.0, f64::min))
 }
 

@@ -54,5 +54,5 @@ fn pixels(model: &Model) -> Result<Vec<u8>> {
     let bytes = std::fs::read(&path)
         .map_err(|e| clip::Error::new(clip::ErrorKind::Io, format!("cannot read {path}: {e}")))?;
     let picture = clip::image::decode(&bytes, &Default::default())?;
-    model.info().preprocessing.apply(&picture)
+    Ok(model.info().preprocessing.apply(&picture)?)
 }

@@ -119,7 +119,7 @@ fn read_preprocessing(directory: &Path, side: u32) -> Result<Preprocessing> {
         .map_err(|why| {
             Error::new(ErrorKind::InvalidConfig, format!("preprocessor_config.json: {why}"))
         })
-        .and_then(|()| Preprocessing::from_json(&bytes, side))
+        .and_then(|()| Ok(Preprocessing::from_json(&bytes, side)?))
         .map_err(|error| within(directory, &error))
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use clip_base::error::{Source, caught};
+
 /// What went wrong, for a program to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -67,7 +69,7 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Source>,
 }
 
 /// The result of everything here that can fail.
@@ -81,10 +83,7 @@ impl Error {
 
     /// Keeps the error that caused this one.
     #[must_use]
-    pub fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -121,21 +120,51 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// Text of a panic that was caught.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a message")
+impl From<clip_base::Error> for Error {
+    fn from(error: clip_base::Error) -> Self {
+        use clip_base::ErrorKind as Base;
+
+        let (kind, message, source) = error.into_parts();
+        let kind = match kind {
+            Base::InvalidImage => ErrorKind::InvalidImage,
+            Base::UnsupportedImage => ErrorKind::UnsupportedImage,
+            Base::ImageTooLarge => ErrorKind::ImageTooLarge,
+            Base::InvalidConfig => ErrorKind::InvalidConfig,
+            Base::InvalidArgument => ErrorKind::InvalidArgument,
+            Base::Internal => ErrorKind::Internal,
+        };
+        Self { kind, message, source }
+    }
 }
 
 /// Runs `job` so that a panic in it becomes an error.
 ///
 /// For parsers that are known to panic on hostile input, and for libtorch calls that unwrap.
 pub fn guarded<T>(what: &str, kind: ErrorKind, job: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What `job` borrowed is dropped or discarded by every caller when it fails.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).unwrap_or_else(|panic| {
-        Err(Error::new(kind, format!("{what} failed: {}", panic_message(panic.as_ref()))))
-    })
+    caught(job).unwrap_or_else(|panic| Err(Error::new(kind, format!("{what} failed: {panic}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_base_keeps_its_kind_its_message_and_its_source() {
+        use clip_base::ErrorKind as Base;
+
+        for kind in [
+            Base::InvalidImage,
+            Base::UnsupportedImage,
+            Base::ImageTooLarge,
+            Base::InvalidConfig,
+            Base::InvalidArgument,
+            Base::Internal,
+        ] {
+            let base = clip_base::Error::new(kind, "what happened").with_source("the cause");
+            let error = Error::from(base);
+            assert_eq!(error.kind().as_str(), kind.as_str());
+            assert_eq!(error.to_string(), "what happened");
+            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the cause");
+        }
+    }
 }

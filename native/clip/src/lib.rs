@@ -10,7 +10,8 @@
 //!
 //! The two towers are written once in libtorch operations, `vision.rs` and `text.rs`, filled
 //! from safetensors, traced to TorchScript with a dynamic batch, and kept in a cache. The oracle is
-//! Hugging Face transformers' `CLIPModel`; preprocessing is OpenAI's recipe on Pillow.
+//! Hugging Face transformers' `CLIPModel`; preprocessing is OpenAI's recipe on Pillow. What of the
+//! path needs no libtorch, pictures and scores, is the crate `clip_base`.
 //!
 //! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
 //! are known to are guarded, and libtorch is called by its fallible functions alone.
@@ -23,13 +24,9 @@ mod encoder;
 pub mod error;
 mod exit;
 mod export;
-pub mod image;
 mod json;
-pub mod limits;
 mod model;
-pub mod preprocess;
 mod queue;
-pub mod score;
 mod tensor;
 mod text;
 mod tokenizer;
@@ -41,11 +38,10 @@ mod vocabulary;
 mod weights;
 
 pub use checkpoint::Checkpoint;
+pub use clip_base::{Limits, Preprocessing, image, limits, preprocess, score};
 pub use device::DeviceRequest;
 pub use error::{Error, ErrorKind, Result};
-pub use limits::Limits;
 #[doc(hidden)]
 pub use model::Drill;
 pub use model::{Info, LoadOptions, Model, Running, TextEmbeddings};
-pub use preprocess::Preprocessing;
 pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};

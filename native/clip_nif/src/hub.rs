@@ -5,9 +5,8 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use clip_hub::{HubOptions, Overrides, Progress, Repo, Snapshot, Token, TokenChoice};
+use nif_terms::Failure;
 use rustler::{Encoder, Env, LocalPid, NifMap, NifUntaggedEnum};
-
-use crate::terms::{Failure, guarded};
 
 /// How often a caller hears of a download, at most.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -36,7 +35,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn options(self) -> Result<HubOptions, Failure> {
+    fn options(self) -> clip_hub::Result<HubOptions> {
         let overrides = Overrides {
             endpoint: self.endpoint,
             cache_dir: self.cache_dir.map(Into::into),
@@ -141,8 +140,12 @@ impl Listener<'_> {
     }
 }
 
-fn repo(name: &str, revision: Option<&str>) -> Result<Repo, Failure> {
-    Ok(Repo::new(name, revision.unwrap_or("main"))?)
+fn guarded<T>(body: impl FnOnce() -> clip_hub::Result<T>) -> Result<T, Failure> {
+    nif_terms::guarded(|error| error.kind().as_str(), body)
+}
+
+fn repo(name: &str, revision: Option<&str>) -> clip_hub::Result<Repo> {
+    Repo::new(name, revision.unwrap_or("main"))
 }
 
 /// The snapshot of a repository, downloaded as far as it is not in the cache.

@@ -98,7 +98,7 @@ defmodule Image.ZeroShot.ModelTest do
     assert Model.unload(model) == :ok
     assert Model.unload(model) == :ok
 
-    assert {:error, {:model_unloaded, _}} = Native.encode_texts(model.ref, ["a dog"])
+    assert {:error, {:model_unloaded, _}} = Native.Torch.encode_texts(model.ref, ["a dog"])
 
     assert {:error, %Error{reason: :model_unloaded}} = Model.encode_texts(model, ["a dog"])
 

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.NativeTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.{Error, Model, Native}
+  alias Image.ZeroShot.{Error, Model, Native, Preprocess}
   alias Image.ZeroShot.Native.Loader
   alias Image.ZeroShot.Test.Pictures
 
@@ -22,19 +22,19 @@ defmodule Image.ZeroShot.NativeTest do
     end
 
     test "a panic in a function is an error", %{model: model} do
-      assert {:error, {:internal, message}} = Native.drill(:panic, nil)
+      assert {:error, {:internal, message}} = Native.Torch.drill(:panic, nil)
       assert message =~ "drill"
       assert_well(model)
     end
 
     test "a panic in the inference thread is an error", %{model: model} do
-      assert {:error, {:internal, message}} = Native.drill(:job_panic, model.ref)
+      assert {:error, {:internal, message}} = Native.Torch.drill(:job_panic, model.ref)
       assert is_binary(message)
       assert_well(model)
     end
 
     test "a C++ exception is an error", %{model: model} do
-      assert {:error, {:torch, message}} = Native.drill(:cpp_exception, model.ref)
+      assert {:error, {:torch, message}} = Native.Torch.drill(:cpp_exception, model.ref)
       assert is_binary(message)
       assert_well(model)
     end
@@ -44,9 +44,9 @@ defmodule Image.ZeroShot.NativeTest do
       |> Enum.map(fn n ->
         Task.async(fn ->
           case rem(n, 4) do
-            0 -> assert {:error, {:internal, _}} = Native.drill(:panic, nil)
-            1 -> assert {:error, {:internal, _}} = Native.drill(:job_panic, model.ref)
-            2 -> assert {:error, {:torch, _}} = Native.drill(:cpp_exception, model.ref)
+            0 -> assert {:error, {:internal, _}} = Native.Torch.drill(:panic, nil)
+            1 -> assert {:error, {:internal, _}} = Native.Torch.drill(:job_panic, model.ref)
+            2 -> assert {:error, {:torch, _}} = Native.Torch.drill(:cpp_exception, model.ref)
             3 -> assert_well(model)
           end
         end)
@@ -74,16 +74,17 @@ defmodule Image.ZeroShot.NativeTest do
 
       assert {:error, {:invalid_argument, _}} = Native.cosine(image, "")
       assert {:error, {:invalid_argument, _}} = Native.cosine(image, texts)
-      assert {:error, {:invalid_argument, _}} = Native.encode_images(model.ref, ["abc"])
-      assert {:error, {:invalid_argument, _}} = Native.encode_images(model.ref, ["", ""])
+      assert {:error, {:invalid_argument, _}} = Native.Torch.encode_images(model.ref, ["abc"])
+      assert {:error, {:invalid_argument, _}} = Native.Torch.encode_images(model.ref, ["", ""])
     end
 
     test "of the wrong type raise", %{model: model} do
-      assert catch_error(Native.model_info(make_ref()))
-      assert catch_error(Native.encode_images(model.ref, [:pixels]))
-      assert catch_error(Native.encode_texts(model.ref, [<<255>>]))
+      assert catch_error(Native.Torch.model_info(make_ref()))
+      assert catch_error(Native.Torch.encode_images(model.ref, [:pixels]))
+      assert catch_error(Native.Torch.encode_texts(model.ref, [<<255>>]))
       assert catch_error(Native.score(1, 2, 3))
-      assert catch_error(Native.image_preprocess({:encoded, 1}, %{}, %{}))
+      assert catch_error(Native.preprocess(make_ref(), {:encoded, 1}, %{}, %{}))
+      assert catch_error(Native.preprocess_cancel(make_ref()))
     end
 
     test "raw pixels that are not as many as they claim", %{model: model} do
@@ -104,8 +105,8 @@ defmodule Image.ZeroShot.NativeTest do
             {"abc", 4_000_000_000, 4_000_000_000, 3}
           ] do
         source = {:raw, bytes, height, width, channels}
-        answer = Native.image_preprocess(source, model.info.preprocessing, limits)
-        assert {:error, {reason, message}} = answer
+        answer = Preprocess.run(source, model.info.preprocessing, limits, :infinity)
+        assert {:error, %Error{reason: reason, message: message}} = answer
         assert reason in [:invalid_argument, :invalid_image, :unsupported_image, :image_too_large]
         assert is_binary(message)
       end
@@ -149,9 +150,10 @@ defmodule Image.ZeroShot.NativeTest do
 
   test "every reason there is in the core is a documented one" do
     {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Error)
-    reasons = Regex.scan(~r/=> "([a-z_]+)",/, File.read!("native/clip/src/error.rs"))
+    sources = Enum.map(~w(clip_base clip), &File.read!("native/#{&1}/src/error.rs"))
+    reasons = Regex.scan(~r/=> "([a-z_]+)",/, Enum.join(sources))
 
-    assert length(reasons) > 10
+    assert length(reasons) > 15
     for [_, reason] <- reasons, do: assert(documentation =~ "`:#{reason}`")
   end
 
@@ -165,7 +167,7 @@ defmodule Image.ZeroShot.NativeTest do
     end
 
     test "has a way out for each cause" do
-      file = "/app/priv/clip_nif.so"
+      file = "/app/priv/torch_nif.so"
 
       causes = [
         {:load_failed, "libtorch_cpu.so: cannot open shared object file", "/app/priv/libtorch"},
@@ -184,18 +186,45 @@ defmodule Image.ZeroShot.NativeTest do
         assert message =~ way_out
       end
     end
-
-    test "is loaded once, and that is enough" do
-      assert Loader.load!(Application.app_dir(:image_zero_shot, "priv")) == :ok
-    end
   end
 
-  test "variables reach C, and those that are set stay as they are" do
-    name = "IMAGE_ZERO_SHOT_TEST_#{System.unique_integer([:positive])}"
-    assert Native.Env.put_default(name, "1") == {:ok, :set}
-    assert Native.Env.put_default(name, "2") == {:ok, :kept}
-    # Set when the application started, before libgomp was loaded.
-    assert Native.Env.put_default("GOMP_SPINCOUNT", "1") == {:ok, :kept}
+  describe "a library that is loaded" do
+    test "is loaded once, and that is enough" do
+      assert Loader.base!() == :ok
+      assert Loader.torch() == :ok
+    end
+
+    # Hears what is logged. The VM logs a module's refusal when it gets to it.
+    defmodule Ear do
+      def log(%{msg: message}, %{config: pid}),
+        do: send(pid, {:logged, inspect(message, printable_limit: :infinity)})
+    end
+
+    defp assert_logged(text) do
+      assert_receive {:logged, line}, 5_000
+      if not (line =~ text), do: assert_logged(text)
+    end
+
+    test "stays, and its module with it", %{model: model} do
+      :ok = :logger.add_handler(__MODULE__, Ear, %{config: self()})
+      on_exit(fn -> :logger.remove_handler(__MODULE__) end)
+
+      for module <- [Native, Native.Torch] do
+        assert :code.load_file(module) == {:error, :on_load_failure}
+        assert_logged("the native library of #{inspect(module)} cannot be exchanged")
+      end
+
+      assert_well(model)
+      assert {:ok, 1.0} = Native.cosine(<<1.0::float-32-native>>, <<1.0::float-32-native>>)
+    end
+
+    test "reaches the variables of C, and those that are set stay as they are" do
+      name = "IMAGE_ZERO_SHOT_TEST_#{System.unique_integer([:positive])}"
+      assert Native.put_default(name, "1") == {:ok, :set}
+      assert Native.put_default(name, "2") == {:ok, :kept}
+      # Set when the application started, before libgomp was loaded.
+      assert Native.put_default("GOMP_SPINCOUNT", "1") == {:ok, :kept}
+    end
   end
 
   defp pixels(name, model) do

@@ -1,28 +1,54 @@
 defmodule Image.ZeroShot.Native.Loader do
   @moduledoc false
 
-  # Brings the two native libraries into the VM, or says why not and what to do about it.
+  # Brings the native libraries into the VM, or says why not and what to do about it.
 
-  alias Image.ZeroShot.Native
+  alias Image.ZeroShot.{Error, Native}
 
   # Threads of OpenMP that wait for work spin, and lose a factor of three once the VM is busy with
   # anything else. With a short spin that is gone, and a quiet VM is as fast as before.
   @spin_count "2000"
 
-  @spec load!(Path.t()) :: :ok
-  def load!(directory) do
-    load!(Native.Env, Path.join(directory, "clip_env"))
-    {:ok, _set_or_kept} = Native.Env.put_default("GOMP_SPINCOUNT", @spin_count)
-    load!(Native, Path.join(directory, "clip_nif"))
+  @doc """
+  Loads what needs no libtorch, when the application starts.
+  """
+  @spec base!() :: :ok
+  def base! do
+    load!(Native, priv("clip_nif"))
+
+    # libgomp reads it when it is loaded, with libtorch. Already here, because the environment of C
+    # must not be changed while other threads may read it.
+    {:ok, _set_or_kept} = Native.put_default("GOMP_SPINCOUNT", @spin_count)
+    :ok
   end
+
+  @doc """
+  Loads libtorch unless it is there: 100 MB, which a system without a model is spared.
+
+  However many processes ask at once, the VM lets one after the other load a library, and all but
+  the first find it loaded.
+  """
+  @spec torch() :: :ok | {:error, Error.t()}
+  def torch, do: if(Native.Torch.loaded?(), do: :ok, else: load_torch())
+
+  defp load_torch do
+    with {:error, message} <- load(Native.Torch, priv("torch_nif")),
+         do: Error.error(:libtorch, message)
+  end
+
+  defp priv(library), do: Application.app_dir(:image_zero_shot, Path.join("priv", library))
 
   @spec load!(module(), Path.t()) :: :ok
   def load!(module, path) do
+    with {:error, message} <- load(module, path), do: raise(message)
+  end
+
+  defp load(module, path) do
     case module.load(String.to_charlist(path)) do
       :ok -> :ok
-      # The application was stopped and is started again.
+      # By another process, or by the application before it was stopped and started again.
       {:error, {:reload, _text}} -> :ok
-      {:error, {reason, text}} -> raise message(path <> ".so", reason, to_string(text))
+      {:error, {reason, text}} -> {:error, message(path <> ".so", reason, to_string(text))}
     end
   end
 

@@ -4,8 +4,8 @@
 
 mod support;
 
-use clip::error::ErrorKind;
-use clip::preprocess::{Filter, Preprocessing, Resize};
+use clip_base::error::ErrorKind;
+use clip_base::preprocess::{Filter, Preprocessing, Resize};
 
 fn parse(json: &str) -> Preprocessing {
     Preprocessing::from_json(json.as_bytes(), 224).unwrap()

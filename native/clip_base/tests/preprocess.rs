@@ -7,8 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clip::image::{DecodeOptions, Rgb, decode, from_raw};
-use clip::preprocess::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Resize};
+use clip_base::image::{DecodeOptions, Rgb, decode, from_raw};
+use clip_base::preprocess::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Resize};
 use safetensors::SafeTensors;
 
 /// Files that Pillow reads and that are refused here.

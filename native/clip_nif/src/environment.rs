@@ -1,8 +1,8 @@
-//! Sets variables in the C environment of the Erlang VM.
+//! The C environment of the Erlang VM.
 //!
 //! libgomp reads `GOMP_*` and `OMP_*` once, when it is loaded, and Erlang's `os:putenv` does not
-//! reach the C environment. So this library, which does not pull in libgomp, is loaded and called
-//! before the one that does.
+//! reach the C environment. This library does not pull in libgomp, and is loaded before the one
+//! that does.
 
 use rustler::Atom;
 
@@ -27,5 +27,3 @@ fn put_default(name: String, value: String) -> Result<Atom, String> {
     }
     Ok(atoms::set())
 }
-
-rustler::init!("Elixir.Image.ZeroShot.Native.Env");

@@ -5,7 +5,7 @@
 #[path = "support/hostile.rs"]
 mod hostile;
 
-use clip::image::{DecodeOptions, decode};
+use clip_base::image::{DecodeOptions, decode};
 
 /// Most memory this process has held so far, in KiB; `None` where Linux does not say.
 fn peak() -> Option<u64> {

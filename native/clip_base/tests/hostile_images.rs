@@ -9,10 +9,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clip::error::ErrorKind;
-use clip::image::{DecodeOptions, decode};
-use clip::limits::Limits;
-use clip::preprocess::Preprocessing;
+use clip_base::error::ErrorKind;
+use clip_base::image::{DecodeOptions, decode};
+use clip_base::limits::Limits;
+use clip_base::preprocess::Preprocessing;
 
 /// Dirty schedulers of the Erlang VM have stacks of 40 kilowords.
 const SMALL_STACK: usize = 40 * 1024 * 8;

@@ -1,0 +1,23 @@
+defmodule Image.ZeroShot.Native.Torch do
+  @moduledoc false
+
+  # The functions of `native/torch_nif`, with which libtorch comes into the VM: who calls them calls
+  # `Native.Loader.torch/0` before. Each answers `{:ok, value}` or `{:error, {reason, message}}`.
+
+  use Image.ZeroShot.Native.Library
+
+  @type model_ref :: reference()
+
+  # Models
+  def model_load(_directory, _settings), do: not_loaded()
+  def model_info(_model), do: not_loaded()
+  def model_unload(_model), do: not_loaded()
+  def devices, do: not_loaded()
+
+  # Pixels and prompts to unit vectors
+  def encode_images(_model, _pixels), do: not_loaded()
+  def encode_texts(_model, _prompts), do: not_loaded()
+
+  # For tests: fails on purpose, in one of the ways that must not end the VM
+  def drill(_kind, _model), do: not_loaded()
+end

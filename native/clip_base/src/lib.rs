@@ -1,0 +1,24 @@
+//! The half of CLIP that needs no libtorch.
+//!
+//! ```text
+//! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
+//! unit embeddings ── score::softmax ──> probabilities
+//! ```
+//!
+//! A node that sends its pictures to another one's GPU needs no more than this, and libtorch costs
+//! a process 100 MB. The crate `clip` has the encoders in between. Pictures are decoded wherever the
+//! caller wants, or on the threads of a [`Pool`](pool::Pool).
+//!
+//! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
+//! are known to are guarded.
+
+pub mod error;
+pub mod image;
+pub mod limits;
+pub mod pool;
+pub mod preprocess;
+pub mod score;
+
+pub use error::{Error, ErrorKind, Result};
+pub use limits::Limits;
+pub use preprocess::Preprocessing;

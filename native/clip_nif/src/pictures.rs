@@ -1,0 +1,158 @@
+//! Pictures to pixels, on threads of their own.
+//!
+//! A decoder takes up to seconds, and dirty schedulers are the application's: here a call only
+//! queues the picture, on whatever scheduler it is made, and a worker sends what came of it.
+
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
+
+use clip_base::image::{self, DecodeOptions, Rgb};
+use clip_base::pool::{Pool, Task, Ticket};
+use clip_base::{Error, ErrorKind, Limits, Preprocessing};
+use nif_terms::{Failure, PreprocessingTerm};
+use rustler::env::SavedTerm;
+use rustler::{
+    Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, OwnedEnv, Resource,
+    ResourceArc, Term,
+};
+
+use crate::guarded;
+
+/// As many threads as the machine runs at once: decoding never waits for anything.
+static POOL: LazyLock<Pool<Picture>> =
+    LazyLock::new(|| Pool::new("clip-pixels", available_parallelism().map_or(1, Into::into)));
+
+mod atoms {
+    rustler::atoms! { cancelled, sent }
+}
+
+/// A picture that was handed in. Losing it takes nothing back.
+struct JobResource(Ticket);
+
+#[rustler::resource_impl]
+impl Resource for JobResource {}
+
+type Job = ResourceArc<JobResource>;
+
+/// Hands a picture in. The caller will get `{tag, {:ok, pixels}}` or `{tag, {:error, failure}}`.
+///
+/// Takes as long for a large picture as for a small one: the bytes are shared, not copied.
+#[rustler::nif]
+fn preprocess(
+    env: Env<'_>,
+    tag: Term<'_>,
+    source: Source<'_>,
+    preprocessing: PreprocessingTerm,
+    options: ImageOptions,
+) -> Result<Job, Failure> {
+    guarded(|| {
+        let terms = OwnedEnv::new();
+        let picture = Picture {
+            caller: env.pid(),
+            tag: terms.save(tag),
+            source: terms.save(source),
+            preprocessing: preprocessing.into(),
+            options: options.into(),
+            terms,
+        };
+        Ok(ResourceArc::new(JobResource(POOL.submit(picture)?)))
+    })
+}
+
+/// Takes a picture back. After `cancelled` no message will come; after `sent` it has come, or is
+/// about to.
+#[rustler::nif]
+fn preprocess_cancel(job: Job) -> Result<Atom, Failure> {
+    guarded(|| Ok(if job.0.cancel() { atoms::cancelled() } else { atoms::sent() }))
+}
+
+/// A picture, and where its pixels go.
+struct Picture {
+    terms: OwnedEnv,
+    caller: LocalPid,
+    tag: SavedTerm,
+    source: SavedTerm,
+    preprocessing: Preprocessing,
+    options: DecodeOptions,
+}
+
+impl Task for Picture {
+    type Output = Vec<u8>;
+
+    fn wanted(&self) -> bool {
+        self.terms.run(|env| self.caller.is_alive(env))
+    }
+
+    fn run(&self) -> clip_base::Result<Vec<u8>> {
+        let decoded = self.terms.run(|env| match self.source.load(env).decode::<Source<'_>>() {
+            Ok(source) => source.decode(&self.options),
+            Err(_) => Err(Error::new(ErrorKind::Internal, "the picture's term changed")),
+        });
+        self.preprocessing.apply(&decoded?)
+    }
+
+    fn reply(mut self, result: clip_base::Result<Vec<u8>>) {
+        let result = result.map(Bytes).map_err(|error| Failure::new(error.kind().as_str(), error));
+        let tag = self.tag;
+        // Who has ended in the meantime misses nothing.
+        let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));
+    }
+}
+
+/// Bytes that become a binary.
+struct Bytes(Vec<u8>);
+
+impl Encoder for Bytes {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let mut binary = NewBinary::new(env, self.0.len());
+        binary.as_mut_slice().copy_from_slice(&self.0);
+        Binary::from(binary).encode(env)
+    }
+}
+
+/// `{:encoded, bytes}` or `{:raw, bytes, height, width, channels}`.
+#[derive(NifTaggedEnum)]
+enum Source<'a> {
+    Encoded(Binary<'a>),
+    Raw(Binary<'a>, u32, u32, u32),
+    /// Panics, for the tests of what becomes of it.
+    Drill,
+}
+
+impl Source<'_> {
+    /// The picture's upright RGB pixels.
+    fn decode(&self, options: &DecodeOptions) -> clip_base::Result<Rgb> {
+        match self {
+            Self::Encoded(bytes) => image::decode(bytes, options),
+            Self::Raw(bytes, height, width, channels) => {
+                image::from_raw(bytes, *height, *width, *channels, options)
+            }
+            #[allow(clippy::panic)]
+            Self::Drill => panic!("drill"),
+        }
+    }
+}
+
+/// The background for transparent pixels, and what a picture may cost.
+#[derive(NifMap)]
+struct ImageOptions {
+    background: Option<(u8, u8, u8)>,
+    max_pixels: u64,
+    max_side: u32,
+    max_bytes: u64,
+    max_decode_bytes: u64,
+}
+
+impl From<ImageOptions> for DecodeOptions {
+    fn from(options: ImageOptions) -> Self {
+        Self {
+            background: options.background.map(|(red, green, blue)| [red, green, blue]),
+            limits: Limits {
+                max_pixels: options.max_pixels,
+                max_side: options.max_side,
+                max_bytes: options.max_bytes,
+                max_decode_bytes: options.max_decode_bytes,
+            },
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How values look as Erlang terms.
+
+use clip::LoadOptions;
+use nif_terms::PreprocessingTerm;
+use rustler::NifMap;
+
+/// `%{device: "auto", cache_dir: path, torchscript: nil}`.
+#[derive(NifMap)]
+pub(crate) struct LoadOptionsTerm {
+    device: String,
+    cache_dir: String,
+    torchscript: Option<String>,
+}
+
+impl LoadOptionsTerm {
+    pub(crate) fn options(self) -> clip::Result<LoadOptions> {
+        let mut options = LoadOptions::new(self.device.parse()?, self.cache_dir);
+        options.torchscript = self.torchscript.map(Into::into);
+        Ok(options)
+    }
+}
+
+/// What `model_info` answers.
+#[derive(NifMap)]
+#[rustler(encode)]
+pub(crate) struct ModelInfo {
+    device: String,
+    device_note: Option<String>,
+    dim: usize,
+    logit_scale: f64,
+    context_length: usize,
+    image_size: usize,
+    precision: &'static str,
+    format: String,
+    weights: String,
+    tokenizer: Vec<String>,
+    commit: Option<String>,
+    encoders: Option<String>,
+    encoders_note: Option<String>,
+    preprocessing: PreprocessingTerm,
+}
+
+impl From<&clip::Info> for ModelInfo {
+    fn from(info: &clip::Info) -> Self {
+        let encoders = info.encoders.as_ref();
+        Self {
+            device: info.device.clone(),
+            device_note: info.device_note.clone(),
+            dim: info.dim,
+            logit_scale: info.logit_scale,
+            context_length: info.context_length,
+            image_size: info.image_size,
+            precision: "f32",
+            format: info.format.to_owned(),
+            weights: info.weights.display().to_string(),
+            tokenizer: info.tokenizer.iter().map(|path| path.display().to_string()).collect(),
+            commit: info.commit.clone(),
+            encoders: encoders.ok().map(|path| path.display().to_string()),
+            encoders_note: encoders.err().cloned(),
+            preprocessing: (&info.preprocessing).into(),
+        }
+    }
+}

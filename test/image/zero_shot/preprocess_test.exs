@@ -1,0 +1,213 @@
+defmodule Image.ZeroShot.PreprocessTest do
+  use ExUnit.Case, async: true
+
+  alias Image.ZeroShot.{Error, Native, Preprocess}
+  alias Image.ZeroShot.Test.Pictures
+
+  @preprocessing %{resize: {:shortest_edge, 224}, crop: {224, 224}, filter: :bicubic}
+  @limits %{
+    background: nil,
+    max_bytes: 100_000_000,
+    max_pixels: 50_000_000,
+    max_side: 16_384,
+    max_decode_bytes: 1_000_000_000
+  }
+
+  defp run(source, deadline \\ :infinity),
+    do: Preprocess.run(source, @preprocessing, @limits, deadline)
+
+  defp submit(tag, source), do: Native.preprocess(tag, source, @preprocessing, @limits)
+
+  defp now, do: System.monotonic_time(:millisecond)
+  defp encoded(name), do: {:encoded, Pictures.sample_bytes(name)}
+
+  # Takes a tenth of a second or so, whatever it looks like.
+  defp slow, do: {:raw, :binary.copy(<<1, 2, 3>>, 4_000 * 4_000), 4_000, 4_000, 3}
+
+  # As many as occupy every worker for some time.
+  defp occupy do
+    slow = slow()
+
+    for _ <- 1..(4 * System.schedulers_online()) do
+      tag = make_ref()
+      {:ok, job} = submit(tag, slow)
+      {tag, job}
+    end
+  end
+
+  defp take_back(jobs) do
+    for {tag, job} <- jobs do
+      case Native.preprocess_cancel(job) do
+        {:ok, :cancelled} -> :ok
+        {:ok, :sent} -> assert_receive {^tag, {:ok, _pixels}}, 10_000
+      end
+    end
+  end
+
+  defp assert_nothing_left, do: refute_receive(_any, 300)
+
+  test "gives the pixels of a picture" do
+    assert {:ok, pixels} = run(encoded("dog.jpg"))
+    assert byte_size(pixels) == 3 * 224 * 224
+    assert run(encoded("dog.jpg")) == {:ok, pixels}
+    assert_nothing_left()
+  end
+
+  test "takes bytes of every kind there is in the VM" do
+    bytes = Pictures.sample_bytes("dog.jpg")
+    {:ok, pixels} = run({:encoded, bytes})
+
+    part = binary_part("before" <> bytes <> "after", 6, byte_size(bytes))
+    assert run({:encoded, part}) == {:ok, pixels}
+
+    <<0::1, shifted::bitstring>> = <<0::1, bytes::binary, 0::7>>
+    <<unaligned::binary-size(byte_size(bytes)), _::bitstring>> = shifted
+    assert run({:encoded, unaligned}) == {:ok, pixels}
+
+    # On the heap of the caller, with 64 bytes or fewer.
+    tiny = :binary.copy(<<200, 100, 50>>, 4)
+    assert {:ok, <<200, 100, 50>> = _plane_starts} = tiny_pixels(tiny)
+  end
+
+  defp tiny_pixels(tiny) do
+    with {:ok, pixels} <- run({:raw, tiny, 2, 2, 3}) do
+      plane = 224 * 224
+      {:ok, for(at <- 0..2, into: "", do: binary_part(pixels, at * plane, 1))}
+    end
+  end
+
+  test "bytes that grow afterwards do not change what is prepared" do
+    bytes = Pictures.sample_bytes("dog.jpg")
+    {:ok, pixels} = run({:encoded, bytes})
+
+    # The VM appends in place where it can.
+    growing = bytes <> <<>>
+    tag = make_ref()
+    {:ok, _job} = submit(tag, {:encoded, growing})
+    grown = growing <> :binary.copy(<<255>>, 1_000_000)
+
+    assert_receive {^tag, {:ok, ^pixels}}, 10_000
+    assert byte_size(grown) == byte_size(bytes) + 1_000_000
+  end
+
+  test "a call takes no time, however large the picture" do
+    bytes = :crypto.strong_rand_bytes(20_000_000)
+    part = binary_part(bytes, 1, byte_size(bytes) - 1)
+
+    times =
+      for source <- List.duplicate({:encoded, bytes}, 20) ++ List.duplicate({:encoded, part}, 20) do
+        tag = make_ref()
+        {time, {:ok, _job}} = :timer.tc(fn -> submit(tag, source) end)
+        assert_receive {^tag, {:error, {:invalid_image, _}}}, 10_000
+        time
+      end
+
+    # Copying 20 MB takes milliseconds; the median, because anything may come between.
+    assert times |> Enum.sort() |> Enum.at(20) < 500
+  end
+
+  test "many callers each get their own" do
+    1..200
+    |> Enum.map(fn n ->
+      Task.async(fn ->
+        grey = rem(n, 251)
+        source = {:raw, :binary.copy(<<grey>>, 3 * 40 * 40), 40, 40, 3}
+        expected = :binary.copy(<<grey>>, 3 * 224 * 224)
+        assert run(source) == {:ok, expected}
+        assert {:message_queue_len, 0} = Process.info(self(), :message_queue_len)
+      end)
+    end)
+    |> Task.await_many(60_000)
+  end
+
+  test "a failure is an error with its reason" do
+    assert {:error, %Error{reason: :invalid_image}} = run({:encoded, "no picture"})
+    assert_nothing_left()
+  end
+
+  test "a panic on a worker is an error, and the next picture is prepared" do
+    for _ <- 1..(2 * System.schedulers_online()) do
+      assert {:error, %Error{reason: :internal, message: message}} = run(:drill)
+      assert message =~ "drill"
+    end
+
+    assert {:ok, _pixels} = run(encoded("dog.jpg"))
+  end
+
+  test "a deadline that passes is an error, and nothing comes afterwards" do
+    occupied = occupy()
+
+    assert {:error, %Error{reason: :timeout, message: message}} =
+             run(encoded("dog.jpg"), now() + 5)
+
+    assert message =~ "in time"
+    take_back(occupied)
+    assert {:ok, _pixels} = run(encoded("dog.jpg"))
+    assert_nothing_left()
+  end
+
+  test "a deadline in the past is one too, unless the pixels are there" do
+    for _ <- 1..50 do
+      case run(encoded("dog.jpg"), now() - 1_000) do
+        {:ok, pixels} -> assert byte_size(pixels) == 3 * 224 * 224
+        {:error, error} -> assert error.reason == :timeout
+      end
+    end
+
+    assert_nothing_left()
+  end
+
+  test "a picture can be taken back at any moment, and an answer comes or does not" do
+    source = encoded("dog.jpg")
+
+    outcomes =
+      for n <- 1..300 do
+        tag = make_ref()
+        {:ok, job} = submit(tag, source)
+        until = System.monotonic_time(:microsecond) + 20 * n
+        spin(until)
+
+        case Native.preprocess_cancel(job) do
+          {:ok, :cancelled} ->
+            assert Native.preprocess_cancel(job) == {:ok, :cancelled}
+
+          {:ok, :sent} ->
+            assert_receive {^tag, {:ok, _pixels}}, 10_000
+            assert Native.preprocess_cancel(job) == {:ok, :sent}
+        end
+      end
+
+    assert length(outcomes) == 300
+    assert_nothing_left()
+  end
+
+  defp spin(until), do: if(System.monotonic_time(:microsecond) < until, do: spin(until))
+
+  test "losing the job takes nothing back" do
+    tag = make_ref()
+    {:ok, _job} = submit(tag, encoded("dog.jpg"))
+    :erlang.garbage_collect()
+    assert_receive {^tag, {:ok, _pixels}}, 10_000
+  end
+
+  test "pictures of callers who have ended are passed over" do
+    slow = slow()
+    test = self()
+    size = 40 * System.schedulers_online()
+
+    caller =
+      spawn(fn ->
+        for _ <- 1..size, do: {:ok, _} = submit(make_ref(), slow)
+        send(test, :submitted)
+        Process.sleep(:infinity)
+      end)
+
+    {one, {:ok, _pixels}} = :timer.tc(fn -> run(slow) end)
+    assert_receive :submitted, 10_000
+    Process.exit(caller, :kill)
+
+    # Behind all of them in the queue: prepared, they would take twenty times as long and more.
+    {time, {:ok, _pixels}} = :timer.tc(fn -> run(slow) end)
+    assert time < 20 * one
+  end
+end

@@ -1,0 +1,120 @@
+defmodule Image.ZeroShot.StartTest do
+  # What a fresh VM loads, and when.
+  use ExUnit.Case, async: true
+
+  @moduletag :tmp_dir
+  @moduletag timeout: 120_000
+  @moduletag skip: not match?({:unix, :linux}, :os.type())
+
+  @picture "priv/samples/dog.jpg"
+
+  # Ends with the line `:ok`, or with what went wrong.
+  defp in_a_fresh_vm(application, script) do
+    prelude = """
+    import ExUnit.Assertions
+    alias Image.ZeroShot.{Error, Model, Native, Options, Picture}
+    libtorch? = fn -> File.read!("/proc/self/maps") =~ "libtorch" end
+    {:ok, _} = Application.ensure_all_started(:image_zero_shot)
+
+    pixels = fn ->
+      opts = Options.similarity!([])
+      {:ok, picture} = Picture.open({:path, #{inspect(Path.expand(@picture))}}, opts)
+      recipe = %{resize: {:shortest_edge, 64}, crop: {64, 64}, filter: :bicubic}
+      Picture.pixels(picture, %{info: %{preprocessing: recipe}}, opts)
+    end
+    """
+
+    arguments = [
+      "-pa",
+      Path.join(application, "ebin"),
+      "-e",
+      prelude <> script <> "\nIO.inspect(:ok)"
+    ]
+
+    System.cmd("elixir", arguments, stderr_to_stdout: true)
+  end
+
+  defp application, do: Application.app_dir(:image_zero_shot)
+
+  test "libtorch comes with the first model, not with the application, and once" do
+    script = """
+    refute libtorch?.()
+    assert {:ok, <<_::binary-size(12_288)>>} = pixels.()
+    refute libtorch?.()
+
+    loads = for _ <- 1..50, do: Task.async(&Native.Loader.torch/0)
+    assert loads |> Task.await_many() |> Enum.uniq() == [:ok]
+    assert libtorch?.()
+    assert :cpu in Model.devices()
+    assert {:ok, _} = Model.load(repo: :embedded, device: :cpu)
+    """
+
+    assert {":ok\n", 0} = in_a_fresh_vm(application(), script)
+  end
+
+  test "without libtorch there is no model, but pictures can be prepared", %{tmp_dir: dir} do
+    # The folder's name is the application's, or it is not found by it.
+    broken = Path.join(dir, "image_zero_shot")
+    File.mkdir_p!(Path.join(broken, "priv"))
+    File.cp_r!(Path.join(application(), "ebin"), Path.join(broken, "ebin"))
+    for file <- ~w(clip_nif.so torch_nif.so models), do: copy(file, broken)
+
+    script = """
+    for _ <- 1..2 do
+      assert {:error, %Error{reason: :libtorch} = error} =
+               Model.load(repo: :embedded, device: :cpu)
+
+      assert error.message =~ "cannot load its native library"
+      assert error.message =~ "libtorch is looked for in"
+    end
+
+    assert catch_error(Model.devices()).reason == :libtorch
+    assert {:ok, <<_::binary-size(12_288)>>} = pixels.()
+    """
+
+    assert {":ok\n", 0} = in_a_fresh_vm(broken, script)
+  end
+
+  test "the library stays when its module is purged, as its threads do" do
+    script = """
+    assert {:ok, before} = pixels.()
+
+    for _ <- 1..2 do
+      :code.purge(Native)
+      :code.delete(Native)
+    end
+
+    :code.purge(Native)
+    :erlang.garbage_collect()
+    error = assert_raise(RuntimeError, fn -> Native.cosine("", "") end)
+    assert error.message =~ "is not loaded"
+    assert Native.Loader.base!() == :ok
+    assert pixels.() == {:ok, before}
+    """
+
+    assert {":ok\n", 0} = in_a_fresh_vm(application(), script)
+  end
+
+  test "a VM ends at once, whatever its pixel threads are doing" do
+    script = """
+    limits = Map.take(Options.similarity!([]), [:background, :max_bytes, :max_pixels, :max_side, :max_decode_bytes])
+    recipe = %{resize: {:shortest_edge, 64}, crop: {64, 64}, filter: :bicubic}
+    large = {:raw, :binary.copy(<<1, 2, 3>>, 36_000_000), 6_000, 6_000, 3}
+    for _ <- 1..1_000, do: {:ok, _} = Native.preprocess(make_ref(), large, recipe, limits)
+    Process.sleep(50)
+    IO.puts("halting")
+    """
+
+    for how <- ["System.halt(0)", "System.stop(0); Process.sleep(:infinity)"] do
+      {time, {output, status}} = :timer.tc(fn -> in_a_fresh_vm(application(), script <> how) end)
+      assert {output, status} == {"halting\n", 0}
+      assert time < 20_000_000
+    end
+  end
+
+  # No link, since a library looks for libtorch beside the file that a link leads to.
+  defp copy(file, broken) do
+    from = Path.join([application(), "priv", file])
+    File.cp_r!(from, Path.join([broken, "priv", file]))
+  end
+end

@@ -9,7 +9,10 @@ defmodule Image.ZeroShot.ReadmeTest do
 
   @documents ["README.md" | Path.wildcard("guides/*.md")]
 
-  for document <- @documents do
+  # Its code needs Phoenix, and has a test of its own.
+  @run_elsewhere ["guides/phoenix.md"]
+
+  for document <- @documents -- @run_elsewhere do
     @document document
 
     # A block of Elixir is run from the project's root, alone. `#=>` and `iex>` promise results.
@@ -21,6 +24,10 @@ defmodule Image.ZeroShot.ReadmeTest do
         for {line, code} <- blocks, do: check_elixir(code, "#{@document}:#{line}")
       end)
     end
+  end
+
+  for document <- @documents do
+    @document document
 
     test "#{document}: commands exist" do
       text = File.read!(@document)

@@ -39,7 +39,7 @@ defmodule Image.ZeroShot do
       label as it is. Defaults to `"a photo of {label}"`
     * `:device` - where to compute: `:auto`, `:cpu`, `:cuda`, `{:cuda, index}` or `:mps`. A device
       that is named and not there is an error; `:auto` takes the best there is, and
-      `Image.ZeroShot.Model.info/1` tells which. Defaults to `:auto`
+      `info/1` tells which. Defaults to `:auto`
     * `:background` - the colour behind transparent pixels: `:white`, `:black` or
       `{red, green, blue}`, each from 0 to 255. Defaults to `nil`, which drops the transparency and
       shows whatever colour lies underneath, as CLIP's own preprocessing does
@@ -48,6 +48,12 @@ defmodule Image.ZeroShot do
     * `:torchscript` - a directory with `image.pt` and `text.pt`, encoders of this model that you
       exported yourself, to use instead of ours. TorchScript is a program and runs with the rights
       of the VM: name nothing that you would not run. Defaults to `nil`
+
+    * `:timeout` - the time that a call may take once the model is loaded, in milliseconds or
+      `:infinity`. Defaults to `15_000`
+    * `:serving` - the name of an `Image.ZeroShot.Serving` to use, on this node or on another, in
+      place of all of these that say which model. Defaults to `nil`, which starts a serving for the
+      model when it is first needed
 
   Limits, so that no picture and no list of labels takes more than its share:
 
@@ -67,12 +73,46 @@ defmodule Image.ZeroShot do
   """
 
   alias Image.ZeroShot.{Classifier, Error, Model, Native, Options, Picture, Source}
+  alias Image.ZeroShot.Serving.Client
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
   @type picture :: Source.t()
 
   @typedoc "A label with its share of the whole, between 0.0 and 1.0."
   @type result :: %{label: String.t(), score: float()}
+
+  @typedoc """
+  Facts about a loaded model and its serving.
+
+    * `:name` - the model's name on the Hub, or that of its directory
+    * `:directory` - where its files are
+    * `:revision` - the branch, tag or commit that was asked for, or `nil`
+    * `:commit` - the commit of the files, or `nil` where they are not from the Hub
+    * `:device` - where the encoders are, such as `"cpu"` or `"cuda:0"`
+    * `:requested_device` - what was asked for, such as `"auto"`
+    * `:device_note` - why `:auto` did not take a better device, or `nil`
+    * `:precision` - the type the encoders compute in, such as `"f32"`
+    * `:memory` - what the weights take on the device, in bytes
+    * `:dim` - the length of an embedding
+    * `:image_size` - the side of the square that the image tower sees, in pixels
+    * `:context_length` - the most tokens that the text tower reads
+    * `:logit_scale` - the factor between cosine and softmax
+    * `:format` - how the weights are written: `"safetensors"`, `"pytorch"` or `"torchscript"`
+    * `:weights` - the file that the weights were read from, the index of several, or the directory
+      given as `:torchscript`
+    * `:tokenizer` - the files that the tokenizer was made of
+    * `:encoders` - where the exported encoders are kept, or `nil` if they could not be written
+    * `:encoders_note` - why they could not, or `nil`
+    * `:node` - where the serving is
+    * `:copies`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
+    * `:queue` - callers `:admitted` of at most `:max`, of them requests `:waiting`; batches
+      `:running`; requests `:dropped` because nobody waited for them any more
+    * `:batches` - since it was loaded: their `:count`, the `:pictures` and `:prompts` in them, the
+      pictures of the `:largest`, and how many `:failed`
+
+  More may come with later versions.
+  """
+  @type info :: %{required(atom()) => term()}
 
   @doc """
   Scores each label for a picture, and returns all of them, best first.
@@ -206,28 +246,114 @@ defmodule Image.ZeroShot do
 
     with {:ok, first} <- picture |> Picture.open(opts) |> named("first picture"),
          {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
-         {:ok, model} <- Model.fetch(opts),
-         {:ok, pixels1} <- first |> Picture.pixels(model, opts) |> named("first picture"),
-         {:ok, pixels2} <- second |> Picture.pixels(model, opts) |> named("second picture"),
-         {:ok, embeddings} <- Model.encode_images(model, [pixels1, pixels2]) do
-      half = div(byte_size(embeddings), 2)
-      <<embedding1::binary-size(half), embedding2::binary>> = embeddings
+         pictures = [{first, "first picture"}, {second, "second picture"}],
+         {:ok, {_info, {images, <<>>, []}}} <- embed(pictures, [], opts) do
+      half = div(byte_size(images), 2)
+      <<embedding1::binary-size(half), embedding2::binary>> = images
       Error.from_native(Native.cosine(embedding1, embedding2))
     end
   end
+
+  @doc """
+  Loads a model, or finds it loaded, so that the first call does not wait for it.
+
+  However many processes ask for the same model at the same moment, it is downloaded and loaded
+  once, with the `:token` and `:offline` of the first, and all get it. A load that fails fails for
+  all of them; the next call tries again. The model stays until `unload/1`, or until the
+  application `:image_zero_shot` stops; the process that asked for it can end.
+
+  ## Options
+
+    * the [options](#module-options) of this module that say which model, and where
+    * `:max_queue`, `:max_batch`, `:copies`, `:threads` - how it is served, see
+      `Image.ZeroShot.Serving`; of the first who asks for the model
+    * `:serving` - the name of a serving to wait for
+
+  ## Examples
+
+      iex> Image.ZeroShot.load(repo: :embedded)
+      :ok
+
+      iex> {:error, error} = Image.ZeroShot.load(repo: {:local, "no/such/directory"})
+      iex> error.reason
+      :not_found
+
+  """
+  @spec load(keyword()) :: :ok | {:error, Error.t()}
+  def load(opts \\ []) do
+    with {:ok, _info} <- opts |> Options.load!() |> Client.load(Model), do: :ok
+  end
+
+  @doc """
+  Unloads a model, named by the options it was loaded with, and returns when its memory is free.
+
+  Calls that use the model at that moment fail with the reason `:model_unloaded`; the next call
+  loads it anew. A model that is not loaded is fine too. A serving that an application started
+  itself is stopped where it was started.
+  """
+  @spec unload(keyword()) :: :ok
+  def unload(opts \\ []), do: opts |> Options.unload!() |> Client.unload(Model)
+
+  @doc """
+  Tells about a model that is loaded, and about its serving: a health check that computes nothing.
+
+  Takes the options that the model was loaded with, or `serving: name`.
+
+  ## Examples
+
+      iex> :ok = Image.ZeroShot.load(repo: :embedded)
+      iex> {:ok, info} = Image.ZeroShot.info(repo: :embedded)
+      iex> {info.name, info.dim, info.image_size, info.queue.max}
+      {"emoji-clip", 128, 64, 512}
+
+  """
+  @spec info(keyword()) :: {:ok, info()} | {:error, Error.t()}
+  def info(opts \\ []) do
+    with {:ok, info} <- opts |> Options.model!() |> Client.info(Model),
+         do: {:ok, Map.delete(info, :preprocessing)}
+  end
+
+  @doc """
+  Lists the devices that libtorch can use here, as the `:device` option takes them.
+
+  ## Examples
+
+      iex> {:ok, devices} = Image.ZeroShot.devices()
+      iex> :cpu in devices
+      true
+
+  """
+  @spec devices() :: {:ok, [:cpu | :mps | {:cuda, non_neg_integer()}]} | {:error, Error.t()}
+  def devices, do: Model.devices()
 
   # What needs no model comes first: nobody waits for a model to learn of a misspelt file name.
   defp scores(picture, labels, opts) do
     with {:ok, labels} <- Classifier.check(labels, opts),
          {:ok, picture} <- Picture.open(picture, opts),
-         {:ok, model} <- Model.fetch(opts),
-         {:ok, pixels} <- Picture.pixels(picture, model, opts),
-         {:ok, classifier} <- Classifier.build(labels, model, opts),
-         {:ok, embedding} <- Model.encode_images(model, [pixels]),
-         do: Classifier.score(classifier, embedding)
+         prompts = Classifier.prompts(labels, opts),
+         {:ok, {info, {image, texts, truncated}}} <- embed([{picture, nil}], prompts, opts) do
+      labels |> Classifier.new(info, texts, truncated) |> Classifier.score(image)
+    end
   end
 
-  defp named({:error, error}, name), do: {:error, Error.prefix(error, name)}
+  defp embed(pictures, prompts, opts) do
+    prepare = fn info, deadline ->
+      with {:ok, pixels} <- pixels(pictures, [], info.preprocessing, opts, deadline),
+           do: {:ok, {pixels, prompts}}
+    end
+
+    Client.encode(opts, prepare, Model)
+  end
+
+  defp pixels([], done, _preprocessing, _opts, _deadline), do: {:ok, Enum.reverse(done)}
+
+  defp pixels([{picture, name} | pictures], done, preprocessing, opts, deadline) do
+    with {:ok, pixels} <-
+           picture |> Picture.pixels(preprocessing, opts, deadline) |> named(name),
+         do: pixels(pictures, [pixels | done], preprocessing, opts, deadline)
+  end
+
+  defp named({:error, error}, name) when name != nil, do: {:error, Error.prefix(error, name)}
   defp named(ok, _name), do: ok
 
   defp bang!({:ok, result}), do: result

@@ -7,8 +7,8 @@ defmodule Image.ZeroShot.Application do
   def start(_type, _args) do
     :ok = Image.ZeroShot.Native.Loader.base!()
 
-    # A registry that restarts has forgotten which models there are: those go with it.
-    Supervisor.start_link(Image.ZeroShot.ModelServer.tree(),
+    # A registry that restarts has forgotten which servings there are: those go with it.
+    Supervisor.start_link(Image.ZeroShot.Serving.Directory.tree(),
       strategy: :rest_for_one,
       name: Image.ZeroShot.Supervisor
     )

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Classifier do
 
   require Logger
 
-  alias Image.ZeroShot.{Error, Model, Native, Options}
+  alias Image.ZeroShot.{Error, Native, Options, Serving}
 
   @enforce_keys [:labels, :texts, :logit_scale]
   defstruct [:labels, :texts, :logit_scale]
@@ -25,17 +25,18 @@ defmodule Image.ZeroShot.Classifier do
   def check(other, _opts), do: no_list(other)
 
   @doc """
-  Builds the text matrix of `labels`. Prompts that are too long for the model are cut, and logged.
+  The prompts of labels, in their order.
   """
-  @spec build([String.t()], Model.t(), Options.t()) :: {:ok, t()} | {:error, Error.t()}
-  def build(labels, model, opts) do
-    prompts = Enum.map(labels, &Options.prompt(opts.template, &1))
+  @spec prompts([String.t()], Options.t()) :: [String.t()]
+  def prompts(labels, opts), do: Enum.map(labels, &Options.prompt(opts.template, &1))
 
-    with {:ok, {texts, truncated}} <- Model.encode_texts(model, prompts) do
-      info = Model.info(model)
-      warn_truncated(truncated, labels, info.context_length)
-      {:ok, %__MODULE__{labels: labels, texts: texts, logit_scale: info.logit_scale}}
-    end
+  @doc """
+  The classifier of `labels` from the embeddings of their prompts. Logs which prompts were cut.
+  """
+  @spec new([String.t()], Serving.info(), binary(), [non_neg_integer()]) :: t()
+  def new(labels, info, texts, truncated) do
+    warn_truncated(truncated, labels, info.context_length)
+    %__MODULE__{labels: labels, texts: texts, logit_scale: info.logit_scale}
   end
 
   @doc """

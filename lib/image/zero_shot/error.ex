@@ -23,6 +23,11 @@ defmodule Image.ZeroShot.Error do
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
+  | `:overloaded` | as many callers as the serving takes are inside: try again later |
+  | `:timeout` | the time limit of the call was reached |
+  | `:serving_down` | the process that keeps the model ended during the call, or none of that name is there: try again |
+  | `:node_down` | the node with the serving was lost during the call: try again |
+  | `:incompatible` | the node with the serving runs another version of this library |
   | `:out_of_memory` | the device has no room for the work |
   | `:libtorch` | libtorch cannot be loaded, and so no model; the message says what to do |
   | `:torch` | libtorch refused a computation |
@@ -68,6 +73,11 @@ defmodule Image.ZeroShot.Error do
           | :invalid_tokenizer
           | :device_unavailable
           | :model_unloaded
+          | :overloaded
+          | :timeout
+          | :serving_down
+          | :node_down
+          | :incompatible
           | :out_of_memory
           | :libtorch
           | :torch
@@ -92,7 +102,6 @@ defmodule Image.ZeroShot.Error do
           | :unexpected_status
           | :not_a_hub
           | :connection
-          | :timeout
           | :truncated
           | :wrong_length
           | :hash_mismatch

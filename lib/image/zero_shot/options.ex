@@ -29,6 +29,10 @@ defmodule Image.ZeroShot.Options do
                     torchscript: nil
                   ] ++ @hub_defaults
 
+  @serving_defaults [max_queue: 512, max_batch: nil, copies: 1, threads: nil]
+
+  @call_defaults [timeout: 15_000, serving: nil]
+
   @picture_defaults [
     background: nil,
     max_bytes: 25_000_000,
@@ -49,13 +53,75 @@ defmodule Image.ZeroShot.Options do
   @type t :: %{required(atom()) => term()}
 
   @spec classify!(keyword()) :: t()
-  def classify!(opts), do: build!(opts, @model_defaults ++ @label_defaults ++ @picture_defaults)
+  def classify!(opts), do: call!(opts, @label_defaults ++ @picture_defaults)
 
   @spec similarity!(keyword()) :: t()
-  def similarity!(opts), do: build!(opts, @model_defaults ++ @picture_defaults)
+  def similarity!(opts), do: call!(opts, @picture_defaults)
 
+  @doc """
+  The options of a call that is about a model and not about a picture.
+  """
   @spec model!(keyword()) :: t()
-  def model!(opts), do: build!(opts, @model_defaults)
+  def model!(opts), do: call!(opts, [])
+
+  # A call may have to start the serving.
+  defp call!(opts, defaults) do
+    opts
+    |> build!(@call_defaults ++ @model_defaults ++ defaults, @serving_defaults)
+    |> one_model!(opts)
+  end
+
+  # Of a serving that is named, the model was named where it was started.
+  defp one_model!(%{serving: nil} = built, _opts), do: built
+
+  defp one_model!(built, opts) do
+    case Keyword.take(opts, Keyword.keys(@model_defaults)) do
+      [] ->
+        built
+
+      [{name, _value} | _] = given ->
+        # Given in the call, an option wins over a serving named in the configuration.
+        if Keyword.has_key?(opts, :serving),
+          do:
+            raise(
+              ArgumentError,
+              "expected #{inspect(name)} not to be given together with :serving, whose model " <>
+                "was chosen where it was started, got: #{inspect(redact(given))}"
+            ),
+          else: %{built | serving: nil}
+    end
+  end
+
+  @doc """
+  The options of a call that loads a model.
+  """
+  @spec load!(keyword()) :: t()
+  def load!(opts) do
+    opts
+    |> build!([serving: nil] ++ @model_defaults ++ @serving_defaults)
+    |> one_model!(opts)
+  end
+
+  @doc """
+  The options of a call that unloads a model of this library's own supervisor.
+  """
+  @spec unload!(keyword()) :: t()
+  def unload!(opts), do: opts |> build!(@model_defaults) |> Map.put(:serving, nil)
+
+  @doc """
+  The options of a serving in an application's own tree.
+  """
+  @spec serving!(keyword()) :: t()
+  def serving!(opts) do
+    {name, opts} = opts |> keyword!() |> Keyword.pop(:name)
+
+    if name == nil or not is_atom(name) do
+      raise ArgumentError,
+            "expected :name of a serving to be an atom such as MyApp.Clip, got: #{inspect(name)}"
+    end
+
+    opts |> build!(@model_defaults ++ @serving_defaults) |> Map.put(:name, name)
+  end
 
   @doc """
   The options of `Image.ZeroShot.Hub`, for a model of the Hub alone.
@@ -74,11 +140,12 @@ defmodule Image.ZeroShot.Options do
   def prompt(nil, label), do: label
   def prompt(template, label), do: String.replace(template, @placeholder, label)
 
-  defp build!(opts, defaults) do
+  # What is configured alone cannot be given in this call.
+  defp build!(opts, defaults, configured \\ []) do
     names = Keyword.keys(defaults)
     for name <- opts |> keyword!() |> Keyword.keys(), name not in names, do: unknown!(name, names)
 
-    defaults
+    (defaults ++ configured)
     |> Map.new(fn {name, default} -> {name, value!(name, opts, default)} end)
     |> put_revision(opts)
   end
@@ -219,6 +286,16 @@ defmodule Image.ZeroShot.Options do
   end
 
   defp cast(:torchscript, nil), do: {:ok, nil}
+
+  defp cast(:serving, name) when is_atom(name) and name not in [true, false], do: {:ok, name}
+  defp cast(:serving, _), do: {:error, "the name of a serving, an atom"}
+
+  defp cast(name, nil) when name in [:threads, :max_batch], do: {:ok, nil}
+  defp cast(name, :infinity) when name in [:timeout, :max_queue], do: {:ok, :infinity}
+  defp cast(:timeout, 0), do: {:ok, 0}
+
+  defp cast(name, number) when name in [:copies, :threads] and number not in 1..1024,
+    do: {:error, "an integer from 1 to 1024"}
 
   defp cast(:template, nil), do: {:ok, nil}
 

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Picture do
 
   # From what a caller calls a picture to the pixels that a model takes.
 
-  alias Image.ZeroShot.{Error, Model, Options, Pixels, Preprocess, Source}
+  alias Image.ZeroShot.{Error, Options, Pixels, Preprocess, Source}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, a Vix.Vips.Image, " <>
            "an Nx.Tensor of height x width x channels, or a struct that implements " <>
@@ -49,13 +49,16 @@ defmodule Image.ZeroShot.Picture do
     do: Pixels.check_size({height, width, channels}, opts)
 
   @doc """
-  The pixels for `model`: u8, 3 x height x width, already resized and cropped.
+  The pixels for a model that preprocesses so: u8, 3 x height x width, resized and cropped.
+
+  Takes until `deadline`, in milliseconds of monotonic time, at most.
   """
-  @spec pixels(t(), Model.t(), Options.t()) :: {:ok, binary()} | {:error, Error.t()}
-  def pixels(%__MODULE__{given: given, source: source}, model, opts) do
+  @spec pixels(t(), map(), Options.t(), integer() | :infinity) ::
+          {:ok, binary()} | {:error, Error.t()}
+  def pixels(%__MODULE__{given: given, source: source}, preprocessing, opts, deadline) do
     limits = Map.take(opts, [:background, :max_bytes, :max_pixels, :max_side, :max_decode_bytes])
 
-    with {:error, error} <- Preprocess.run(source, model.info.preprocessing, limits, :infinity),
+    with {:error, error} <- Preprocess.run(source, preprocessing, limits, deadline),
          do: {:error, explain(error, given)}
   end
 

@@ -179,9 +179,8 @@ defmodule Image.ZeroShot.Prefetch do
 
   # Loading exports the encoders unless they are there.
   defp export(opts, true) do
-    with {:ok, model} <- Model.fetch(opts),
-         info = Model.info(model),
-         :ok <- Model.unload(model),
+    with {:ok, model, info} <- Model.open(opts),
+         :ok <- Model.close(model),
          do: encoders(info)
   end
 

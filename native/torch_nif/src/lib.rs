@@ -1,19 +1,19 @@
 //! The bridge to libtorch: Erlang terms in, `clip` calls, Erlang terms out. No logic.
 //!
-//! Every function returns `{:ok, value}` or `{:error, {reason, message}}`. Everything that computes
-//! or waits runs on a dirty scheduler; inference itself runs on the model's own thread, for which
-//! the dirty scheduler only waits.
+//! Every function returns `{:ok, value}` or `{:error, {reason, message}}`. Loading and unloading wait
+//! on dirty schedulers; batches run on the model's own threads and are answered by a message.
 //!
 //! A library of its own, because libtorch comes into the VM with it: 100 MB that a node without a
 //! model has no use for.
 
+mod batch;
 mod terms;
 
 use std::path::Path;
 
 use clip::{Drill, Model};
-use nif_terms::{Failure, Floats};
-use rustler::{Atom, Binary, Resource, ResourceArc};
+use nif_terms::Failure;
+use rustler::{Atom, Resource, ResourceArc};
 
 use terms::{LoadOptionsTerm, ModelInfo};
 
@@ -52,22 +52,6 @@ fn model_unload(model: Ref) -> Result<Atom, Failure> {
     guarded(|| {
         model.0.unload();
         Ok(atoms::unloaded())
-    })
-}
-
-#[rustler::nif(schedule = "DirtyCpu")]
-fn encode_images(model: Ref, pictures: Vec<Binary>) -> Result<Floats, Failure> {
-    guarded(|| {
-        let pictures: Vec<&[u8]> = pictures.iter().map(Binary::as_slice).collect();
-        Ok(Floats(model.0.encode_images(&pictures)?))
-    })
-}
-
-#[rustler::nif(schedule = "DirtyCpu")]
-fn encode_texts(model: Ref, prompts: Vec<String>) -> Result<(Floats, Vec<usize>), Failure> {
-    guarded(|| {
-        let embeddings = model.0.encode_texts(&prompts)?;
-        Ok((Floats(embeddings.rows), embeddings.truncated))
     })
 }
 

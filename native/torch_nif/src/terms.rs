@@ -4,19 +4,25 @@ use clip::LoadOptions;
 use nif_terms::PreprocessingTerm;
 use rustler::NifMap;
 
-/// `%{device: "auto", cache_dir: path, torchscript: nil}`.
+/// `%{device: "auto", cache_dir: path, torchscript: nil, copies: 1, threads: 4}`.
 #[derive(NifMap)]
 pub(crate) struct LoadOptionsTerm {
     device: String,
     cache_dir: String,
     torchscript: Option<String>,
+    copies: usize,
+    threads: usize,
 }
 
 impl LoadOptionsTerm {
     pub(crate) fn options(self) -> clip::Result<LoadOptions> {
-        let mut options = LoadOptions::new(self.device.parse()?, self.cache_dir);
-        options.torchscript = self.torchscript.map(Into::into);
-        Ok(options)
+        Ok(LoadOptions {
+            device: self.device.parse()?,
+            cache: self.cache_dir.into(),
+            torchscript: self.torchscript.map(Into::into),
+            copies: self.copies,
+            threads: self.threads,
+        })
     }
 }
 
@@ -31,6 +37,9 @@ pub(crate) struct ModelInfo {
     context_length: usize,
     image_size: usize,
     precision: &'static str,
+    memory: u64,
+    copies: usize,
+    threads: usize,
     format: String,
     weights: String,
     tokenizer: Vec<String>,
@@ -51,6 +60,9 @@ impl From<&clip::Info> for ModelInfo {
             context_length: info.context_length,
             image_size: info.image_size,
             precision: "f32",
+            memory: info.memory,
+            copies: info.copies,
+            threads: info.threads,
             format: info.format.to_owned(),
             weights: info.weights.display().to_string(),
             tokenizer: info.tokenizer.iter().map(|path| path.display().to_string()).collect(),

@@ -3,7 +3,8 @@ defmodule Image.ZeroShot.ClassifierTest do
 
   import ExUnit.CaptureLog
 
-  alias Image.ZeroShot.{Classifier, Error, Model, Options}
+  alias Image.ZeroShot.{Classifier, Error, Options}
+  alias Image.ZeroShot.Test.Embeddings
 
   defp refused(labels, opts \\ []) do
     assert {:error, %Error{} = error} = Classifier.check(labels, Options.classify!(opts))
@@ -60,17 +61,16 @@ defmodule Image.ZeroShot.ClassifierTest do
 
   describe "prompts that are too long" do
     setup do
-      {:ok, model} = Model.load(repo: :embedded, device: :cpu)
-      %{model: model, limit: Model.info(model).context_length}
+      %{limit: Embeddings.info!().context_length}
     end
 
-    test "are cut, and told of once", %{model: model, limit: limit} do
+    test "are cut, and told of once", %{limit: limit} do
       long = String.duplicate("dog cat ", limit)
       labels = ["cat", long, "dog", "other " <> long]
 
       log =
         capture_log(fn ->
-          assert {:ok, _} = Classifier.build(labels, model, Options.classify!([]))
+          assert %Classifier{} = build(labels)
         end)
 
       assert log =~ "2 of 4 prompts are longer than the #{limit} tokens that the model reads"
@@ -79,31 +79,35 @@ defmodule Image.ZeroShot.ClassifierTest do
       assert length(String.split(log, "prompts are longer")) == 2
     end
 
-    test "are told of briefly", %{model: model, limit: limit} do
+    test "are told of briefly", %{limit: limit} do
       labels = for n <- 1..20, do: "#{n} " <> String.duplicate("dog cat ", limit)
-      log = capture_log(fn -> Classifier.build(labels, model, Options.classify!([])) end)
+      log = capture_log(fn -> build(labels) end)
       assert log =~ "20 of 20 prompts"
       assert byte_size(log) < 800
     end
 
-    test "are no matter where there are none", %{model: model} do
-      assert capture_log(fn ->
-               Classifier.build(["cat", "dog"], model, Options.classify!([]))
-             end) == ""
+    test "are no matter where there are none" do
+      assert capture_log(fn -> build(["cat", "dog"]) end) == ""
     end
   end
 
   test "there is a unit vector for each label" do
-    {:ok, model} = Model.load(repo: :embedded, device: :cpu)
     labels = ["cat", "dog", "cat"]
-    {:ok, classifier} = Classifier.build(labels, model, Options.classify!([]))
+    classifier = build(labels)
 
     assert classifier.labels == labels
-    dim = Model.info(model).dim
+    dim = Embeddings.info!().dim
     rows = for <<row::binary-size(dim)-unit(32) <- classifier.texts>>, do: floats(row)
 
     assert [cat, _dog, cat] = rows
     for row <- rows, do: assert_in_delta(Enum.sum(Enum.map(row, &(&1 * &1))), 1.0, 1.0e-5)
+  end
+
+  defp build(labels) do
+    {:ok, {texts, truncated}} =
+      labels |> Classifier.prompts(Options.classify!([])) |> Embeddings.texts()
+
+    Classifier.new(labels, Embeddings.info!(), texts, truncated)
   end
 
   defp floats(binary), do: for(<<float::float-32-native <- binary>>, do: float)

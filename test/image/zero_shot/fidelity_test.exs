@@ -4,26 +4,24 @@ defmodule Image.ZeroShot.FidelityTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Classifier, Model, Options, Picture}
-  alias Image.ZeroShot.Test.{JSON, Safetensors}
+  alias Image.ZeroShot.{Classifier, Options, Picture}
+  alias Image.ZeroShot.Test.{Embeddings, JSON, Safetensors}
 
   @folder "test/fixtures/goldens"
   @embedding_delta 1.0e-5
   @probability_delta 1.0e-4
 
   setup_all do
-    {:ok, model} = Model.load(repo: :embedded, device: :cpu)
-
     %{
-      model: model,
+      info: Embeddings.info!(),
       expected: JSON.read!(Path.join(@folder, "emoji-clip.json")),
       tensors: Safetensors.read!(Path.join(@folder, "emoji-clip.safetensors"))
     }
   end
 
-  test "pixels", %{model: model, expected: expected, tensors: tensors} do
+  test "pixels", %{info: info, expected: expected, tensors: tensors} do
     for {picture, golden} <- Enum.zip(expected["pictures"], tensors["pixels"]) do
-      pixels = pixels(picture["file"], model)
+      pixels = pixels(picture["file"], info)
       assert byte_size(pixels) == byte_size(golden)
 
       far =
@@ -35,24 +33,25 @@ defmodule Image.ZeroShot.FidelityTest do
     end
   end
 
-  test "embeddings of pictures", %{model: model, tensors: tensors} do
-    {:ok, embeddings} = Model.encode_images(model, tensors["pixels"])
+  test "embeddings of pictures", %{tensors: tensors} do
+    {:ok, embeddings} = Embeddings.images(tensors["pixels"])
     assert_rows(embeddings, tensors["image_embeddings"], @embedding_delta)
   end
 
-  test "embeddings of texts", %{model: model, expected: expected, tensors: tensors} do
+  test "embeddings of texts", %{expected: expected, tensors: tensors} do
     prompts = Enum.map(expected["prompts"], & &1["text"])
-    {:ok, {embeddings, _truncated}} = Model.encode_texts(model, prompts)
+    {:ok, {embeddings, _truncated}} = Embeddings.texts(prompts)
     assert_rows(embeddings, tensors["text_embeddings"], @embedding_delta)
   end
 
-  test "probabilities", %{model: model, expected: expected, tensors: tensors} do
+  test "probabilities", %{info: info, expected: expected, tensors: tensors} do
     opts = Options.classify!(template: template(expected["template"]))
     goldens = Enum.zip([expected["pictures"], tensors["pixels"], tensors["probabilities"]])
 
     for {%{"candidates" => labels}, pixels, golden} <- goldens do
-      {:ok, embedding} = Model.encode_images(model, [pixels])
-      {:ok, classifier} = Classifier.build(labels, model, opts)
+      {:ok, embedding} = Embeddings.images([pixels])
+      {:ok, {texts, cut}} = labels |> Classifier.prompts(opts) |> Embeddings.texts()
+      classifier = Classifier.new(labels, info, texts, cut)
       {:ok, scores} = Classifier.score(classifier, embedding)
       assert_probabilities(Map.new(scores), labels, golden, @probability_delta)
     end
@@ -71,8 +70,8 @@ defmodule Image.ZeroShot.FidelityTest do
     end
   end
 
-  test "the factor between cosine and softmax", %{model: model, expected: expected} do
-    assert_in_delta Model.info(model).logit_scale, expected["logit_scale"], 1.0e-4
+  test "the factor between cosine and softmax", %{info: info, expected: expected} do
+    assert_in_delta info.logit_scale, expected["logit_scale"], 1.0e-4
   end
 
   # The goldens' script is Python's: `str.format`.
@@ -80,10 +79,10 @@ defmodule Image.ZeroShot.FidelityTest do
 
   defp path(file), do: Path.join("test/fixtures/emoji", file)
 
-  defp pixels(file, model) do
+  defp pixels(file, info) do
     opts = Options.similarity!([])
     {:ok, picture} = Picture.open({:path, path(file)}, opts)
-    {:ok, pixels} = Picture.pixels(picture, model, opts)
+    {:ok, pixels} = Picture.pixels(picture, info.preprocessing, opts, :infinity)
     pixels
   end
 

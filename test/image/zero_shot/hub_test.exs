@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.HubTest do
   import ExUnit.CaptureLog
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Error, Hub, Model, Packaging}
+  alias Image.ZeroShot.{Error, Hub, Packaging}
   alias Image.ZeroShot.Test.HubSite
 
   @moduletag :tmp_dir
@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.HubTest do
   defp model_opts(site, opts, dir) do
     opts = Keyword.merge(opts, repo: @name, hub_endpoint: site.url, device: :cpu)
     opts = Keyword.put(opts, :cache_dir, Path.join(dir, "encoders"))
-    on_exit(fn -> Model.unload(opts) end)
+    on_exit(fn -> ZeroShot.unload(opts) end)
     opts
   end
 
@@ -46,13 +46,13 @@ defmodule Image.ZeroShot.HubTest do
       assert gets != [] and gets == Enum.uniq(gets)
 
       before = length(HubSite.requests(site))
-      Model.unload(opts)
+      ZeroShot.unload(opts)
       assert ZeroShot.classify(@photo, @labels, opts) == expected
       assert length(HubSite.requests(site)) == before
 
-      Model.unload(opts)
+      ZeroShot.unload(opts)
       offline = Keyword.merge(opts, offline: true, hub_endpoint: "http://127.0.0.1:1")
-      on_exit(fn -> Model.unload(offline) end)
+      on_exit(fn -> ZeroShot.unload(offline) end)
       assert ZeroShot.classify(@photo, @labels, offline) == expected
     end
 
@@ -64,15 +64,10 @@ defmodule Image.ZeroShot.HubTest do
 
       Packaging.with_env(Map.merge(env, Map.new(unset, &{&1, ""})), fn ->
         assert ZeroShot.label(@photo, @labels) == "dog"
-        {:ok, model} = Model.load()
-        assert Model.info(model).name == "openai/clip-vit-base-patch32"
-
-        assert String.starts_with?(
-                 Model.info(model).directory,
-                 Path.join(dir, "huggingface/hub/")
-               )
-
-        assert Model.unload(model) == :ok
+        {:ok, info} = ZeroShot.info()
+        assert info.name == "openai/clip-vit-base-patch32"
+        assert String.starts_with?(info.directory, Path.join(dir, "huggingface/hub/"))
+        assert ZeroShot.unload() == :ok
       end)
     end
 
@@ -80,10 +75,12 @@ defmodule Image.ZeroShot.HubTest do
       site = HubSite.start!()
       opts = model_opts(site, opts, dir)
 
-      models =
-        1..20 |> Enum.map(fn _ -> Task.async(fn -> Model.load(opts) end) end) |> Task.await_many()
+      loads =
+        1..20
+        |> Enum.map(fn _ -> Task.async(fn -> ZeroShot.load(opts) end) end)
+        |> Task.await_many()
 
-      assert [{:ok, %Model{}}] = Enum.uniq(models)
+      assert Enum.uniq(loads) == [:ok]
 
       assert Enum.count(HubSite.requests(site), &(&1.port_of == :content and &1.method == "GET")) ==
                1
@@ -91,23 +88,22 @@ defmodule Image.ZeroShot.HubTest do
 
     test "tells what it is", %{opts: opts, tmp_dir: dir} do
       opts = model_opts(HubSite.start!(), opts, dir)
-      {:ok, model} = Model.load(opts)
-      info = Model.info(model)
+      :ok = ZeroShot.load(opts)
+      {:ok, info} = ZeroShot.info(opts)
       assert {info.name, info.revision, info.commit} == {@name, nil, HubSite.commit()}
       assert Path.basename(info.directory) == HubSite.commit()
       assert {info.format, Path.basename(info.weights)} == {"safetensors", "model.safetensors"}
       assert "tokenizer.json" in Enum.map(info.tokenizer, &Path.basename/1)
-      assert inspect(model) == ~s(#Image.ZeroShot.Model<"acme/emoji-clip", 128 dims, cpu>)
     end
 
     test "is announced in the log while it is downloaded", %{opts: opts, tmp_dir: dir} do
       opts = model_opts(HubSite.start!(), opts, dir)
-      log = capture_log(fn -> assert {:ok, _} = Model.load(opts) end)
+      log = capture_log(fn -> assert ZeroShot.load(opts) == :ok end)
       assert log =~ ~r/\[info\] +downloading acme\/emoji-clip, \d+\.\d MB/
       assert log =~ ~r/downloading acme\/emoji-clip: 100 %/
 
-      Model.unload(opts)
-      refute capture_log(fn -> Model.load(opts) end) =~ "downloading"
+      ZeroShot.unload(opts)
+      refute capture_log(fn -> ZeroShot.load(opts) end) =~ "downloading"
     end
 
     test "that cannot be had fails for each call, and is tried again", %{opts: opts, tmp_dir: dir} do

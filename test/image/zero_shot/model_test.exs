@@ -3,11 +3,11 @@ defmodule Image.ZeroShot.ModelTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Error, Model, ModelServer, Native, Options}
+  alias Image.ZeroShot.{Error, Model, Options, Serving}
+  alias Image.ZeroShot.Serving.Directory
+  alias Image.ZeroShot.Test.Embeddings
 
   @moduletag :tmp_dir
-
-  doctest Image.ZeroShot.Model
 
   @dog {:path, "priv/samples/dog.jpg"}
 
@@ -16,13 +16,19 @@ defmodule Image.ZeroShot.ModelTest do
     copy = Path.join(dir, "emoji-clip")
     File.cp_r!(Application.app_dir(:image_zero_shot, "priv/models/emoji-clip"), copy)
     opts = [repo: {:local, copy}, device: :cpu, cache_dir: Path.join(dir, "cache")]
-    on_exit(fn -> Model.unload(opts) end)
+    on_exit(fn -> ZeroShot.unload(opts) end)
     %{opts: opts, directory: copy}
   end
 
+  defp info(opts) do
+    :ok = ZeroShot.load(opts)
+    {:ok, info} = ZeroShot.info(opts)
+    info
+  end
+
   test "info tells what the model is and where it is", %{opts: opts, directory: directory} do
-    assert {:ok, model} = Model.load(opts)
-    info = Model.info(model)
+    assert {:error, %Error{reason: :model_unloaded}} = ZeroShot.info(opts)
+    info = info(opts)
 
     assert info.name == "emoji-clip"
     assert info.directory == directory
@@ -35,19 +41,41 @@ defmodule Image.ZeroShot.ModelTest do
     assert {info.revision, info.commit} == {nil, nil}
     assert {File.exists?(info.encoders), info.encoders_note} == {true, nil}
     refute Map.has_key?(info, :preprocessing)
-    refute inspect(model) =~ "Reference"
+
+    # In f32, and kept in f16.
+    kept = File.stat!(Path.join(directory, "model.safetensors")).size
+    assert_in_delta info.memory, 2 * kept, 0.1 * kept
+
+    assert {info.copies, info.threads, info.max_batch} == {1, System.schedulers_online(), 16}
+    assert info.node == node()
+    assert info.queue == %{admitted: 0, waiting: 0, running: 0, dropped: 0, max: 512}
+    assert info.batches == %{count: 0, pictures: 0, prompts: 0, largest: 0, failed: 0}
   end
 
-  test "the device is the best there is unless it is named", %{opts: opts} do
-    {:ok, model} = Model.load(Keyword.put(opts, :device, :auto))
-    on_exit(fn -> Model.unload(model) end)
-    assert Model.info(model).requested_device == "auto"
-    assert Model.info(model).device in ["cpu", "cuda:0", "mps"]
+  test "it is served as the one says who loads it", %{opts: opts} do
+    served = [copies: 2, threads: 1, max_batch: 3, max_queue: 7]
+    assert ZeroShot.load(opts ++ served) == :ok
+    assert %{copies: 2, threads: 1, max_batch: 3, queue: %{max: 7}} = info(opts)
 
-    for device <- [:cuda, {:cuda, 99}, :mps], device not in Model.devices() do
-      if device != :cuda or {:cuda, 0} not in Model.devices() do
+    labels = 1..16 |> Enum.map(fn _ -> Task.async(fn -> label(opts) end) end) |> Task.await_many()
+    assert {:ok, "dog"} in labels
+    for {:error, error} <- labels, do: assert(error.reason == :overloaded)
+  end
+
+  defp label(opts), do: ZeroShot.try_label(@dog, ["cat", "dog"], opts)
+
+  test "the device is the best there is unless it is named", %{opts: opts} do
+    auto = Keyword.put(opts, :device, :auto)
+    on_exit(fn -> ZeroShot.unload(auto) end)
+    info = info(auto)
+    assert info.requested_device == "auto"
+    assert info.device in ["cpu", "cuda:0", "mps"]
+    {:ok, devices} = ZeroShot.devices()
+
+    for device <- [:cuda, {:cuda, 99}, :mps], device not in devices do
+      if device != :cuda or {:cuda, 0} not in devices do
         assert {:error, %Error{reason: :device_unavailable} = error} =
-                 Model.load(Keyword.put(opts, :device, device))
+                 ZeroShot.load(Keyword.put(opts, :device, device))
 
         name = if is_tuple(device), do: "cuda:99", else: to_string(device)
         assert Exception.message(error) =~ name
@@ -55,99 +83,88 @@ defmodule Image.ZeroShot.ModelTest do
     end
   end
 
-  test "50 first callers get one model", %{opts: opts} do
-    models =
-      1..50
-      |> Enum.map(fn _ -> Task.async(fn -> Model.load(opts) end) end)
-      |> Task.await_many(60_000)
-
-    assert [{:ok, %Model{ref: ref}}] = Enum.uniq(models)
-    assert is_reference(ref)
-  end
-
   test "the encoders come from the cache the second time", %{opts: opts} do
-    {:ok, model} = Model.load(opts)
-    assert Path.expand(Model.info(model).encoders) =~ opts[:cache_dir]
+    assert Path.expand(info(opts).encoders) =~ opts[:cache_dir]
     assert [_ | _] = files = Path.wildcard(Path.join(opts[:cache_dir], "**/*.*"))
 
-    :ok = Model.unload(model)
-    {:ok, model} = Model.load(opts)
-    assert Path.expand(Model.info(model).encoders) =~ opts[:cache_dir]
+    :ok = ZeroShot.unload(opts)
+    assert Path.expand(info(opts).encoders) =~ opts[:cache_dir]
     assert Path.wildcard(Path.join(opts[:cache_dir], "**/*.*")) == files
   end
 
   test "encoders that were exported elsewhere are used on request", %{opts: opts, tmp_dir: dir} do
-    {:ok, model} = Model.load(opts)
     mine = Path.join(dir, "mine")
-    File.cp_r!(Model.info(model).encoders, mine)
+    File.cp_r!(info(opts).encoders, mine)
 
     own = Keyword.put(opts, :torchscript, mine)
-    on_exit(fn -> Model.unload(own) end)
-    assert {:ok, other} = Model.load(own)
-    assert %{format: "torchscript", weights: ^mine} = Model.info(other)
-    assert Model.encode_texts(other, ["a dog"]) == Model.encode_texts(model, ["a dog"])
+    on_exit(fn -> ZeroShot.unload(own) end)
+    assert %{format: "torchscript", weights: ^mine} = info(own)
+    assert Embeddings.texts(["a dog"], own) == Embeddings.texts(["a dog"], opts)
 
     File.rm!(Path.join(mine, "text.pt"))
-    Model.unload(own)
-    assert {:error, %Error{reason: :not_found} = error} = Model.load(own)
+    ZeroShot.unload(own)
+    assert {:error, %Error{reason: :not_found} = error} = ZeroShot.load(own)
     assert Exception.message(error) =~ "text.pt"
   end
 
   test "a model that was unloaded is loaded anew", %{opts: opts} do
-    {:ok, model} = Model.load(opts)
-    assert Model.unload(model) == :ok
-    assert Model.unload(model) == :ok
-
-    assert {:error, {:model_unloaded, _}} = Native.Torch.encode_texts(model.ref, ["a dog"])
-
-    assert {:error, %Error{reason: :model_unloaded}} = Model.encode_texts(model, ["a dog"])
-
-    {:ok, other} = Model.load(opts)
-    assert other.ref != model.ref
-    assert {:ok, _} = Model.encode_texts(other, ["a dog"])
-
-    # The first one is gone already, and is not the second.
-    assert Model.unload(model) == :ok
-    assert Model.load(opts) == {:ok, other}
-
-    assert Model.unload(opts) == :ok
-    assert {:error, %Error{reason: :model_unloaded}} = Model.encode_texts(other, ["a dog"])
+    assert {:ok, "dog"} = label(opts)
+    assert ZeroShot.unload(opts) == :ok
+    assert ZeroShot.unload(opts) == :ok
+    assert {:error, %Error{reason: :model_unloaded}} = ZeroShot.info(opts)
+    assert {:ok, "dog"} = label(opts)
   end
 
-  test "a process killed while it loads leaves nothing behind that is in the way",
-       %{opts: opts, directory: directory} do
+  test "a serving killed while it loads leaves nothing behind that is in the way", %{opts: opts} do
     # The native library goes on with what it began, whatever becomes of the process.
-    key = {{:directory, directory}, :cpu, opts[:cache_dir], nil}
-    child = {ModelServer, {key, Model, Options.model!(opts)}}
-    {:ok, server} = DynamicSupervisor.start_child(Image.ZeroShot.ModelSupervisor, child)
+    all = Options.load!(opts)
+    key = {:model, Model.key(all)}
+    server = Directory.start(Model, key, all)
     Process.exit(server, :kill)
-
-    assert {:ok, model} = Model.load(opts)
-    assert model.key == key
-    assert {:ok, _} = Model.encode_texts(model, ["a dog"])
+    assert {:ok, "dog"} = label(opts)
   end
 
   test "a model that is unloaded while it is used is an error at most", %{opts: opts} do
-    {:ok, _} = Model.load(opts)
-
-    users =
-      for _ <- 1..8 do
-        Task.async(fn -> for _ <- 1..10, do: ZeroShot.try_label(@dog, ["cat", "dog"], opts) end)
-      end
-
-    for _ <- 1..5, do: assert(Model.unload(opts) == :ok)
+    :ok = ZeroShot.load(opts)
+    users = for _ <- 1..8, do: Task.async(fn -> for _ <- 1..10, do: label(opts) end)
+    for _ <- 1..5, do: assert(ZeroShot.unload(opts) == :ok)
 
     for {outcome, result} <- users |> Task.await_many(60_000) |> List.flatten() do
       case outcome do
         :ok -> assert result == "dog"
-        :error -> assert result.reason == :model_unloaded
+        :error -> assert result.reason in [:model_unloaded, :serving_down]
       end
+    end
+  end
+
+  describe "a serving in an application's own tree" do
+    test "has loaded its model when the tree goes on, and is found by its name", %{opts: opts} do
+      name = :"#{__MODULE__}.Clip"
+      start_supervised!({Serving, [name: name, max_queue: 5] ++ opts})
+      assert {:ok, %{queue: %{max: 5, admitted: 0}}} = ZeroShot.info(serving: name)
+      assert ZeroShot.load(serving: name) == :ok
+      assert ZeroShot.label(@dog, ["cat", "dog"], serving: name) == "dog"
+      # There is no other copy of the model.
+      assert {:error, %Error{reason: :model_unloaded}} = ZeroShot.info(opts)
+
+      assert {:error, {:already_started, _}} = Serving.start_link([name: name] ++ opts)
+      :ok = stop_supervised({Serving, name})
+      assert {:error, %Error{reason: :serving_down}} = ZeroShot.info(serving: name)
+    end
+
+    test "that cannot load it does not start", %{opts: opts} do
+      opts = Keyword.put(opts, :repo, {:local, "no/such/model"})
+
+      spec =
+        Supervisor.child_spec({Serving, [name: __MODULE__.None] ++ opts}, restart: :temporary)
+
+      assert {:error, {%Error{reason: :not_found}, _child}} = start_supervised(spec)
     end
   end
 
   describe "a directory that holds no model" do
     defp fault(opts) do
-      assert {:error, %Error{} = error} = Model.load(opts)
+      assert {:error, %Error{} = error} = ZeroShot.load(opts)
       {error.reason, Exception.message(error)}
     end
 
@@ -166,7 +183,7 @@ defmodule Image.ZeroShot.ModelTest do
         File.rename!(path <> ".away", path)
       end
 
-      assert {:ok, _} = Model.load(opts)
+      assert ZeroShot.load(opts) == :ok
     end
 
     test "because a file is damaged", %{opts: opts, directory: directory} do
@@ -190,7 +207,7 @@ defmodule Image.ZeroShot.ModelTest do
         File.write!(path, whole)
       end
 
-      assert {:ok, _} = Model.load(opts)
+      assert ZeroShot.load(opts) == :ok
     end
   end
 
@@ -198,9 +215,8 @@ defmodule Image.ZeroShot.ModelTest do
     file = Path.join(dir, "a-file")
     File.write!(file, "")
     opts = Keyword.put(opts, :cache_dir, Path.join(file, "cache"))
-    assert {:ok, model} = Model.load(opts)
-    assert %{encoders: nil, encoders_note: note} = Model.info(model)
+    on_exit(fn -> ZeroShot.unload(opts) end)
+    assert %{encoders: nil, encoders_note: note} = info(opts)
     assert is_binary(note)
-    Model.unload(model)
   end
 end

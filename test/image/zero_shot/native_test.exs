@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.NativeTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.{Error, Model, Native, Preprocess}
+  alias Image.ZeroShot.{Error, Model, Native, Options, Preprocess}
   alias Image.ZeroShot.Native.Loader
   alias Image.ZeroShot.Test.Pictures
 
@@ -10,16 +10,32 @@ defmodule Image.ZeroShot.NativeTest do
     def load(path), do: :erlang.load_nif(path, 0)
   end
 
+  # A copy of its own: the functions are called here as a serving calls them.
   setup_all do
-    {:ok, model} = Model.load(repo: :embedded, device: :cpu)
-    %{model: model}
+    {:ok, ref, info} = Model.open(Options.load!(repo: :embedded, device: :cpu, copies: 2))
+    %{model: %{ref: ref, info: info}}
+  end
+
+  defp encode(model, pixels, prompts) do
+    tag = make_ref()
+    :ok = Model.encode(model.ref, tag, pixels, prompts)
+    assert_receive {^tag, answer}, 30_000
+    answer
+  end
+
+  defp encode_images(model, pixels) do
+    {:ok, {images, "", []}} = encode(model, pixels, [])
+    images
+  end
+
+  defp encode_texts(model, prompts) do
+    {:ok, {"", texts, []}} = encode(model, [], prompts)
+    texts
   end
 
   describe "a failure in the native library" do
     # The VM lives, or nothing would be asserted at all; the model has to work as before, too.
-    defp assert_well(model) do
-      assert {:ok, {<<_::binary>>, []}} = Model.encode_texts(model, ["a dog"])
-    end
+    defp assert_well(model), do: assert(<<_, _::binary>> = encode_texts(model, ["a dog"]))
 
     test "a panic in a function is an error", %{model: model} do
       assert {:error, {:internal, message}} = Native.Torch.drill(:panic, nil)
@@ -57,7 +73,7 @@ defmodule Image.ZeroShot.NativeTest do
 
   describe "arguments that this library never gives" do
     test "are errors", %{model: model} do
-      {:ok, {texts, []}} = Model.encode_texts(model, ["a dog", "a cat"])
+      texts = encode_texts(model, ["a dog", "a cat"])
       row = byte_size(texts) |> div(2)
       image = binary_part(texts, 0, row)
 
@@ -74,14 +90,19 @@ defmodule Image.ZeroShot.NativeTest do
 
       assert {:error, {:invalid_argument, _}} = Native.cosine(image, "")
       assert {:error, {:invalid_argument, _}} = Native.cosine(image, texts)
-      assert {:error, {:invalid_argument, _}} = Native.Torch.encode_images(model.ref, ["abc"])
-      assert {:error, {:invalid_argument, _}} = Native.Torch.encode_images(model.ref, ["", ""])
+
+      for pixels <- [["abc"], ["", ""], [:pixels], "pixels"],
+          do: assert({:error, {:invalid_argument, _}} = encode(model, pixels, []))
+
+      for prompts <- [[<<255>>], [:prompt], "prompt", [1]],
+          do: assert({:error, {:invalid_argument, _}} = encode(model, [], prompts))
+
+      assert encode(model, [], []) == {:ok, {"", "", []}}
     end
 
-    test "of the wrong type raise", %{model: model} do
+    test "of the wrong type raise" do
       assert catch_error(Native.Torch.model_info(make_ref()))
-      assert catch_error(Native.Torch.encode_images(model.ref, [:pixels]))
-      assert catch_error(Native.Torch.encode_texts(model.ref, [<<255>>]))
+      assert catch_error(Native.Torch.encode(make_ref(), make_ref(), [], []))
       assert catch_error(Native.score(1, 2, 3))
       assert catch_error(Native.preprocess(make_ref(), {:encoded, 1}, %{}, %{}))
       assert catch_error(Native.preprocess_cancel(make_ref()))
@@ -115,37 +136,33 @@ defmodule Image.ZeroShot.NativeTest do
 
   test "a batch is the same as its pictures one by one", %{model: model} do
     pixels = Enum.map(Pictures.samples(), &pixels(&1, model))
-    {:ok, batch} = Model.encode_images(model, pixels)
-
-    singles =
-      for picture <- pixels, into: "" do
-        {:ok, row} = Model.encode_images(model, [picture])
-        row
-      end
-
-    assert_close(batch, singles, 1.0e-5)
+    singles = for picture <- pixels, into: "", do: encode_images(model, [picture])
+    assert_close(encode_images(model, pixels), singles, 1.0e-5)
   end
 
   test "a batch of prompts is the same as its prompts one by one", %{model: model} do
     prompts = ["", "dog", "a photo of a dog", "an umbrella in the rain", "🐶", "dog"]
-    {:ok, {batch, []}} = Model.encode_texts(model, prompts)
-
-    singles =
-      for prompt <- prompts, into: "" do
-        {:ok, {row, []}} = Model.encode_texts(model, [prompt])
-        row
-      end
-
-    assert_close(batch, singles, 1.0e-5)
+    singles = for prompt <- prompts, into: "", do: encode_texts(model, [prompt])
+    assert_close(encode_texts(model, prompts), singles, 1.0e-5)
   end
 
   test "embeddings are unit vectors", %{model: model} do
-    {:ok, batch} = Model.encode_images(model, Enum.map(Pictures.samples(), &pixels(&1, model)))
+    batch = encode_images(model, Enum.map(Pictures.samples(), &pixels(&1, model)))
     width = 4 * model.info.dim
 
     for <<row::binary-size(width) <- batch>> do
       assert_in_delta row |> floats() |> Enum.map(&(&1 * &1)) |> Enum.sum(), 1.0, 1.0e-5
     end
+  end
+
+  test "a model that was unloaded is an error, and so is what waited for it" do
+    {:ok, ref, info} = Model.open(Options.load!(repo: :embedded, device: :cpu))
+    pixels = List.duplicate(:binary.copy(<<0>>, 3 * info.image_size ** 2), 64)
+    tags = for _ <- 1..50, do: make_ref()
+    for tag <- tags, do: :ok = Model.encode(ref, tag, pixels, [])
+    assert Model.close(ref) == :ok
+    assert Model.close(ref) == :ok
+    assert {:error, %Error{reason: :model_unloaded}} = Model.encode(ref, make_ref(), pixels, [])
   end
 
   test "every reason there is in the core is a documented one" do
@@ -230,7 +247,10 @@ defmodule Image.ZeroShot.NativeTest do
   defp pixels(name, model) do
     opts = Image.ZeroShot.Options.similarity!([])
     {:ok, picture} = Image.ZeroShot.Picture.open(Pictures.sample(name), opts)
-    {:ok, pixels} = Image.ZeroShot.Picture.pixels(picture, model, opts)
+
+    {:ok, pixels} =
+      Image.ZeroShot.Picture.pixels(picture, model.info.preprocessing, opts, :infinity)
+
     assert byte_size(pixels) == 3 * model.info.image_size ** 2
     pixels
   end

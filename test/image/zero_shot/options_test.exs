@@ -66,6 +66,53 @@ defmodule Image.ZeroShot.OptionsTest do
     end
   end
 
+  describe "servings" do
+    @serving [max_queue: 3, max_batch: 5, copies: 2, threads: 7]
+
+    test "have options of their own, from the configuration where a call starts one" do
+      for {name, value} <- @serving, do: configure(name, value)
+      assert Map.take(Options.classify!([]), Keyword.keys(@serving)) == Map.new(@serving)
+      assert Options.load!(copies: 1).copies == 1
+      assert message(max_queue: 1) =~ "unknown option :max_queue."
+    end
+
+    test "have a name" do
+      opts = Options.serving!([name: My.Clip, repo: :embedded] ++ @serving)
+      assert %{name: My.Clip, repo: :embedded, max_queue: 3, threads: 7} = opts
+
+      for name <- [nil, "clip", 1] do
+        assert message([name: name], :serving!) ==
+                 "expected :name of a serving to be an atom such as MyApp.Clip, " <>
+                   "got: #{inspect(name)}"
+      end
+    end
+
+    test "stand for their model, which a call cannot choose too" do
+      assert Options.classify!(serving: My.Clip).serving == My.Clip
+
+      assert message(serving: My.Clip, repo: :embedded) ==
+               "expected :repo not to be given together with :serving, whose model was chosen " <>
+                 "where it was started, got: [repo: :embedded]"
+
+      configure(:serving, My.Clip)
+      assert Options.classify!([]).serving == My.Clip
+      assert Options.classify!(repo: :embedded).serving == nil
+      assert Options.classify!(serving: nil, repo: :embedded).serving == nil
+    end
+
+    test "and calls have limits that can be lifted" do
+      assert Options.classify!(timeout: :infinity).timeout == :infinity
+      assert Options.classify!(timeout: 0).timeout == 0
+      assert Options.load!(max_queue: :infinity).max_queue == :infinity
+
+      for {name, value} <- [timeout: -1, timeout: nil, serving: "clip"],
+          do: assert(message([{name, value}]) =~ "expected #{inspect(name)} to be ")
+
+      for {name, value} <- [max_queue: 0, max_batch: 0, copies: 0, threads: 1.0, copies: 2_000],
+          do: assert(message([{name, value}], :load!) =~ "expected #{inspect(name)} to be ")
+    end
+  end
+
   describe "names" do
     test "that are misspelt are pointed out" do
       assert message(tempalte: nil) == "unknown option :tempalte. Did you mean :template?"
@@ -75,8 +122,8 @@ defmodule Image.ZeroShot.OptionsTest do
 
     test "that are like no other are told which there are" do
       assert message([top: 1], :model!) ==
-               "unknown option :top. The options are :repo, :device, :cache_dir, :torchscript, " <>
-                 ":revision, :token, :offline, :hub_cache, :hub_endpoint"
+               "unknown option :top. The options are :timeout, :serving, :repo, :device, :cache_dir, " <>
+                 ":torchscript, :revision, :token, :offline, :hub_cache, :hub_endpoint"
     end
 
     test "of labels are none for two pictures" do

@@ -5,7 +5,8 @@ defmodule Image.ZeroShot.PrefetchTest do
   import ExUnit.CaptureIO
   import Image.ZeroShot.Packaging, only: [root: 0, run: 3]
 
-  alias Image.ZeroShot.{Hub, Model, Prefetch}
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Hub, Prefetch}
   alias Image.ZeroShot.Test.HubSite
 
   @moduletag :tmp_dir
@@ -76,9 +77,9 @@ defmodule Image.ZeroShot.PrefetchTest do
 
       # The first call finds all of it.
       before = length(HubSite.requests(site))
-      assert {:ok, model} = Model.load()
-      assert Model.info(model).encoders == where
-      assert Model.unload(model) == :ok
+      assert ZeroShot.load() == :ok
+      assert {:ok, %{encoders: ^where}} = ZeroShot.info()
+      assert ZeroShot.unload() == :ok
       assert length(HubSite.requests(site)) == before
     end
 

@@ -12,6 +12,7 @@ defmodule Image.ZeroShot.StartTest do
   defp in_a_fresh_vm(application, script) do
     prelude = """
     import ExUnit.Assertions
+    alias Image.ZeroShot
     alias Image.ZeroShot.{Error, Model, Native, Options, Picture}
     libtorch? = fn -> File.read!("/proc/self/maps") =~ "libtorch" end
     {:ok, _} = Application.ensure_all_started(:image_zero_shot)
@@ -20,7 +21,7 @@ defmodule Image.ZeroShot.StartTest do
       opts = Options.similarity!([])
       {:ok, picture} = Picture.open({:path, #{inspect(Path.expand(@picture))}}, opts)
       recipe = %{resize: {:shortest_edge, 64}, crop: {64, 64}, filter: :bicubic}
-      Picture.pixels(picture, %{info: %{preprocessing: recipe}}, opts)
+      Picture.pixels(picture, recipe, opts, :infinity)
     end
     """
 
@@ -45,8 +46,8 @@ defmodule Image.ZeroShot.StartTest do
     loads = for _ <- 1..50, do: Task.async(&Native.Loader.torch/0)
     assert loads |> Task.await_many() |> Enum.uniq() == [:ok]
     assert libtorch?.()
-    assert :cpu in Model.devices()
-    assert {:ok, _} = Model.load(repo: :embedded, device: :cpu)
+    assert {:ok, [:cpu | _]} = Model.devices()
+    assert ZeroShot.load(repo: :embedded, device: :cpu) == :ok
     """
 
     assert {":ok\n", 0} = in_a_fresh_vm(application(), script)
@@ -62,13 +63,13 @@ defmodule Image.ZeroShot.StartTest do
     script = """
     for _ <- 1..2 do
       assert {:error, %Error{reason: :libtorch} = error} =
-               Model.load(repo: :embedded, device: :cpu)
+               ZeroShot.load(repo: :embedded, device: :cpu)
 
       assert error.message =~ "cannot load its native library"
       assert error.message =~ "libtorch is looked for in"
     end
 
-    assert catch_error(Model.devices()).reason == :libtorch
+    assert {:error, %Error{reason: :libtorch}} = Model.devices()
     assert {:ok, <<_::binary-size(12_288)>>} = pixels.()
     """
 

@@ -14,9 +14,8 @@ defmodule Image.ZeroShot.Native.Torch do
   def model_unload(_model), do: not_loaded()
   def devices, do: not_loaded()
 
-  # Pixels and prompts to unit vectors
-  def encode_images(_model, _pixels), do: not_loaded()
-  def encode_texts(_model, _prompts), do: not_loaded()
+  # Pixels and prompts to unit vectors. The caller gets `{tag, answer}` as a message.
+  def encode(_model, _tag, _pixels, _prompts), do: not_loaded()
 
   # For tests: fails on purpose, in one of the ways that must not end the VM
   def drill(_kind, _model), do: not_loaded()

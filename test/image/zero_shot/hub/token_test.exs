@@ -4,7 +4,9 @@ defmodule Image.ZeroShot.Hub.TokenTest do
 
   import ExUnit.CaptureLog
 
-  alias Image.ZeroShot.{Error, Hub, Model, ModelServer, Options}
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Error, Hub, Model, Options, Serving}
+  alias Image.ZeroShot.Serving.{Client, Directory}
   alias Image.ZeroShot.Test.HubSite
 
   @moduletag :tmp_dir
@@ -25,7 +27,7 @@ defmodule Image.ZeroShot.Hub.TokenTest do
     ]
 
     opts = Keyword.merge(opts, more)
-    on_exit(fn -> Model.unload(opts) end)
+    on_exit(fn -> ZeroShot.unload(opts) end)
     opts
   end
 
@@ -42,11 +44,11 @@ defmodule Image.ZeroShot.Hub.TokenTest do
 
     shown =
       shown(fn ->
-        {:ok, model} = Model.load(opts)
-        [{server, _}] = Registry.lookup(Image.ZeroShot.ModelRegistry, model.key)
+        :ok = ZeroShot.load(opts)
+        {server, entry} = Directory.lookup({:model, opts |> Options.model!() |> Model.key()})
 
-        {model, inspect(model), :sys.get_state(server), :sys.get_status(server),
-         :sys.get_state(Image.ZeroShot.ModelSupervisor)}
+        {entry, ZeroShot.info(opts), :sys.get_state(server), :sys.get_status(server),
+         :sys.get_state(Serving.Supervisor)}
       end)
 
     assert shown =~ @name
@@ -85,19 +87,25 @@ defmodule Image.ZeroShot.Hub.TokenTest do
   end
 
   defmodule Crash do
-    @behaviour ModelServer
+    @behaviour Serving
 
     @impl true
-    def open(_key, how), do: raise("no model #{inspect(how)}")
+    def key(opts), do: opts.crash
+
+    @impl true
+    def open(opts), do: exit({:no_model, inspect(opts)})
+
+    @impl true
+    def encode(_model, _tag, _pixels, _prompts), do: :ok
 
     @impl true
     def close(_model), do: :ok
   end
 
   test "is in no report of a crash while a model is loaded", %{opts: opts} do
-    how = Options.model!([repo: @name] ++ opts)
-    log = capture_log(fn -> ModelServer.fetch(make_ref(), Crash, how) end)
-    assert log =~ "Last message" and log =~ @name
+    opts = [repo: @name] |> Keyword.merge(opts) |> Options.model!() |> Map.put(:crash, make_ref())
+    log = capture_log(fn -> assert {:error, _} = Client.load(opts, Crash) end)
+    assert log =~ "no_model" and log =~ @name
     refute log =~ "canary"
   end
 end

@@ -1,0 +1,207 @@
+defmodule Image.ZeroShot.Serving.Client do
+  @moduledoc false
+
+  # The caller's side of a serving: finds or starts it, asks for room, waits for the answer.
+  #
+  # Everything runs in the process of the caller. Whatever becomes of the call, no message of it is
+  # left in the caller's mailbox.
+
+  alias Image.ZeroShot.{Error, Options, Serving, Telemetry}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Remote, Request}
+
+  # A caller can meet a serving that is about to end; more often than this it is no accident.
+  @attempts 5
+
+  @typedoc """
+  Makes the pixels and the prompts of a call, once it is admitted, for the model it will go to.
+  """
+  @type prepare ::
+          (Serving.info(), deadline :: integer() | :infinity ->
+             {:ok, {pixels :: [binary()], prompts :: [String.t()]}} | {:error, Error.t()})
+
+  @type answer :: {:ok, {Serving.info(), Batch.embeddings()}} | {:error, Error.t()}
+
+  @doc """
+  Embeds what `prepare` makes with the model that the options name.
+  """
+  @spec encode(Options.t(), prepare(), module()) :: answer()
+  def encode(opts, prepare, runner) do
+    local = fn server, entry -> local(server, entry, opts.timeout, prepare) end
+    remote = fn key -> Remote.encode(key, opts.timeout, prepare) end
+
+    with {:error, error} <- with_serving(opts, runner, local, remote) do
+      Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: opts.serving})
+      {:error, error}
+    end
+  end
+
+  @doc """
+  Waits until the model is loaded, which begins now unless it has begun before.
+  """
+  @spec load(Options.t(), module()) :: {:ok, Serving.info()} | {:error, Error.t()}
+  def load(opts, runner), do: with_serving(opts, runner, &loaded/2, &Remote.describe/1)
+
+  @spec info(Options.t(), module()) :: {:ok, Serving.info()} | {:error, Error.t()}
+  def info(opts, runner) do
+    key = key(opts, runner)
+
+    case {Directory.lookup(key), key} do
+      {{server, _entry}, _key} -> Serving.describe(server)
+      {nil, {:name, _name}} -> Remote.describe(key)
+      {nil, _model} -> Error.error(:model_unloaded, "the model is not loaded")
+    end
+  end
+
+  @doc """
+  Stops a serving of this library's own supervisor, and waits until its memory is given back.
+  """
+  @spec unload(Options.t(), module()) :: :ok
+  def unload(opts, runner) do
+    with {server, _entry} <- Directory.lookup(key(opts, runner)), do: Serving.unload(server)
+    :ok
+  end
+
+  defp key(%{serving: name}, _runner) when name != nil, do: {:name, name}
+  defp key(opts, runner), do: {:model, runner.key(opts)}
+
+  # What is not begun when a serving ends is begun anew with the next one.
+  defp with_serving(opts, runner, local, remote, attempts \\ @attempts)
+
+  defp with_serving(_opts, _runner, _local, _remote, 0),
+    do: Error.error(:serving_down, "the process that keeps the model ended #{@attempts} times")
+
+  defp with_serving(opts, runner, local, remote, attempts) do
+    with :gone <- find(key(opts, runner), opts, runner, local, remote),
+         do: with_serving(opts, runner, local, remote, attempts - 1)
+  end
+
+  defp find(key, opts, runner, local, remote) do
+    case {Directory.lookup(key), key} do
+      {{server, entry}, _key} ->
+        local.(server, entry)
+
+      {nil, {:name, _name}} ->
+        remote.(key)
+
+      {nil, _model} ->
+        server = Directory.start(runner, key, opts)
+        if entry = Serving.entry(server), do: local.(server, entry), else: :gone
+    end
+  end
+
+  @doc """
+  The same with this serving of this node. `:gone` if it ended before anything was begun.
+  """
+  @spec local(pid(), Directory.entry(), timeout(), prepare()) :: answer() | :gone
+  def local(server, entry, timeout, prepare) do
+    case Gate.enter(entry.gate) do
+      :ok ->
+        try do
+          admitted(server, entry, timeout, prepare)
+        after
+          Gate.leave(entry.gate)
+        end
+
+      :full ->
+        Telemetry.emit(:overload, %{count: 1}, %{max_queue: entry.gate.max})
+        Error.error(:overloaded, "there are #{entry.gate.max} callers already; try again later")
+
+      :gone ->
+        :gone
+    end
+  end
+
+  # The time of a call starts here: a first call waits for as long as its model takes to load.
+  defp admitted(server, entry, timeout, prepare) do
+    with {:ok, info} <- loaded(server, entry),
+         deadline = deadline(timeout),
+         {:ok, {pixels, prompts}} <- prepare.(info, deadline),
+         {:ok, embeddings} <- request_all(server, info, deadline, pixels, prompts),
+         do: {:ok, {info, embeddings}}
+  end
+
+  defp loaded(_server, %{info: %{} = info}), do: {:ok, info}
+  defp loaded(server, _loading), do: Serving.await(server)
+
+  defp deadline(:infinity), do: :infinity
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+
+  # A long list of prompts goes in parts, between which other callers have their turn.
+  defp request_all(server, info, deadline, pixels, prompts) do
+    most = Queue.max_prompts(info.max_batch)
+
+    case Enum.chunk_every(prompts, most) do
+      [] -> request(server, deadline, pixels, [])
+      [prompts] -> request(server, deadline, pixels, prompts)
+      parts -> request_parts(server, deadline, pixels, parts, most)
+    end
+  end
+
+  defp request_parts(server, deadline, pixels, parts, most) do
+    parts
+    |> Enum.with_index()
+    |> Enum.reduce_while({:ok, {<<>>, [], []}}, fn {prompts, i}, {:ok, {images, texts, cut}} ->
+      case request(server, deadline, if(i == 0, do: pixels, else: []), prompts) do
+        {:ok, {more_images, more_texts, more_cut}} ->
+          more_cut = Enum.map(more_cut, &(&1 + i * most))
+          {:cont, {:ok, {images <> more_images, [texts, more_texts], cut ++ more_cut}}}
+
+        {:error, error} ->
+          {:halt, {:error, error}}
+      end
+    end)
+    |> case do
+      {:ok, {images, texts, cut}} -> {:ok, {images, IO.iodata_to_binary(texts), cut}}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp request(_server, _deadline, [], []), do: {:ok, {<<>>, <<>>, []}}
+
+  defp request(server, deadline, pixels, prompts) do
+    monitor = :erlang.monitor(:process, server, alias: :reply_demonitor)
+
+    send(
+      server,
+      {:request,
+       %Request{
+         caller: self(),
+         reply_to: monitor,
+         deadline: deadline,
+         since: System.monotonic_time(),
+         pixels: pixels,
+         prompts: prompts
+       }}
+    )
+
+    receive do
+      {^monitor, result} -> result
+      {:DOWN, ^monitor, :process, _server, _reason} -> down()
+    after
+      remaining(deadline) -> give_up(monitor)
+    end
+  end
+
+  # Without its alias nothing more can arrive.
+  defp give_up(monitor) do
+    Process.demonitor(monitor, [:flush])
+
+    receive do
+      {^monitor, result} -> result
+    after
+      0 -> Error.error(:timeout, "the time limit of the call was reached; raise :timeout")
+    end
+  end
+
+  @doc false
+  @spec remaining(integer() | :infinity) :: timeout()
+  def remaining(:infinity), do: :infinity
+  def remaining(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
+
+  defp down do
+    Error.error(
+      :serving_down,
+      "the process that keeps the model ended during the call; try again"
+    )
+  end
+end

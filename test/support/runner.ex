@@ -1,0 +1,106 @@
+defmodule Image.ZeroShot.Test.Runner do
+  @moduledoc false
+
+  # A model that computes nothing: it tells the test what it is asked, and the test answers. So a
+  # test decides when a load or a run ends, and sleeps for nothing.
+
+  @behaviour Image.ZeroShot.Serving
+
+  alias Image.ZeroShot.Serving.Client
+
+  @info %{
+    copies: 1,
+    max_batch: 4,
+    name: "stand-in",
+    context_length: 77,
+    logit_scale: 100.0,
+    dim: 1,
+    preprocessing: %{}
+  }
+
+  @doc """
+  Options of a call to the model of the calling test. `:info` are other facts about it.
+  """
+  def opts(more \\ []) do
+    Map.merge(
+      %{
+        id: make_ref(),
+        test: self(),
+        open: :ask,
+        serving: nil,
+        timeout: 5_000,
+        max_queue: 512,
+        info: Map.merge(@info, Map.new(more[:info] || []))
+      },
+      more |> Keyword.delete(:info) |> Map.new()
+    )
+  end
+
+  @doc """
+  The same of a model that loads by itself and answers by itself.
+  """
+  def ready(more \\ []), do: opts([open: :ok, run: :answer] ++ more)
+
+  @doc """
+  A call as a user's: pictures and prompts to one-component embeddings.
+  """
+  def call(opts, pixels, prompts \\ []) do
+    prepare = fn _info, _deadline -> {:ok, {pixels, prompts}} end
+
+    with {:ok, {_info, embeddings}} <- Client.encode(opts, prepare, __MODULE__),
+         do: {:ok, embeddings}
+  end
+
+  @doc """
+  What the stand-in answers: the first byte of a picture and the length of a prompt, as floats.
+  """
+  def embeddings(pixels, prompts) do
+    images = for <<first, _::binary>> <- pixels, into: <<>>, do: <<first / 1::float-32-native>>
+    texts = for prompt <- prompts, into: <<>>, do: <<byte_size(prompt) / 1::float-32-native>>
+    cut = for {prompt, i} <- Enum.with_index(prompts), prompt =~ "long", do: i
+    {images, texts, cut}
+  end
+
+  @doc """
+  Ends a run, with the embeddings of what was asked.
+  """
+  def answer({:run, server, tag, pixels, prompts}),
+    do: send(server, {tag, {:ok, embeddings(pixels, prompts)}})
+
+  @impl true
+  def key(opts), do: opts.id
+
+  @impl true
+  def open(%{open: :ok} = opts), do: {:ok, opts, opts.info}
+
+  def open(opts) do
+    send(opts.test, {:opening, self()})
+
+    receive do
+      {:open, :ok} -> {:ok, opts, opts.info}
+      {:open, :raise} -> raise "no such luck"
+      {:open, {:error, error}} -> {:error, error}
+    end
+  end
+
+  @impl true
+  def encode(opts, tag, pixels, prompts) do
+    run = {:run, self(), tag, pixels, prompts}
+
+    cond do
+      refused = opts[:refuse] -> {:error, refused}
+      opts[:run] == :answer -> answer(run)
+      true -> send(opts.test, run)
+    end
+    |> case do
+      {:error, error} -> {:error, error}
+      _sent -> :ok
+    end
+  end
+
+  @impl true
+  def close(opts) do
+    send(opts.test, {:closed, opts.id})
+    :ok
+  end
+end

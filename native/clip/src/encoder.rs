@@ -6,12 +6,13 @@
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::export::rehearse;
 use crate::queue::Queue;
 
 /// Stack of an inference thread. libtorch has been seen to overflow 320 KB.
@@ -78,6 +79,9 @@ impl Encoders {
         }
     }
 }
+
+/// Before the first load of the process.
+static REHEARSAL: Once = Once::new();
 
 type Job = Box<dyn FnOnce(&Encoders) + Send>;
 
@@ -153,6 +157,8 @@ fn first_thread<T>(
     let loading = crate::exit::at_work();
     let load = || {
         let _settings = Settings::of_this_thread(concurrency)?;
+        crate::exit::prepare();
+        REHEARSAL.call_once(|| drop(guarded("a rehearsal", ErrorKind::Torch, rehearse)));
         load()
     };
     let (encoders, value) = match guarded("loading", ErrorKind::Internal, load) {

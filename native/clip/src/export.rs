@@ -125,6 +125,26 @@ fn export(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes, writes, reads and runs a module of next to nothing, so that what libtorch sets up for
+/// that is set up before [`prepare`](crate::exit::prepare) is called: with a model it takes longer.
+///
+/// Nothing depends on it but how a process ends that ends while it loads its first model.
+pub(crate) fn rehearse() -> Result<()> {
+    let folder = Unfinished::create(&std::env::temp_dir(), "clip-rehearsal")?;
+    let path = folder.0.join(IMAGE);
+    let ones = || Tensor::f_ones([2, 2], (Kind::Float, Device::Cpu));
+    let weight = ones()?;
+    let module = trace("Rehearsal", ones()?, |x| Ok(x.f_linear(&weight, None::<&Tensor>)?))?;
+    crate::exit::prepare();
+    module.save(&path)?;
+    crate::exit::prepare();
+    let module = CModule::load_on_device(&path, Device::Cpu)?;
+    crate::exit::prepare();
+    module.forward_ts(&[ones()?])?;
+    crate::exit::prepare();
+    Ok(())
+}
+
 /// Records what `forward` does to `example` as a module with a method of that name.
 fn trace(
     name: &str,

@@ -158,7 +158,9 @@ fn first_thread<T>(
     let load = || {
         let _settings = Settings::of_this_thread(concurrency)?;
         crate::exit::prepare();
-        REHEARSAL.call_once(|| drop(guarded("a rehearsal", ErrorKind::Torch, rehearse)));
+        REHEARSAL.call_once(|| {
+            let _ = guarded("a rehearsal", ErrorKind::Torch, rehearse);
+        });
         load()
     };
     let (encoders, value) = match guarded("loading", ErrorKind::Internal, load) {

@@ -140,7 +140,7 @@ pub(crate) fn rehearse() -> Result<()> {
     crate::exit::prepare();
     let module = CModule::load_on_device(&path, Device::Cpu)?;
     crate::exit::prepare();
-    module.forward_ts(&[ones()?])?;
+    let _ = module.forward_ts(&[ones()?])?;
     crate::exit::prepare();
     Ok(())
 }

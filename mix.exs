@@ -20,7 +20,13 @@ defmodule Image.ZeroShot.MixProject do
       package: package(),
       docs: [
         main: "readme",
-        extras: ["README.md", "guides/models.md", "CHANGELOG.md", "SECURITY.md"]
+        extras: [
+          "README.md",
+          "guides/models.md",
+          "guides/phoenix.md",
+          "CHANGELOG.md",
+          "SECURITY.md"
+        ]
       ]
     ]
   end

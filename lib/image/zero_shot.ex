@@ -72,7 +72,7 @@ defmodule Image.ZeroShot do
   A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged.
   """
 
-  alias Image.ZeroShot.{Classifier, Error, Model, Native, Options, Picture, Source}
+  alias Image.ZeroShot.{Classifier, Error, Model, Native, Options, Picture, Source, Telemetry}
   alias Image.ZeroShot.Serving.Client
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
@@ -157,7 +157,9 @@ defmodule Image.ZeroShot do
   @spec try_classify(picture(), [String.t(), ...], keyword()) ::
           {:ok, [result(), ...]} | {:error, Error.t()}
   def try_classify(picture, labels, opts \\ []) do
-    with {:ok, scores} <- scores(picture, labels, Options.classify!(opts)) do
+    opts = Options.classify!(opts)
+
+    with {:ok, scores} <- picture |> scores(labels, opts) |> told(opts) do
       results = Enum.map(scores, fn {label, score} -> %{label: label, score: score} end)
       {:ok, Enum.sort_by(results, & &1.score, :desc)}
     end
@@ -198,7 +200,9 @@ defmodule Image.ZeroShot do
   @spec try_label(picture(), [String.t(), ...], keyword()) ::
           {:ok, String.t()} | {:error, Error.t()}
   def try_label(picture, labels, opts \\ []) do
-    with {:ok, scores} <- scores(picture, labels, Options.classify!(opts)) do
+    opts = Options.classify!(opts)
+
+    with {:ok, scores} <- picture |> scores(labels, opts) |> told(opts) do
       {label, _score} = Enum.max_by(scores, fn {_label, score} -> score end)
       {:ok, label}
     end
@@ -243,7 +247,10 @@ defmodule Image.ZeroShot do
   @spec try_similarity(picture(), picture(), keyword()) :: {:ok, float()} | {:error, Error.t()}
   def try_similarity(picture, other, opts \\ []) do
     opts = Options.similarity!(opts)
+    picture |> cosine(other, opts) |> told(opts)
+  end
 
+  defp cosine(picture, other, opts) do
     with {:ok, first} <- picture |> Picture.open(opts) |> named("first picture"),
          {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
          pictures = [{first, "first picture"}, {second, "second picture"}],
@@ -355,6 +362,13 @@ defmodule Image.ZeroShot do
 
   defp named({:error, error}, name) when name != nil, do: {:error, Error.prefix(error, name)}
   defp named(ok, _name), do: ok
+
+  defp told({:error, error}, opts) do
+    Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: opts.serving})
+    {:error, error}
+  end
+
+  defp told(ok, _opts), do: ok
 
   defp bang!({:ok, result}), do: result
   defp bang!({:error, error}), do: raise(error)

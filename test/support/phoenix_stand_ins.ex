@@ -64,6 +64,9 @@ unless Code.ensure_loaded?(Phoenix.Component) do
       ["<#{name}", shown, ">", content, "</#{name}>"]
     end
 
+    defp attribute(name, true), do: " " <> name
+    defp attribute(name, value) when is_binary(value), do: [" ", name, "=\"", value, "\""]
+
     defp attribute(name, value) do
       quote do
         case unquote(value) do

@@ -3,9 +3,8 @@ defmodule Image.ZeroShot.Error do
   What went wrong outside the program: a picture, a label, a file, a model, a device.
 
   Raised by `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3` and `Image.ZeroShot.similarity/3`;
-  returned as `{:error, error}` by their `try_` forms, by `Image.ZeroShot.Model` and by
-  `Image.ZeroShot.Hub`. A mistake in the program itself, such as an option that does not exist, is
-  an `ArgumentError` instead.
+  returned as `{:error, error}` by their `try_` forms and by all else here that can fail. A mistake
+  in the program itself, such as an option that does not exist, is an `ArgumentError` instead.
 
   Match on `:reason`; `:message` is for people and its words may change.
 

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Picture do
 
   # From what a caller calls a picture to the pixels that a model takes.
 
-  alias Image.ZeroShot.{Error, Options, Pixels, Preprocess, Source}
+  alias Image.ZeroShot.{Error, Options, Pixels, Preprocess, Source, Telemetry}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, a Vix.Vips.Image, " <>
            "an Nx.Tensor of height x width x channels, or a struct that implements " <>
@@ -58,8 +58,12 @@ defmodule Image.ZeroShot.Picture do
   def pixels(%__MODULE__{given: given, source: source}, preprocessing, opts, deadline) do
     limits = Map.take(opts, [:background, :max_bytes, :max_pixels, :max_side, :max_decode_bytes])
 
-    with {:error, error} <- Preprocess.run(source, preprocessing, limits, deadline),
-         do: {:error, explain(error, given)}
+    result =
+      Telemetry.span(:preprocess, %{bytes: source |> elem(1) |> byte_size()}, fn ->
+        Preprocess.run(source, preprocessing, limits, deadline)
+      end)
+
+    with {:error, error} <- result, do: {:error, explain(error, given)}
   end
 
   @doc """

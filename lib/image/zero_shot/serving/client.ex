@@ -29,10 +29,7 @@ defmodule Image.ZeroShot.Serving.Client do
     local = fn server, entry -> local(server, entry, opts.timeout, prepare) end
     remote = fn key -> Remote.encode(key, opts.timeout, prepare) end
 
-    with {:error, error} <- with_serving(opts, runner, local, remote) do
-      Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: opts.serving})
-      {:error, error}
-    end
+    with_serving(opts, runner, local, remote)
   end
 
   @doc """

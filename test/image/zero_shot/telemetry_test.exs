@@ -1,0 +1,176 @@
+defmodule Image.ZeroShot.TelemetryTest do
+  # Puts a module `:telemetry` into the VM, and takes it away again.
+  use ExUnit.Case, async: false
+
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Error, Telemetry}
+  alias Image.ZeroShot.Serving.{Client, Directory}
+  alias Image.ZeroShot.Test.Runner
+
+  @dog {:path, "priv/samples/dog.jpg"}
+
+  # Where the real one is, a test would need another way to listen.
+  @moduletag skip: Code.ensure_loaded?(:telemetry)
+
+  setup context do
+    unless context[:without_telemetry] do
+      test = self()
+
+      quoted =
+        quote do
+          def execute(event, measurements, metadata) do
+            test = unquote(:erlang.pid_to_list(test)) |> :erlang.list_to_pid()
+            send(test, {:event, event, measurements, metadata, self()})
+          end
+        end
+
+      Module.create(:telemetry, quoted, __ENV__)
+
+      on_exit(fn ->
+        :code.purge(:telemetry)
+        :code.delete(:telemetry)
+      end)
+    end
+
+    :ok
+  end
+
+  defp serving do
+    opts = Runner.opts(open: :ok, repo: :stand_in, max_queue: 2)
+    on_exit(fn -> Client.unload(opts, Runner) end)
+    {:ok, _info} = Client.load(opts, Runner)
+    {server, _entry} = Directory.lookup({:model, opts.id})
+    {opts, server}
+  end
+
+  # All events, in the order they came.
+  defp events(events \\ []) do
+    receive do
+      {:event, [:image_zero_shot | event], measurements, metadata, from} ->
+        events([{event, measurements, metadata, from} | events])
+    after
+      0 -> Enum.reverse(events)
+    end
+  end
+
+  @tag :without_telemetry
+  test "an application without :telemetry gets no event, and no error" do
+    refute function_exported?(:telemetry, :execute, 3)
+    assert Telemetry.emit(:overload, %{count: 1}, %{}) == :ok
+    assert ZeroShot.label(@dog, ["cat", "dog"], repo: :embedded) == "dog"
+  end
+
+  test "a load is told by the process that loads" do
+    {opts, _server} = serving()
+    assert [{[:load, :start], %{system_time: time}, metadata, from}, stop] = events()
+    assert is_integer(time) and metadata == %{repo: :stand_in}
+    assert {[:load, :stop], %{duration: duration}, %{repo: :stand_in, result: :ok}, ^from} = stop
+    assert is_integer(duration) and from != self()
+
+    failing = %{opts | id: make_ref(), open: :ask}
+    task = Task.async(fn -> Runner.call(failing, [<<1>>]) end)
+    assert_receive {:opening, loader}
+    send(loader, {:open, {:error, %Error{reason: :io, message: "no such luck"}}})
+    assert {:error, _} = Task.await(task)
+    assert [_start, {[:load, :stop], _, %{result: :error}, _}] = events()
+  end
+
+  test "the wait and the batch are told by the serving" do
+    {opts, server} = serving()
+    _load = events()
+    first = Task.async(fn -> Runner.call(opts, [<<1>>, <<2>>], ["a"]) end)
+    assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
+    Runner.answer(run)
+    assert {:ok, _} = Task.await(first)
+
+    assert [{[:queue], queue, metadata, ^server}, {[:batch], batch, result, ^server}] = events()
+    assert metadata == %{model: "stand-in", serving: nil}
+    assert is_integer(queue.duration) and queue.duration >= 0
+    assert %{requests: 1, pictures: 2, prompts: 1, duration: duration} = batch
+    assert is_integer(duration) and duration > 0
+    assert result == %{model: "stand-in", serving: nil, result: :ok}
+  end
+
+  test "an overload is told by the caller" do
+    {opts, server} = serving()
+    _load = events()
+    tasks = for _ <- 1..2, do: Task.async(fn -> Runner.call(opts, [<<1>>]) end)
+    assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
+    # The other one is admitted before it has anything to ask.
+    until(fn -> elem(Directory.lookup({:model, opts.id}), 1).gate |> full?() end)
+
+    assert {:error, %Error{reason: :overloaded}} = Runner.call(opts, [<<1>>])
+    caller = self()
+    mine = for {event, _, _, ^caller} = all <- events(), event != [:queue], do: all
+
+    assert [{[:overload], %{count: 1}, %{max_queue: 2}, ^caller}] = mine
+
+    Runner.answer(run)
+    assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
+    Runner.answer(run)
+    Task.await_many(tasks)
+  end
+
+  defp full?(gate), do: Image.ZeroShot.Serving.Gate.size(gate) == gate.max
+
+  defp until(check, attempts \\ 500) do
+    unless check.() do
+      assert attempts > 0
+      Process.sleep(10)
+      until(check, attempts - 1)
+    end
+  end
+
+  test "preprocessing is told by the caller, with what came of it" do
+    ZeroShot.load(repo: :embedded)
+    _load = events()
+    bytes = File.read!("priv/samples/dog.jpg")
+    assert {:ok, "dog"} = ZeroShot.try_label(bytes, ["cat", "dog"], repo: :embedded)
+    size = byte_size(bytes)
+    caller = self()
+
+    assert [
+             {[:preprocess, :start], %{system_time: _}, %{bytes: ^size}, ^caller},
+             {[:preprocess, :stop], %{duration: _}, %{bytes: ^size, result: :ok}, ^caller}
+             | [{[:queue], _, %{model: "emoji-clip"}, _}, {[:batch], _, _, _}]
+           ] = events()
+
+    assert {:error, _} = ZeroShot.try_label("no picture", ["cat", "dog"], repo: :embedded)
+
+    assert [_start, {[:preprocess, :stop], _, %{result: :error}, _}, error] = events()
+    assert {[:error], %{count: 1}, %{reason: :invalid_image, serving: nil}, ^caller} = error
+  end
+
+  test "an error is told by the caller, wherever it comes from" do
+    assert {:error, _} = ZeroShot.try_classify(@dog, [], repo: :embedded)
+    assert {:error, _} = ZeroShot.try_similarity(@dog, {:path, "no.jpg"}, repo: :embedded)
+    assert {:error, _} = ZeroShot.try_label(@dog, ["cat"], serving: __MODULE__.None)
+    errors = for {[:error], %{count: 1}, metadata, from} <- events(), do: {metadata, from}
+
+    assert Enum.unzip(errors) ==
+             {[
+                %{reason: :invalid_label, serving: nil},
+                %{reason: :not_found, serving: nil},
+                %{reason: :serving_down, serving: __MODULE__.None}
+              ], List.duplicate(self(), 3)}
+  end
+
+  test "every event is in the table of the documentation" do
+    {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Telemetry)
+
+    sources = Enum.map_join(Path.wildcard("lib/**/*.ex"), &File.read!/1)
+    emitted = for [_, event] <- Regex.scan(~r/Telemetry\.emit\(\s*:(\w+)/, sources), do: [event]
+
+    spans =
+      for [_, event] <- Regex.scan(~r/Telemetry\.span\(\s*:(\w+)/, sources),
+          step <- ["start", "stop"],
+          do: [event, step]
+
+    assert length(emitted) >= 4 and length(spans) >= 4
+
+    for event <- emitted ++ spans do
+      row = "`[#{Enum.map_join(event, ", ", &":#{&1}")}]`"
+      assert documentation =~ row, "#{row} is not documented"
+    end
+  end
+end

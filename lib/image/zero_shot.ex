@@ -35,8 +35,6 @@ defmodule Image.ZeroShot do
       photographs). Defaults to `"openai/clip-vit-base-patch32"`, which is downloaded once (605 MB)
     * `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint` - how a model is fetched by
       its name; see `Image.ZeroShot.Hub`
-    * `:template` - the prompt made of each label, a string with `{label}` in it, or `nil` for the
-      label as it is. Defaults to `"a photo of {label}"`
     * `:device` - where to compute: `:auto`, `:cpu`, `:cuda`, `{:cuda, index}` or `:mps`. A device
       that is named and not there is an error; `:auto` takes the best there is, and
       `info/1` tells which. Defaults to `:auto`
@@ -48,12 +46,42 @@ defmodule Image.ZeroShot do
     * `:torchscript` - a directory with `image.pt` and `text.pt`, encoders of this model that you
       exported yourself, to use instead of ours. TorchScript is a program and runs with the rights
       of the VM: name nothing that you would not run. Defaults to `nil`
-
     * `:timeout` - the time that a call may take once the model is loaded, in milliseconds or
       `:infinity`. Defaults to `15_000`
     * `:serving` - the name of an `Image.ZeroShot.Serving` to use, on this node or on another, in
       place of all of these that say which model. Defaults to `nil`, which starts a serving for the
       model when it is first needed
+
+  What is made of the labels:
+
+    * `:template` - the prompt made of each label: a string with `{label}` in it, or `nil` for the
+      label as it is. A list of those makes several prompts a label, whose embeddings are averaged
+      (ensembling, as in the CLIP paper); `:openai_imagenet` is the list of 80 that CLIP's authors
+      wrote for ImageNet, `:simple_imagenet` the seven that did nearly as well. Defaults to
+      `"a photo of {label}"`
+    * `:other` - what stands for "none of these": a label, a list of prompts, or
+      `{label, prompts}`. It takes part like a label and appears in the results, a list of prompts
+      with the label `nil`. Defaults to `nil`, for none
+    * `:scores` - `:softmax`, `:logits` or `:cosine`. Defaults to `:softmax`
+    * `:multi_label` - with `true` each label is scored for itself, so that several or none can be
+      high. Defaults to `false`
+    * `:top_k` - return so many results at most. Defaults to `nil`, for all
+    * `:min_score` - leave out results below it. Defaults to `nil`
+    * `:logit_scale` - the factor between cosine and softmax, in place of the model's own (100 for
+      OpenAI's). A smaller one makes the scores more alike. Defaults to `nil`
+
+  With `z = logit_scale * cosine` for a label, and `z_b` for each prompt of `:other`:
+
+  | choice | score of a label | score of `:other` |
+  | --- | --- | --- |
+  | `scores: :softmax` | `exp(z) / (sum of exp(z) of all labels + sum of exp(z_b))` | its part of the same sum |
+  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))`; without `:other` the template with "something" in the label's place stands behind each label | none |
+  | `scores: :logits` | `z` | `log(sum of exp(z_b))` |
+  | `scores: :cosine` | the cosine of the embeddings of label and picture | the highest of its prompts |
+
+  None of them is a calibrated probability: a score of 0.9 does not mean that nine of ten such
+  answers are right. Choose `:min_score` on pictures of your own. The guide "Labels and prompts"
+  shows what each choice does.
 
   Limits, so that no picture and no list of labels takes more than its share:
 
@@ -69,17 +97,33 @@ defmodule Image.ZeroShot do
 
       config :image_zero_shot, repo: "openai/clip-vit-large-patch14", device: :cuda
 
-  A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged.
+  ## Labels
+
+  A list of strings, each of which `:template` makes a prompt of; or, with prompts of their own,
+  `{label, prompts}` in the list or a map of `label => prompts`. Such a label can be any term, an id
+  for instance, and comes back as it is; its prompts are embedded as they are, and averaged. Or a
+  classifier, which `classifier/2` compiled.
+
+      Image.ZeroShot.label(photo, %{17 => ["a photo of a dog", "a puppy"], 18 => "a photo of a cat"})
+
+  Order is kept, a label given twice is returned twice, and a map has the order of `Map.to_list/1`.
+  A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged once.
   """
 
-  alias Image.ZeroShot.{Classifier, Error, Model, Native, Options, Picture, Source, Telemetry}
+  alias Image.ZeroShot.{Classifier, Error, Model, Options, Pipeline, Source, Telemetry}
   alias Image.ZeroShot.Serving.Client
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
   @type picture :: Source.t()
 
-  @typedoc "A label with its share of the whole, between 0.0 and 1.0."
-  @type result :: %{label: String.t(), score: float()}
+  @typedoc "Labels with templates or with prompts of their own, or a classifier."
+  @type labels ::
+          [String.t() | {term(), String.t() | [String.t(), ...]}, ...]
+          | %{required(term()) => String.t() | [String.t(), ...]}
+          | Classifier.t()
+
+  @typedoc "A label with its score: with the default `:scores` its share of the whole."
+  @type result :: %{label: term(), score: float()}
 
   @typedoc """
   Facts about a loaded model and its serving.
@@ -107,6 +151,8 @@ defmodule Image.ZeroShot do
     * `:copies`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
     * `:queue` - callers `:admitted` of at most `:max`, of them requests `:waiting`; batches
       `:running`; requests `:dropped` because nobody waited for them any more
+    * `:text_cache` - how many prompts' embeddings are kept, their `:size` and `:max`, and since it
+      was loaded the `:hits` and `:misses` of prompts that were asked for
     * `:batches` - since it was loaded: their `:count`, the `:pictures` and `:prompts` in them, the
       pictures of the `:largest`, and how many `:failed`
 
@@ -117,9 +163,9 @@ defmodule Image.ZeroShot do
   @doc """
   Scores each label for a picture, and returns all of them, best first.
 
-  The scores are positive and sum to 1.0: they say how the labels compare with one another, not how
-  sure the model is that any of them is right. Labels of equal score stay in the order given, and
-  a label given twice is returned twice.
+  Unless `:scores` or `:multi_label` say otherwise, the scores are positive and sum to 1.0: they say
+  how the labels compare with one another, not how sure the model is that any of them is right.
+  Labels of equal score stay in the order given, and a label given twice is returned twice.
 
   Raises an `Image.ZeroShot.Error` where `try_classify/3` returns one.
 
@@ -141,7 +187,7 @@ defmodule Image.ZeroShot do
       1.0
 
   """
-  @spec classify(picture(), [String.t(), ...], keyword()) :: [result(), ...]
+  @spec classify(picture(), labels(), keyword()) :: [result()]
   def classify(picture, labels, opts \\ []), do: bang!(try_classify(picture, labels, opts))
 
   @doc """
@@ -154,22 +200,19 @@ defmodule Image.ZeroShot do
       ~s("no.jpg": no such file)
 
   """
-  @spec try_classify(picture(), [String.t(), ...], keyword()) ::
-          {:ok, [result(), ...]} | {:error, Error.t()}
+  @spec try_classify(picture(), labels(), keyword()) ::
+          {:ok, [result()]} | {:error, Error.t()}
   def try_classify(picture, labels, opts \\ []) do
-    opts = Options.classify!(opts)
-
-    with {:ok, scores} <- picture |> scores(labels, opts) |> told(opts) do
-      results = Enum.map(scores, fn {label, score} -> %{label: label, score: score} end)
-      {:ok, Enum.sort_by(results, & &1.score, :desc)}
-    end
+    opts = options(labels, opts)
+    picture |> Pipeline.rank(labels, opts) |> told(opts)
   end
 
   @doc """
   Returns the label that fits a picture best.
 
-  Of labels with the same score it is the first one given. Raises an `Image.ZeroShot.Error` where
-  `try_label/3` returns one.
+  Of labels with the same score it is the first one given. Where `:other` is best it is the label of
+  that, `nil` for a list of prompts; and it is `nil` where no label reaches `:min_score`. Raises an
+  `Image.ZeroShot.Error` where `try_label/3` returns one.
 
   ## Options
 
@@ -181,7 +224,7 @@ defmodule Image.ZeroShot do
       "cat"
 
   """
-  @spec label(picture(), [String.t(), ...], keyword()) :: String.t()
+  @spec label(picture(), labels(), keyword()) :: term()
   def label(picture, labels, opts \\ []), do: bang!(try_label(picture, labels, opts))
 
   @doc """
@@ -197,14 +240,14 @@ defmodule Image.ZeroShot do
        }}
 
   """
-  @spec try_label(picture(), [String.t(), ...], keyword()) ::
-          {:ok, String.t()} | {:error, Error.t()}
+  @spec try_label(picture(), labels(), keyword()) :: {:ok, term()} | {:error, Error.t()}
   def try_label(picture, labels, opts \\ []) do
-    opts = Options.classify!(opts)
+    opts = %{options(labels, opts) | top_k: 1}
 
-    with {:ok, scores} <- picture |> scores(labels, opts) |> told(opts) do
-      {label, _score} = Enum.max_by(scores, fn {_label, score} -> score end)
-      {:ok, label}
+    case picture |> Pipeline.rank(labels, opts) |> told(opts) do
+      {:ok, [%{label: label}]} -> {:ok, label}
+      {:ok, []} -> {:ok, nil}
+      {:error, error} -> {:error, error}
     end
   end
 
@@ -247,18 +290,49 @@ defmodule Image.ZeroShot do
   @spec try_similarity(picture(), picture(), keyword()) :: {:ok, float()} | {:error, Error.t()}
   def try_similarity(picture, other, opts \\ []) do
     opts = Options.similarity!(opts)
-    picture |> cosine(other, opts) |> told(opts)
+    picture |> Pipeline.cosine(other, opts) |> told(opts)
   end
 
-  defp cosine(picture, other, opts) do
-    with {:ok, first} <- picture |> Picture.open(opts) |> named("first picture"),
-         {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
-         pictures = [{first, "first picture"}, {second, "second picture"}],
-         {:ok, {_info, {images, <<>>, []}}} <- embed(pictures, [], opts) do
-      half = div(byte_size(images), 2)
-      <<embedding1::binary-size(half), embedding2::binary>> = images
-      Error.from_native(Native.cosine(embedding1, embedding2))
-    end
+  @doc """
+  Compiles labels for a model, to be used in place of labels as often as you like.
+
+  All prompts are embedded now; `classify/3` and `label/3` then compute nothing but the picture.
+  Labels that are used again and again are fast without it as well, since a serving remembers the
+  embeddings of prompts. A classifier is for label sets of thousands, for those that are kept in a
+  file, and for those that travel.
+
+  Options that are given here, the model among them, hold for calls with the classifier unless the
+  call gives others. Raises an `Image.ZeroShot.Error` where `try_classifier/2` returns one.
+
+  ## Options
+
+  The [options](#module-options) of this module without those about pictures. `:timeout` is the time
+  for each 512 prompts.
+
+  ## Examples
+
+      iex> classifier = Image.ZeroShot.classifier(["cat", "dog"], template: nil, repo: :embedded)
+      iex> Image.ZeroShot.label({:path, "priv/samples/cat.png"}, classifier)
+      "cat"
+
+  """
+  @spec classifier(labels(), keyword()) :: Classifier.t()
+  def classifier(labels, opts \\ []), do: bang!(try_classifier(labels, opts))
+
+  @doc """
+  Does what `classifier/2` does, and returns `{:ok, classifier}` or `{:error, error}`.
+
+  ## Examples
+
+      iex> {:error, error} = Image.ZeroShot.try_classifier(["cat", <<255>>], repo: :embedded)
+      iex> Exception.message(error)
+      "the label at index 1 is no valid UTF-8: <<255>>"
+
+  """
+  @spec try_classifier(labels(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
+  def try_classifier(labels, opts \\ []) do
+    all = Options.classifier!(opts)
+    labels |> Pipeline.compile(all, opts) |> told(all)
   end
 
   @doc """
@@ -333,35 +407,8 @@ defmodule Image.ZeroShot do
   @spec devices() :: {:ok, [:cpu | :mps | {:cuda, non_neg_integer()}]} | {:error, Error.t()}
   def devices, do: Model.devices()
 
-  # What needs no model comes first: nobody waits for a model to learn of a misspelt file name.
-  defp scores(picture, labels, opts) do
-    with {:ok, labels} <- Classifier.check(labels, opts),
-         {:ok, picture} <- Picture.open(picture, opts),
-         prompts = Classifier.prompts(labels, opts),
-         {:ok, {info, {image, texts, truncated}}} <- embed([{picture, nil}], prompts, opts) do
-      labels |> Classifier.new(info, texts, truncated) |> Classifier.score(image)
-    end
-  end
-
-  defp embed(pictures, prompts, opts) do
-    prepare = fn info, deadline ->
-      with {:ok, pixels} <- pixels(pictures, [], info.preprocessing, opts, deadline),
-           do: {:ok, {pixels, prompts}}
-    end
-
-    Client.encode(opts, prepare, Model)
-  end
-
-  defp pixels([], done, _preprocessing, _opts, _deadline), do: {:ok, Enum.reverse(done)}
-
-  defp pixels([{picture, name} | pictures], done, preprocessing, opts, deadline) do
-    with {:ok, pixels} <-
-           picture |> Picture.pixels(preprocessing, opts, deadline) |> named(name),
-         do: pixels(pictures, [pixels | done], preprocessing, opts, deadline)
-  end
-
-  defp named({:error, error}, name) when name != nil, do: {:error, Error.prefix(error, name)}
-  defp named(ok, _name), do: ok
+  defp options(%Classifier{opts: compiled}, opts), do: Options.classified!(opts, compiled)
+  defp options(_labels, opts), do: Options.classify!(opts)
 
   defp told({:error, error}, opts) do
     Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: opts.serving})

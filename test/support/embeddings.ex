@@ -13,15 +13,15 @@ defmodule Image.ZeroShot.Test.Embeddings do
   Rows of embeddings of preprocessed pictures.
   """
   def images(pixels, opts \\ @embedded) do
-    with {:ok, {images, <<>>, []}} <- encode(pixels, [], opts), do: {:ok, images}
+    with {:ok, %{images: images}} <- encode(pixels, [], opts), do: {:ok, images}
   end
 
   @doc """
   Rows of embeddings of prompts, and the indices of those that were cut.
   """
   def texts(prompts, opts \\ @embedded) do
-    with {:ok, {<<>>, texts, truncated}} <- encode([], prompts, opts),
-         do: {:ok, {texts, truncated}}
+    with {:ok, %{texts: texts, truncated: cut}} <- encode([], prompts, opts),
+         do: {:ok, {texts, cut}}
   end
 
   @doc """

@@ -30,6 +30,7 @@ defmodule Image.ZeroShot.Test.Runner do
         serving: nil,
         timeout: 5_000,
         max_queue: 512,
+        max_cached_prompts: 1_000,
         info: Map.merge(@info, Map.new(more[:info] || []))
       },
       more |> Keyword.delete(:info) |> Map.new()
@@ -47,8 +48,9 @@ defmodule Image.ZeroShot.Test.Runner do
   def call(opts, pixels, prompts \\ []) do
     prepare = fn _info, _deadline -> {:ok, {pixels, prompts}} end
 
-    with {:ok, {_info, embeddings}} <- Client.encode(opts, prepare, __MODULE__),
-         do: {:ok, embeddings}
+    with {:ok, {_info, %{images: images, texts: texts, truncated: cut}}} <-
+           Client.encode(opts, prepare, __MODULE__),
+         do: {:ok, {images, texts, cut}}
   end
 
   @doc """

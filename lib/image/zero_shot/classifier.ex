@@ -1,98 +1,235 @@
 defmodule Image.ZeroShot.Classifier do
-  @moduledoc false
+  @moduledoc """
+  A label set that is compiled for one model: what the CLIP paper calls a zero-shot classifier.
 
-  # A label set ready for use: labels x template to prompts, prompts to the text matrix.
+  `Image.ZeroShot.classifier/2` embeds all prompts once. `Image.ZeroShot.classify/3` and
+  `Image.ZeroShot.label/3` take the result in place of labels: then only the picture is computed, and
+  all labels are compared with it as one matrix.
+
+      iex> animals = Image.ZeroShot.classifier(["cat", "dog"], repo: :embedded)
+      #Image.ZeroShot.Classifier<2 labels, "emoji-clip">
+      iex> Image.ZeroShot.label({:path, "priv/samples/dog.jpg"}, animals)
+      "dog"
+
+  It is plain data, and can be sent to other processes and nodes. `to_binary/1` and `from_binary/2`
+  keep it in a file or a database.
+  """
 
   require Logger
 
-  alias Image.ZeroShot.{Error, Native, Options, Serving}
+  alias Image.ZeroShot.{Error, Labels, Native, Options, Pipeline, Serving}
+  alias Image.ZeroShot.Classifier.Codec
 
-  @enforce_keys [:labels, :texts, :logit_scale]
-  defstruct [:labels, :texts, :logit_scale]
+  # How far the embedding of one prompt may be off and still be of the same model: precisions and
+  # devices differ by less, models by far more.
+  @same 0.99
 
-  # `texts` holds a row of native-endian f32, a unit vector, for each label in its order.
-  @type t :: %__MODULE__{labels: [String.t()], texts: binary(), logit_scale: float()}
+  @enforce_keys [:labels, :texts, :model, :logit_scale, :truncated, :probe, :opts]
+  defstruct [:labels, :texts, :model, :logit_scale, :truncated, :probe, :opts]
+
+  @typedoc """
+  A compiled label set. The fields are private; see `info/1`.
+  """
+  @type t :: %__MODULE__{
+          labels: tuple(),
+          texts: binary(),
+          model: %{name: String.t(), commit: String.t() | nil, dim: pos_integer()},
+          logit_scale: float(),
+          truncated: [non_neg_integer()],
+          probe: {String.t(), binary()},
+          opts: keyword()
+        }
 
   @doc """
-  Checks labels without any model, so that a mistake in them is told before one is loaded.
-  """
-  @spec check(term(), Options.t()) :: {:ok, [String.t()]} | {:error, Error.t()}
-  def check([_ | _] = labels, opts) do
-    with :ok <- check_each(labels, 0, opts), do: {:ok, labels}
-  end
+  Tells what is in a classifier.
 
-  def check([], _opts), do: Error.error(:invalid_label, "expected at least one label, got: []")
-  def check(other, _opts), do: no_list(other)
+  Returns a map of `:labels`, in their order; `:truncated`, those with a prompt that was longer than
+  the model reads; `:model`, the name of the model, its commit and the length of its embeddings; and
+  `:bytes`, what it takes in memory.
+
+  ## Examples
+
+      iex> classifier = Image.ZeroShot.classifier(%{1 => "a cat", 2 => ["a dog", "a puppy"]}, repo: :embedded)
+      iex> info = Image.ZeroShot.Classifier.info(classifier)
+      iex> {info.labels, info.truncated, info.model.name, info.bytes}
+      {[1, 2], [], "emoji-clip", 1024}
+
+  """
+  @spec info(t()) :: %{required(atom()) => term()}
+  def info(%__MODULE__{} = classifier) do
+    %{
+      labels: Tuple.to_list(classifier.labels),
+      truncated: Enum.map(classifier.truncated, &elem(classifier.labels, &1)),
+      model: classifier.model,
+      bytes: byte_size(classifier.texts)
+    }
+  end
 
   @doc """
-  The prompts of labels, in their order.
-  """
-  @spec prompts([String.t()], Options.t()) :: [String.t()]
-  def prompts(labels, opts), do: Enum.map(labels, &Options.prompt(opts.template, &1))
+  Writes a classifier as a binary, to be read by `from_binary/2` on any machine.
 
-  @doc """
-  The classifier of `labels` from the embeddings of their prompts. Logs which prompts were cut.
+  Labels that are processes, references or functions cannot be read again elsewhere, and raise an
+  `ArgumentError`.
   """
-  @spec new([String.t()], Serving.info(), binary(), [non_neg_integer()]) :: t()
-  def new(labels, info, texts, truncated) do
-    warn_truncated(truncated, labels, info.context_length)
-    %__MODULE__{labels: labels, texts: texts, logit_scale: info.logit_scale}
+  @spec to_binary(t()) :: binary()
+  def to_binary(%__MODULE__{} = classifier) do
+    classifier |> Map.from_struct() |> Map.delete(:opts) |> Codec.encode!()
   end
 
   @doc """
-  Each label with its score for one image embedding, in the order of the labels.
+  Reads a classifier that `to_binary/1` wrote, for the model that `opts` name.
+
+  The model embeds one of the prompts again, to see that it is the one the classifier was compiled
+  for; if not, the reason is `:wrong_model`. A binary that is damaged, or that was not written by
+  `to_binary/1`, is an error too: nothing in it becomes code or a new atom.
+
+  ## Options
+
+  Those of `Image.ZeroShot.classifier/2` that say which model, and how to score by default.
   """
-  @spec score(t(), binary()) :: {:ok, [{String.t(), float()}]} | {:error, Error.t()}
-  def score(%__MODULE__{} = classifier, image) do
-    with {:ok, scores} <-
-           image
-           |> Native.score(classifier.texts, classifier.logit_scale)
-           |> Error.from_native(),
-         do: {:ok, Enum.zip(classifier.labels, scores)}
+  @spec from_binary(binary(), keyword()) :: {:ok, t()} | {:error, Error.t()}
+  def from_binary(binary, opts \\ []) do
+    all = Options.classifier!(opts)
+
+    with {:ok, kept} <- Codec.decode(binary),
+         {prompt, row} = kept.probe,
+         {:ok, {info, %{texts: again}}} <- Pipeline.embed([], [prompt], all),
+         :ok <- same_model(kept, row, again, info),
+         do: {:ok, struct!(__MODULE__, %{kept | model: identity(info)} |> Map.put(:opts, opts))}
   end
 
-  defp check_each([], _index, _opts), do: :ok
-
-  defp check_each(_labels, index, %{max_labels: index}) do
-    Error.error(:invalid_label, "there are more labels than :max_labels, which is #{index}")
-  end
-
-  defp check_each([label | labels], index, opts) do
-    case check_one(label, opts.max_label_bytes) do
-      :ok -> check_each(labels, index + 1, opts)
-      {:error, fault} -> Error.error(:invalid_label, "the label at index #{index} #{fault}")
+  defp same_model(%{model: model}, row, again, info) do
+    with true <- model.dim == info.dim,
+         {:ok, cosine} when cosine >= @same <- Native.cosine(row, again) do
+      :ok
+    else
+      _ -> wrong_model(model, info)
     end
   end
 
-  defp check_each(tail, _index, _opts), do: no_list(tail)
+  # The rest is for `Image.ZeroShot`.
 
-  defp check_one(label, _max) when not is_binary(label),
-    do: {:error, "is no string: #{inspect(label, limit: 5, printable_limit: 80)}"}
+  @doc false
+  @spec new(Labels.t(), Serving.info(), Serving.Client.embeddings(), keyword()) ::
+          {:ok, t()} | {:error, Error.t()}
+  def new(labels, info, embeddings, opts) do
+    if embeddings.news, do: warn_truncated(embeddings.truncated, labels, info.context_length)
 
-  defp check_one(label, max) when byte_size(label) > max do
-    {:error, "has #{byte_size(label)} bytes, more than :max_label_bytes, which is #{max}"}
+    with {:ok, texts} <- ensemble(labels.counts, embeddings.texts) do
+      {:ok,
+       %__MODULE__{
+         labels: List.to_tuple(labels.terms),
+         texts: texts,
+         model: identity(info),
+         logit_scale: info.logit_scale,
+         truncated: owners(embeddings.truncated, labels.counts),
+         probe: {hd(labels.prompts), binary_part(embeddings.texts, 0, info.dim * 4)},
+         opts: opts
+       }}
+    end
   end
 
-  defp check_one(label, _max) do
-    if String.valid?(label), do: :ok, else: {:error, "is no valid UTF-8: #{brief(label)}"}
+  @doc false
+  # One classifier of parts of a label set that were compiled one after the other.
+  @spec join([t(), ...]) :: t()
+  def join([first | _] = parts) do
+    {truncated, _} =
+      Enum.flat_map_reduce(parts, 0, fn part, before ->
+        {Enum.map(part.truncated, &(&1 + before)), before + tuple_size(part.labels)}
+      end)
+
+    %{
+      first
+      | labels: parts |> Enum.flat_map(&Tuple.to_list(&1.labels)) |> List.to_tuple(),
+        texts: parts |> Enum.map(& &1.texts) |> IO.iodata_to_binary(),
+        truncated: truncated
+    }
   end
 
-  defp no_list(term) do
-    got = inspect(term, limit: 5, printable_limit: 80)
-    Error.error(:invalid_label, "expected a list of labels, got: #{got}")
+  @doc false
+  @spec check_model(t(), Serving.info()) :: :ok | {:error, Error.t()}
+  def check_model(%{model: model}, info),
+    do: if(model == identity(info), do: :ok, else: wrong_model(model, info))
+
+  defp identity(info), do: %{name: info.name, commit: info.commit, dim: info.dim}
+
+  defp wrong_model(model, info) do
+    Error.error(
+      :wrong_model,
+      "the classifier was compiled for #{shown(model)}, and the call goes to " <>
+        "#{shown(identity(info))}; compile the labels for that model, or name the other one"
+    )
   end
 
-  defp warn_truncated([], _labels, _context_length), do: :ok
+  defp shown(%{commit: nil} = model), do: "#{inspect(model.name)} (#{model.dim} dimensions)"
+  defp shown(model), do: "#{inspect(model.name)} at #{model.commit}"
 
-  defp warn_truncated(indexes, labels, context_length) do
-    names = indexes |> Enum.take(5) |> Enum.map_join(", ", &brief(Enum.at(labels, &1)))
-    more = if length(indexes) > 5, do: ", …", else: ""
+  @doc false
+  # Results for the embedding of one picture, best first. `background` is the name and the rows of
+  # what stands behind the labels.
+  @spec rank(t(), binary(), {term(), binary()}, Options.t()) ::
+          {:ok, [%{label: term(), score: float()}]} | {:error, Error.t()}
+  def rank(%__MODULE__{} = classifier, image, {other, background}, opts) do
+    scoring = %{
+      kind: if(opts.multi_label, do: :independent, else: opts.scores),
+      logit_scale: opts.logit_scale || classifier.logit_scale,
+      top: opts.top_k,
+      least: opts.min_score
+    }
+
+    with {:ok, ranked} <-
+           Error.from_native(Native.rank(image, classifier.texts, background, scoring)) do
+      {:ok, results(ranked, classifier.labels, other)}
+    end
+  end
+
+  defp results(ranked, labels, other) do
+    for {index, score} <- ranked do
+      label = if index < tuple_size(labels), do: elem(labels, index), else: other
+      %{label: label, score: score}
+    end
+  end
+
+  defp ensemble(counts, texts) do
+    if Enum.all?(counts, &(&1 == 1)),
+      do: {:ok, texts},
+      else: texts |> Native.ensemble(counts) |> Error.from_native()
+  end
+
+  # The labels that these prompts belong to.
+  defp owners([], _counts), do: []
+
+  defp owners(prompts, counts) do
+    cut = MapSet.new(prompts)
+
+    {owners, _} =
+      counts
+      |> Enum.with_index()
+      |> Enum.flat_map_reduce(0, fn {count, i}, first ->
+        any = Enum.any?(first..(first + count - 1), &(&1 in cut))
+        {if(any, do: [i], else: []), first + count}
+      end)
+
+    owners
+  end
+
+  defp warn_truncated(indices, labels, context_length) do
+    names = indices |> Enum.take(5) |> Enum.map_join(", ", &brief(Enum.at(labels.prompts, &1)))
+    more = if length(indices) > 5, do: ", …", else: ""
 
     Logger.warning(
-      "#{length(indexes)} of #{length(labels)} prompts are longer than the #{context_length} " <>
-        "tokens that the model reads, and were cut: #{names}#{more}"
+      "#{length(indices)} of #{length(labels.prompts)} prompts are longer than the " <>
+        "#{context_length} tokens that the model reads, and were cut: #{names}#{more}"
     )
   end
 
   defp brief(text), do: inspect(text, limit: 10, printable_limit: 40)
+
+  defimpl Inspect do
+    def inspect(%{labels: labels, model: model}, _opts) do
+      count = tuple_size(labels)
+      noun = if count == 1, do: "label", else: "labels"
+      "#Image.ZeroShot.Classifier<#{count} #{noun}, #{Kernel.inspect(model.name)}>"
+    end
+  end
 end

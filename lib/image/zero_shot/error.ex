@@ -11,6 +11,8 @@ defmodule Image.ZeroShot.Error do
   | reason | meaning |
   | --- | --- |
   | `:invalid_label` | the label list is empty, no list or too long; a label is no string, no valid UTF-8 or too long |
+  | `:invalid_classifier` | the binary is no classifier, or a damaged one |
+  | `:wrong_model` | the classifier was compiled for another model than the call goes to |
   | `:invalid_image` | the bytes are no picture, or not a whole one |
   | `:unsupported_image` | a picture, but of a format or with pixels that are not read here; or a term that is no picture at all |
   | `:image_too_large` | the picture exceeds one of the limits, which the message names |
@@ -61,6 +63,8 @@ defmodule Image.ZeroShot.Error do
 
   @type reason ::
           :invalid_label
+          | :invalid_classifier
+          | :wrong_model
           | :invalid_image
           | :unsupported_image
           | :image_too_large

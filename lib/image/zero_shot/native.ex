@@ -16,7 +16,8 @@ defmodule Image.ZeroShot.Native do
   def preprocess_cancel(_job), do: not_loaded()
 
   # Unit vectors to numbers
-  def score(_image, _texts, _logit_scale), do: not_loaded()
+  def rank(_image, _texts, _background, _scoring), do: not_loaded()
+  def ensemble(_rows, _counts), do: not_loaded()
   def cosine(_a, _b), do: not_loaded()
 
   # Sets a variable where C code reads it, which `System.put_env/2` does not reach

@@ -4,10 +4,13 @@ defmodule Image.ZeroShot.Options do
   # Every option: its default, its type, its limit. An option given in a call wins over
   # `config :image_zero_shot`, which is read anew by each call and wins over the default.
 
-  alias Image.ZeroShot.{Repo, Secret}
+  alias Image.ZeroShot.{Repo, Secret, Templates}
 
   @app :image_zero_shot
   @placeholder "{label}"
+
+  @template_kinds "nil, a string that contains #{@placeholder}, a list of those or one of " <>
+                    Enum.map_join(Templates.names(), ", ", &inspect/1)
 
   @default_repo "openai/clip-vit-base-patch32"
 
@@ -29,7 +32,22 @@ defmodule Image.ZeroShot.Options do
                     torchscript: nil
                   ] ++ @hub_defaults
 
-  @serving_defaults [max_queue: 512, max_batch: nil, copies: 1, threads: nil]
+  @serving_defaults [
+    max_queue: 512,
+    max_batch: nil,
+    max_cached_prompts: 50_000,
+    copies: 1,
+    threads: nil
+  ]
+
+  @score_defaults [
+    scores: :softmax,
+    multi_label: false,
+    other: nil,
+    top_k: nil,
+    min_score: nil,
+    logit_scale: nil
+  ]
 
   @call_defaults [timeout: 15_000, serving: nil]
 
@@ -53,7 +71,40 @@ defmodule Image.ZeroShot.Options do
   @type t :: %{required(atom()) => term()}
 
   @spec classify!(keyword()) :: t()
-  def classify!(opts), do: call!(opts, @label_defaults ++ @picture_defaults)
+  def classify!(opts),
+    do: opts |> call!(@label_defaults ++ @score_defaults ++ @picture_defaults) |> one_scoring!()
+
+  @doc """
+  The options of a label set that is compiled.
+  """
+  @spec classifier!(keyword()) :: t()
+  def classifier!(opts), do: opts |> call!(@label_defaults ++ @score_defaults) |> one_scoring!()
+
+  defp one_scoring!(%{multi_label: true, scores: scores}) when scores != :softmax do
+    raise ArgumentError,
+          "expected no :scores where :multi_label is true, which has scores of its own, " <>
+            "got: #{inspect(scores)}"
+  end
+
+  defp one_scoring!(opts), do: opts
+
+  @doc """
+  The options of a call with a label set that was compiled with `compiled`, where they are missing
+  in the call.
+  """
+  @spec classified!(keyword(), keyword()) :: t()
+  def classified!(opts, compiled) do
+    for name <- Keyword.keys(@label_defaults), Keyword.has_key?(keyword!(opts), name) do
+      raise ArgumentError,
+            "expected no #{inspect(name)} together with a classifier, in which the prompts are " <>
+              "compiled already"
+    end
+
+    model = [:serving | Keyword.keys(@model_defaults)]
+    elsewhere = Enum.any?(model, &Keyword.has_key?(opts, &1))
+    compiled = if elsewhere, do: Keyword.drop(compiled, model), else: compiled
+    classify!(Keyword.merge(compiled, opts))
+  end
 
   @spec similarity!(keyword()) :: t()
   def similarity!(opts), do: call!(opts, @picture_defaults)
@@ -136,9 +187,14 @@ defmodule Image.ZeroShot.Options do
     build!([{:repo, repo} | keyword!(opts)], @fetch_defaults)
   end
 
-  @spec prompt(String.t() | nil, String.t()) :: String.t()
-  def prompt(nil, label), do: label
-  def prompt(template, label), do: String.replace(template, @placeholder, label)
+  @doc """
+  The prompts that templates make of a label.
+  """
+  @spec prompts([String.t() | nil, ...], String.t()) :: [String.t(), ...]
+  def prompts(templates, label), do: Enum.map(templates, &prompt(&1, label))
+
+  defp prompt(nil, label), do: label
+  defp prompt(template, label), do: String.replace(template, @placeholder, label)
 
   # What is configured alone cannot be given in this call.
   defp build!(opts, defaults, configured \\ []) do
@@ -297,13 +353,45 @@ defmodule Image.ZeroShot.Options do
   defp cast(name, number) when name in [:copies, :threads] and number not in 1..1024,
     do: {:error, "an integer from 1 to 1024"}
 
-  defp cast(:template, nil), do: {:ok, nil}
+  defp cast(:template, nil), do: {:ok, [nil]}
 
-  defp cast(:template, template) do
-    if text?(template) and template =~ @placeholder,
-      do: {:ok, template},
-      else: {:error, "nil or a string that contains #{@placeholder}"}
+  defp cast(:template, [_ | _] = templates) do
+    if not List.improper?(templates) and Enum.all?(templates, &template?/1),
+      do: {:ok, templates},
+      else: {:error, @template_kinds}
   end
+
+  defp cast(:template, name) when is_atom(name) do
+    with :error <- Templates.fetch(name), do: {:error, @template_kinds}
+  end
+
+  defp cast(:template, template),
+    do: if(template?(template), do: {:ok, [template]}, else: {:error, @template_kinds})
+
+  defp cast(:scores, kind) when kind in [:softmax, :logits, :cosine], do: {:ok, kind}
+  defp cast(:scores, _), do: {:error, ":softmax, :logits or :cosine"}
+
+  defp cast(:multi_label, multi) when is_boolean(multi), do: {:ok, multi}
+  defp cast(:multi_label, _), do: {:error, "true or false"}
+
+  defp cast(:other, other) when other == nil or is_binary(other), do: {:ok, other}
+  defp cast(:other, [_ | _] = prompts), do: {:ok, prompts}
+  defp cast(:other, {_name, prompt} = other) when is_binary(prompt), do: {:ok, other}
+  defp cast(:other, {_name, [_ | _]} = other), do: {:ok, other}
+
+  defp cast(:other, _),
+    do: {:error, "nil, a label, a list of prompts or {label, prompts}"}
+
+  defp cast(name, nil) when name in [:top_k, :min_score, :logit_scale], do: {:ok, nil}
+  defp cast(:min_score, score) when is_number(score), do: {:ok, score / 1}
+  defp cast(:min_score, _), do: {:error, "a number or nil"}
+
+  defp cast(:logit_scale, scale) when is_number(scale) and scale > 0 and scale <= 1.0e6,
+    do: {:ok, scale / 1}
+
+  defp cast(:logit_scale, _), do: {:error, "a positive number of at most 1.0e6 or nil"}
+
+  defp cast(:max_cached_prompts, 0), do: {:ok, 0}
 
   defp cast(:device, device) when device in [:auto, :cpu, :cuda, :mps], do: {:ok, device}
 
@@ -329,6 +417,9 @@ defmodule Image.ZeroShot.Options do
     do: {:ok, number}
 
   defp cast(_limit, _), do: {:error, "a positive integer of at most #{@largest_limit}"}
+
+  defp template?(nil), do: true
+  defp template?(template), do: text?(template) and template =~ @placeholder
 
   # What the native library takes as a string.
   defp text?(term), do: is_binary(term) and term != "" and String.valid?(term)

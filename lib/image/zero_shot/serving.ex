@@ -48,6 +48,9 @@ defmodule Image.ZeroShot.Serving do
     * `:max_queue` - the most callers at a time. Defaults to `512`
     * `:max_batch` - the most pictures of one run; 16 prompts count as one picture. Defaults to
       `16` on a CPU and to `256` on a GPU
+    * `:max_cached_prompts` - of how many prompts the embeddings are kept, so that a label that was
+      asked for before costs nothing: 100 MB for the default of `50_000` and ViT-B/32. `0` keeps
+      none
     * `:copies` - how many batches are run at the same time, on a thread each. The weights are in
       memory once, however many. Defaults to `1`
     * `:threads` - how many threads work on one batch, on a CPU. Defaults to the number of
@@ -60,7 +63,7 @@ defmodule Image.ZeroShot.Serving do
   use GenServer
 
   alias Image.ZeroShot.{Error, Model, Options, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Request}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Request, TextCache}
 
   # How often the places of callers that were killed are taken back.
   @sweep_ms 1_000
@@ -168,13 +171,15 @@ defmodule Image.ZeroShot.Serving do
     # A load that crashes is an error for those who wait for it, and no reason to try for ever.
     Process.flag(:trap_exit, true)
     gate = Gate.new(opts.max_queue)
-    Directory.put(key, %{gate: gate, info: nil})
+    cache = TextCache.new(opts.max_cached_prompts)
+    Directory.put(key, %{gate: gate, cache: cache, info: nil})
     Process.send_after(self(), :sweep, @sweep_ms)
 
     state = %{
       runner: runner,
       key: key,
       gate: gate,
+      cache: cache,
       loading: load(runner, opts),
       error: nil,
       model: nil,
@@ -205,7 +210,7 @@ defmodule Image.ZeroShot.Serving do
   def handle_call(:await, _from, state), do: {:reply, {:ok, state.info}, state}
 
   def handle_call(:entry, _from, state),
-    do: {:reply, %{gate: state.gate, info: state.info}, state}
+    do: {:reply, %{gate: state.gate, cache: state.cache, info: state.info}, state}
 
   def handle_call(:describe, _from, state), do: {:reply, description(state), state}
 
@@ -230,7 +235,7 @@ defmodule Image.ZeroShot.Serving do
 
   def handle_info({ref, {:ok, model, info}}, %{loading: %{ref: ref}} = state) do
     Process.demonitor(ref, [:flush])
-    Directory.put(state.key, %{gate: state.gate, info: info})
+    Directory.put(state.key, %{gate: state.gate, cache: state.cache, info: info})
     Directory.announce(state.key)
     for from <- state.awaiting, do: GenServer.reply(from, {:ok, info})
     queue = Queue.new(info.max_batch)
@@ -302,8 +307,12 @@ defmodule Image.ZeroShot.Serving do
     end
   end
 
-  defp finish(state, batch, {:ok, embeddings}) do
+  defp finish(state, batch, {:ok, {_images, texts, truncated} = embeddings}) do
     for {request, share} <- Batch.divide(batch, embeddings), do: answer(request, {:ok, share})
+
+    for {prompt, row} <- Batch.rows(batch.prompts, texts, truncated),
+        do: TextCache.put(state.cache, prompt, row)
+
     finished(state, batch, :ok)
   end
 
@@ -365,7 +374,8 @@ defmodule Image.ZeroShot.Serving do
       dropped: state.queue.dropped
     }
 
-    {:ok, Map.merge(state.info, %{queue: queue, batches: state.batches, node: node()})}
+    more = %{queue: queue, batches: state.batches, node: node()}
+    {:ok, state.info |> Map.merge(more) |> Map.put(:text_cache, TextCache.stats(state.cache))}
   end
 
   defp metadata(state), do: %{model: state.info[:name], serving: Directory.name(state.key)}

@@ -40,7 +40,8 @@ fn answer() -> Result<()> {
     let prompts = LABELS.map(|label| format!("a photo of {label}"));
     let texts = model.encode_texts(&prompts)?.rows;
     let image = model.encode_images(&[&pixels])?;
-    let scores = score::softmax(&image, &texts, model.info().logit_scale)?;
+    let logit_scale = model.info().logit_scale;
+    let scores = score::scores(&image, &texts, &[], score::Kind::Softmax, logit_scale)?;
     let answered = start.elapsed();
     println!("loaded {loaded:?}, picture {prepared:?}, answer {answered:?}: {scores:.3?}");
     Ok(())

@@ -83,7 +83,8 @@ fn embeddings_and_probabilities_are_those_of_transformers() {
         let prompts: Vec<String> =
             names.map(|name| format!("a photo of {}", name.as_str().unwrap())).collect();
         let texts = model.encode_texts(&prompts).unwrap().rows;
-        let scores = score::softmax(&images[i * dim..][..dim], &texts, logit_scale).unwrap();
+        let image = &images[i * dim..][..dim];
+        let scores = score::scores(image, &texts, &[], score::Kind::Softmax, logit_scale).unwrap();
         for (score, expected) in scores.iter().zip(&expected[i * prompts.len()..]) {
             assert!((score - f64::from(*expected)).abs() <= 1e-4, "{picture}: {scores:?}");
         }

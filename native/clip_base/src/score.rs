@@ -1,6 +1,41 @@
 //! From embeddings to answers.
+//!
+//! With `z = logit_scale * cosine` for a label, and `z_b` for each row of the background:
+//!
+//! | [`Kind`] | label | background |
+//! | --- | --- | --- |
+//! | `Softmax` | `e^z / (sum of e^z of all labels + sum of e^z_b)` | its part of the same sum |
+//! | `Independent` | `e^z / (e^z + sum of e^z_b)` | none |
+//! | `Logits` | `z` | `ln(sum of e^z_b)` |
+//! | `Cosine` | `cosine` | the highest of its rows |
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// What is made of the cosines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Shares of all labels and the background, which sum to 1.
+    Softmax,
+    /// Each label against the background alone.
+    Independent,
+    /// Cosines times the logit scale.
+    Logits,
+    /// Cosines.
+    Cosine,
+}
+
+/// How labels are scored and which are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoring {
+    /// What is made of the cosines.
+    pub kind: Kind,
+    /// Factor between cosines and logits.
+    pub logit_scale: f64,
+    /// At most so many, the best ones.
+    pub top: Option<usize>,
+    /// None below this score.
+    pub least: Option<f64>,
+}
 
 /// Cosine of two unit vectors.
 pub fn cosine(a: &[f32], b: &[f32]) -> Result<f64> {
@@ -10,49 +45,208 @@ pub fn cosine(a: &[f32], b: &[f32]) -> Result<f64> {
             format!("embeddings of {} and {} components have no cosine", a.len(), b.len()),
         ));
     }
-    // Summed in f64: rounding must not lift the cosine of a picture with itself above 1.
-    let dot: f64 = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-    Ok(dot.clamp(-1.0, 1.0))
+    Ok(dot(a, b))
 }
 
-/// Probability of each text for one image: softmax of `logit_scale * cosine`.
+/// Score of each row of `texts` for one image, and of the whole `background` behind them, if there
+/// is one and it has a score.
 ///
-/// `texts` holds the text embeddings row after row. The sum is 1 but for rounding in f64.
-pub fn softmax(image: &[f32], texts: &[f32], logit_scale: f64) -> Result<Vec<f64>> {
-    if image.is_empty() || texts.is_empty() || !texts.len().is_multiple_of(image.len()) {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!(
-                "expected text rows of {} components, got {} values in all",
-                image.len(),
-                texts.len()
-            ),
-        ));
+/// Both hold text embeddings row after row.
+pub fn scores(
+    image: &[f32],
+    texts: &[f32],
+    background: &[f32],
+    kind: Kind,
+    logit_scale: f64,
+) -> Result<Vec<f64>> {
+    check_rows(image, texts)?;
+    check_rows(image, background)?;
+    if texts.is_empty() || (background.is_empty() && kind == Kind::Independent) {
+        let message = "expected rows of labels, and of the background where it is what they are \
+                       compared with, got none";
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
     }
-    let logits = texts
-        .chunks_exact(image.len())
-        .map(|text| Ok(logit_scale * cosine(image, text)?))
-        .collect::<Result<Vec<f64>>>()?;
+    let cosines = |rows: &[f32]| -> Vec<f64> {
+        rows.chunks_exact(image.len()).map(|row| dot(image, row)).collect()
+    };
+    let (labels, others) = (cosines(texts), cosines(background));
+    let logits =
+        |cosines: &[f64]| -> Vec<f64> { cosines.iter().map(|c| logit_scale * c).collect() };
+    Ok(match kind {
+        Kind::Cosine => with(labels, others.into_iter().reduce(f64::max)),
+        Kind::Logits => with(logits(&labels), log_sum_exp(&logits(&others))),
+        Kind::Independent => independent(&logits(&labels), &logits(&others)),
+        Kind::Softmax => softmax(&with(logits(&labels), log_sum_exp(&logits(&others)))),
+    })
+}
+
+/// Indices and scores, best first; the background has the index after the last label. What has the
+/// same score stays in its order.
+pub fn rank(
+    image: &[f32],
+    texts: &[f32],
+    background: &[f32],
+    scoring: &Scoring,
+) -> Result<Vec<(usize, f64)>> {
+    let scores = scores(image, texts, background, scoring.kind, scoring.logit_scale)?;
+    let least = scoring.least.unwrap_or(f64::NEG_INFINITY);
+    let mut ranked: Vec<_> =
+        scores.into_iter().enumerate().filter(|(_, score)| *score >= least).collect();
+    ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    ranked.truncate(scoring.top.unwrap_or(usize::MAX));
+    Ok(ranked)
+}
+
+/// One unit vector for each group of consecutive rows: their mean, scaled to length 1.
+///
+/// As in the CLIP paper, where the groups are the prompts of one label. `counts` says how many rows
+/// a group has.
+pub fn ensemble(rows: &[f32], counts: &[usize]) -> Result<Vec<f32>> {
+    let all: usize = counts.iter().sum();
+    if counts.contains(&0) || all == 0 || !rows.len().is_multiple_of(all) {
+        let message = format!("expected groups of rows, got {} values for {all}", rows.len());
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    let dim = rows.len() / all;
+    let mut rest = rows;
+    let mut means = Vec::with_capacity(counts.len() * dim);
+    for count in counts {
+        let (group, after) = rest.split_at(count * dim);
+        means.extend(mean_direction(group, dim)?);
+        rest = after;
+    }
+    Ok(means)
+}
+
+fn mean_direction(group: &[f32], dim: usize) -> Result<Vec<f32>> {
+    let mut sum = vec![0f64; dim];
+    for row in group.chunks_exact(dim) {
+        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+    if length > 0.0 && length.is_finite() {
+        return Ok(sum.iter().map(|x| (x / length) as f32).collect());
+    }
+    let message = "the embeddings of a label's prompts cancel out; leave one of them out";
+    Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
+fn check_rows(image: &[f32], rows: &[f32]) -> Result<()> {
+    if !image.is_empty() && rows.len().is_multiple_of(image.len()) {
+        return Ok(());
+    }
+    let message = format!(
+        "expected text rows of {} components, got {} values in all",
+        image.len(),
+        rows.len()
+    );
+    Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
+/// Summed in f64: rounding must not lift the cosine of a picture with itself above 1. In several
+/// sums at once, which the compiler makes vectors of.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0f64; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+    (sums.iter().sum::<f64>() + rest).clamp(-1.0, 1.0)
+}
+
+fn with(mut scores: Vec<f64>, background: Option<f64>) -> Vec<f64> {
+    scores.extend(background);
+    scores
+}
+
+fn independent(labels: &[f64], background: &[f64]) -> Vec<f64> {
+    let background = log_sum_exp(background).unwrap_or(f64::NEG_INFINITY);
+    labels.iter().map(|z| 1.0 / (1.0 + (background - z).exp())).collect()
+}
+
+fn softmax(logits: &[f64]) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| (logit - highest).exp()).collect();
+    let powers: Vec<f64> = logits.iter().map(|z| (z - highest).exp()).collect();
     let sum: f64 = powers.iter().sum();
-    Ok(powers.iter().map(|power| power / sum).collect())
+    powers.iter().map(|power| power / sum).collect()
+}
+
+fn log_sum_exp(logits: &[f64]) -> Option<f64> {
+    let highest = logits.iter().copied().reduce(f64::max)?;
+    Some(highest + logits.iter().map(|z| (z - highest).exp()).sum::<f64>().ln())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NONE: [f32; 0] = [];
+
+    fn all(kind: Kind, logit_scale: f64) -> Scoring {
+        Scoring { kind, logit_scale, top: None, least: None }
+    }
+
+    fn close(ours: &[f64], theirs: &[f64]) {
+        assert_eq!(ours.len(), theirs.len());
+        for (x, y) in ours.iter().zip(theirs) {
+            assert!((x - y).abs() < 1e-12, "{ours:?} {theirs:?}");
+        }
+    }
+
     #[test]
     fn softmax_of_equal_rows_is_uniform_and_sums_to_one() {
-        let scores = softmax(&[0.6, 0.8], &[0.6, 0.8, 0.6, 0.8, 0.6, 0.8], 100.0).unwrap();
+        let texts = [0.6, 0.8, 0.6, 0.8, 0.6, 0.8];
+        let scores = scores(&[0.6, 0.8], &texts, &NONE, Kind::Softmax, 100.0).unwrap();
         assert_eq!(scores, [1.0 / 3.0; 3]);
     }
 
     #[test]
-    fn softmax_ranks_by_cosine_without_overflow() {
-        let scores = softmax(&[1.0, 0.0], &[0.0, 1.0, 1.0, 0.0], 1e6).unwrap();
-        assert_eq!(scores, [0.0, 1.0]);
+    fn scores_do_not_overflow() {
+        let texts = [0.0, 1.0, 1.0, 0.0];
+        for kind in [Kind::Softmax, Kind::Independent] {
+            let background: &[f32] = if kind == Kind::Softmax { &[] } else { &[0.6, 0.8] };
+            let scores = scores(&[1.0, 0.0], &texts, background, kind, 1e6).unwrap();
+            assert_eq!(scores, [0.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn the_background_takes_part_with_the_sum_of_its_rows() {
+        let (image, texts) = ([1.0, 0.0], [1.0, 0.0, 0.6, 0.8]);
+        let background = [0.8, 0.6, 0.0, 1.0];
+        let score = |kind| scores(&image, &texts, &background, kind, 2.0).unwrap();
+        let e = |c: f64| (2.0 * f64::from(c as f32)).exp();
+        let rest = e(0.8) + e(0.0);
+        let sum = e(1.0) + e(0.6) + rest;
+        close(&score(Kind::Softmax), &[e(1.0) / sum, e(0.6) / sum, rest / sum]);
+        close(&score(Kind::Independent), &[e(1.0) / (e(1.0) + rest), e(0.6) / (e(0.6) + rest)]);
+        close(&score(Kind::Logits), &[2.0, e(0.6).ln(), rest.ln()]);
+        close(&score(Kind::Cosine), &[1.0, f64::from(0.6f32), f64::from(0.8f32)]);
+    }
+
+    #[test]
+    fn ranks_are_stable_and_cut() {
+        let texts = [0.6, 0.8, 1.0, 0.0, 0.6, 0.8, 0.0, 1.0];
+        let ranked = |scoring: &Scoring| -> Vec<usize> {
+            let ranked = rank(&[1.0, 0.0], &texts, &NONE, scoring).unwrap();
+            ranked.into_iter().map(|(index, _)| index).collect()
+        };
+        let cosine = all(Kind::Cosine, 1.0);
+        assert_eq!(ranked(&cosine), [1, 0, 2, 3]);
+        assert_eq!(ranked(&Scoring { top: Some(2), ..cosine }), [1, 0]);
+        assert_eq!(ranked(&Scoring { least: Some(0.5), ..cosine }), [1, 0, 2]);
+        assert_eq!(ranked(&Scoring { least: Some(1.5), ..cosine }), [0usize; 0]);
+    }
+
+    #[test]
+    fn a_dot_product_has_all_its_components() {
+        let a: Vec<f32> = (0..21).map(|i| i as f32 / 100.0).collect();
+        let exact: f64 = a.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+        assert!((dot(&a, &a) - exact).abs() < 1e-12);
     }
 
     #[test]
@@ -62,10 +256,28 @@ mod tests {
     }
 
     #[test]
+    fn an_ensemble_is_the_direction_of_the_mean() {
+        let rows = [1.0, 0.0, 0.0, 1.0, 0.6, 0.8];
+        let means = ensemble(&rows, &[2, 1]).unwrap();
+        let half = std::f32::consts::FRAC_1_SQRT_2;
+        assert_eq!(means, [half, half, 0.6, 0.8]);
+        assert!(ensemble(&[1.0, 0.0, -1.0, 0.0], &[2]).is_err());
+        assert!(ensemble(&rows, &[2, 0, 1]).is_err());
+        assert!(ensemble(&rows, &[4]).is_err());
+        assert!(ensemble(&NONE, &[]).is_err());
+    }
+
+    #[test]
     fn lengths_that_do_not_fit_are_errors() {
-        let kind = |result: Result<Vec<f64>>| result.unwrap_err().kind();
-        assert_eq!(kind(softmax(&[1.0, 0.0], &[1.0], 1.0)), ErrorKind::InvalidArgument);
-        assert_eq!(kind(softmax(&[1.0], &[], 1.0)), ErrorKind::InvalidArgument);
+        let kind = |image: &[f32], texts: &[f32], background: &[f32], kind| {
+            scores(image, texts, background, kind, 1.0).unwrap_err().kind()
+        };
+        let invalid = ErrorKind::InvalidArgument;
+        assert_eq!(kind(&[1.0, 0.0], &[1.0], &NONE, Kind::Softmax), invalid);
+        assert_eq!(kind(&[1.0, 0.0], &[1.0, 0.0], &[1.0], Kind::Softmax), invalid);
+        assert_eq!(kind(&[1.0], &NONE, &NONE, Kind::Softmax), invalid);
+        assert_eq!(kind(&NONE, &NONE, &NONE, Kind::Cosine), invalid);
+        assert_eq!(kind(&[1.0], &[1.0], &NONE, Kind::Independent), invalid);
         assert!(cosine(&[1.0], &[1.0, 0.0]).is_err());
     }
 }

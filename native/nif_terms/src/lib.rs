@@ -2,6 +2,7 @@
 
 mod preprocessing;
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use clip_base::error::caught;
@@ -47,8 +48,11 @@ pub fn guarded<T, E: Display>(
 pub struct Floats(pub Vec<f32>);
 
 impl Floats {
-    /// Reads a binary, which need not be aligned.
-    pub fn read(binary: &Binary<'_>) -> Result<Vec<f32>> {
+    /// Reads a binary where it lies, or copies it if that is not where floats may lie.
+    pub fn read<'a>(binary: &'a Binary<'_>) -> Result<Cow<'a, [f32]>> {
+        if let Ok(floats) = bytemuck::try_cast_slice(binary.as_slice()) {
+            return Ok(Cow::Borrowed(floats));
+        }
         let (floats, rest) = binary.as_slice().as_chunks::<4>();
         if rest.is_empty() {
             return Ok(floats.iter().copied().map(f32::from_ne_bytes).collect());

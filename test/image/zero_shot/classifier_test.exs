@@ -3,61 +3,8 @@ defmodule Image.ZeroShot.ClassifierTest do
 
   import ExUnit.CaptureLog
 
-  alias Image.ZeroShot.{Classifier, Error, Options}
+  alias Image.ZeroShot.{Classifier, Labels, Options}
   alias Image.ZeroShot.Test.Embeddings
-
-  defp refused(labels, opts \\ []) do
-    assert {:error, %Error{} = error} = Classifier.check(labels, Options.classify!(opts))
-    assert error.reason == :invalid_label
-    error.message
-  end
-
-  test "labels are strings, as many and as long as the limits allow" do
-    opts = Options.classify!(max_labels: 3, max_label_bytes: 4)
-
-    for labels <- [["a"], ["a", "a", "b"], [""], ["ünü"], ["a\0b"], ["🐶"]] do
-      if Enum.all?(labels, &(byte_size(&1) <= 4)) do
-        assert Classifier.check(labels, opts) == {:ok, labels}
-      end
-    end
-
-    assert {:ok, _} = Classifier.check([String.duplicate("a", 4_096)], Options.classify!([]))
-  end
-
-  test "a list without labels, or no list, is refused" do
-    assert refused([]) == "expected at least one label, got: []"
-    assert refused("dog") == ~s(expected a list of labels, got: "dog")
-    assert refused(nil) == "expected a list of labels, got: nil"
-    assert refused(%{"dog" => 1}) == ~s(expected a list of labels, got: %{"dog" => 1})
-    assert refused(["dog" | "cat"]) == ~s(expected a list of labels, got: "cat")
-  end
-
-  test "a label that is no string is named by its index" do
-    assert refused(["dog", :cat]) == "the label at index 1 is no string: :cat"
-    assert refused([nil]) == "the label at index 0 is no string: nil"
-    assert refused([~c"dog"]) =~ "the label at index 0 is no string: "
-    assert refused(["a", "b", <<1::1>>]) == "the label at index 2 is no string: <<1::size(1)>>"
-  end
-
-  test "a label that is no valid UTF-8 is named by its index" do
-    assert refused(["dog", <<"c", 0xE4, "t">>]) ==
-             "the label at index 1 is no valid UTF-8: <<99, 228, 116>>"
-
-    # A surrogate, and a sequence that is longer than it need be.
-    assert refused([<<0xED, 0xA0, 0x80>>]) =~ "index 0 is no valid UTF-8"
-    assert refused([<<0xC0, 0x80>>]) =~ "index 0 is no valid UTF-8"
-  end
-
-  test "limits are named" do
-    assert refused(["dog", String.duplicate("ä", 2_049)]) ==
-             "the label at index 1 has 4098 bytes, more than :max_label_bytes, which is 4096"
-
-    assert refused(List.duplicate("dog", 10_001)) ==
-             "there are more labels than :max_labels, which is 10000"
-
-    assert refused(["a", "b", "c"], max_labels: 2) ==
-             "there are more labels than :max_labels, which is 2"
-  end
 
   describe "prompts that are too long" do
     setup do
@@ -74,8 +21,8 @@ defmodule Image.ZeroShot.ClassifierTest do
         end)
 
       assert log =~ "2 of 4 prompts are longer than the #{limit} tokens that the model reads"
-      assert log =~ ~s("dog cat dog cat)
-      assert log =~ ~s("other dog cat)
+      assert log =~ ~s("a photo of dog cat dog cat)
+      assert log =~ ~s("a photo of other dog cat)
       assert length(String.split(log, "prompts are longer")) == 2
     end
 
@@ -95,7 +42,7 @@ defmodule Image.ZeroShot.ClassifierTest do
     labels = ["cat", "dog", "cat"]
     classifier = build(labels)
 
-    assert classifier.labels == labels
+    assert Tuple.to_list(classifier.labels) == labels
     dim = Embeddings.info!().dim
     rows = for <<row::binary-size(dim)-unit(32) <- classifier.texts>>, do: floats(row)
 
@@ -104,10 +51,11 @@ defmodule Image.ZeroShot.ClassifierTest do
   end
 
   defp build(labels) do
-    {:ok, {texts, truncated}} =
-      labels |> Classifier.prompts(Options.classify!([])) |> Embeddings.texts()
-
-    Classifier.new(labels, Embeddings.info!(), texts, truncated)
+    {:ok, labels} = Labels.new(labels, Options.classify!([]))
+    {:ok, {texts, cut}} = Embeddings.texts(labels.prompts)
+    embeddings = %{texts: texts, truncated: cut, news: cut != []}
+    {:ok, classifier} = Classifier.new(labels, Embeddings.info!(), embeddings, [])
+    classifier
   end
 
   defp floats(binary), do: for(<<float::float-32-native <- binary>>, do: float)

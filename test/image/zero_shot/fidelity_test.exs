@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.FidelityTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Classifier, Options, Picture}
+  alias Image.ZeroShot.{Classifier, Labels, Options, Picture}
   alias Image.ZeroShot.Test.{Embeddings, JSON, Safetensors}
 
   @folder "test/fixtures/goldens"
@@ -50,10 +50,13 @@ defmodule Image.ZeroShot.FidelityTest do
 
     for {%{"candidates" => labels}, pixels, golden} <- goldens do
       {:ok, embedding} = Embeddings.images([pixels])
-      {:ok, {texts, cut}} = labels |> Classifier.prompts(opts) |> Embeddings.texts()
-      classifier = Classifier.new(labels, info, texts, cut)
-      {:ok, scores} = Classifier.score(classifier, embedding)
-      assert_probabilities(Map.new(scores), labels, golden, @probability_delta)
+      {:ok, labels} = Labels.new(labels, opts)
+      {:ok, {texts, []}} = Embeddings.texts(labels.prompts)
+      embeddings = %{texts: texts, truncated: [], news: false}
+      {:ok, classifier} = Classifier.new(labels, info, embeddings, [])
+      {:ok, results} = Classifier.rank(classifier, embedding, {nil, <<>>}, opts)
+      scores = Map.new(results, &{&1.label, &1.score})
+      assert_probabilities(scores, labels.terms, golden, @probability_delta)
     end
   end
 

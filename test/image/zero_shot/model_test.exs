@@ -49,6 +49,7 @@ defmodule Image.ZeroShot.ModelTest do
     assert {info.copies, info.threads, info.max_batch} == {1, System.schedulers_online(), 16}
     assert info.node == node()
     assert info.queue == %{admitted: 0, waiting: 0, running: 0, dropped: 0, max: 512}
+    assert info.text_cache == %{size: 0, max: 50_000, hits: 0, misses: 0}
     assert info.batches == %{count: 0, pictures: 0, prompts: 0, largest: 0, failed: 0}
   end
 

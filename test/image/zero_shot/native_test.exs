@@ -85,7 +85,8 @@ defmodule Image.ZeroShot.NativeTest do
             {binary_part(image, 0, row - 1), texts},
             {image, texts <> "a"}
           ] do
-        assert {:error, {:invalid_argument, _}} = Native.score(image, texts, 1.0)
+        scoring = %{kind: :softmax, logit_scale: 1.0, top: nil, least: nil}
+        assert {:error, {:invalid_argument, _}} = Native.rank(image, texts, "", scoring)
       end
 
       assert {:error, {:invalid_argument, _}} = Native.cosine(image, "")
@@ -103,7 +104,8 @@ defmodule Image.ZeroShot.NativeTest do
     test "of the wrong type raise" do
       assert catch_error(Native.Torch.model_info(make_ref()))
       assert catch_error(Native.Torch.encode(make_ref(), make_ref(), [], []))
-      assert catch_error(Native.score(1, 2, 3))
+      assert catch_error(Native.rank(1, 2, 3, %{}))
+      assert catch_error(Native.ensemble(1, 2))
       assert catch_error(Native.preprocess(make_ref(), {:encoded, 1}, %{}, %{}))
       assert catch_error(Native.preprocess_cancel(make_ref()))
     end

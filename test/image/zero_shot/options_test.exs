@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.OptionsTest do
       opts = Options.classify!([])
 
       assert opts.repo == "openai/clip-vit-base-patch32"
-      assert opts.template == "a photo of {label}"
+      assert opts.template == ["a photo of {label}"]
       assert opts.device == :auto
       assert opts.background == nil
       assert opts.max_bytes == 25_000_000
@@ -46,7 +46,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert Options.model!([]).cache_dir == "/cache"
 
       configure(:template, nil)
-      assert Options.classify!([]).template == nil
+      assert Options.classify!([]).template == [nil]
     end
 
     test "give way to options of the call" do
@@ -54,7 +54,7 @@ defmodule Image.ZeroShot.OptionsTest do
       configure(:template, "one {label}")
 
       opts = Options.classify!(repo: {:local, "models"}, template: nil)
-      assert {opts.repo, opts.template} == {{:local, "models"}, nil}
+      assert {opts.repo, opts.template} == {{:local, "models"}, [nil]}
     end
 
     test "are checked like options, and the message says where they stand" do
@@ -154,13 +154,20 @@ defmodule Image.ZeroShot.OptionsTest do
 
     test ":template" do
       for template <- [nil, "{label}", "a {label}, a {label}"] do
-        assert Options.classify!(template: template).template == template
+        assert Options.classify!(template: template).template == [template]
       end
 
-      for template <- ["a photo", "", "{ label }", :label, ["{label}"], <<255, "{label}">>] do
+      assert Options.classify!(template: ["{label}", nil]).template == ["{label}", nil]
+      assert [_ | _] = all = Options.classify!(template: :openai_imagenet).template
+      assert {length(all), hd(all)} == {80, "a bad photo of a {label}."}
+      assert length(Options.classify!(template: :simple_imagenet).template) == 7
+
+      bad = ["a photo", "", "{ label }", :label, [], ["{label}" | nil], ["a"], <<255, "{label}">>]
+
+      for template <- bad do
         assert message(template: template) ==
-                 "expected :template to be nil or a string that contains {label}, " <>
-                   "got: #{inspect(template)}"
+                 "expected :template to be nil, a string that contains {label}, a list of those " <>
+                   "or one of :openai_imagenet, :simple_imagenet, got: #{inspect(template)}"
       end
     end
 
@@ -320,10 +327,10 @@ defmodule Image.ZeroShot.OptionsTest do
   end
 
   test "a template's placeholder is replaced wherever it stands, and nothing in the label is" do
-    assert Options.prompt("a photo of {label}", "dog") == "a photo of dog"
-    assert Options.prompt("{label} and {label}", "dog") == "dog and dog"
-    assert Options.prompt("a {label}", "{label}") == "a {label}"
-    assert Options.prompt("a {label}", "\\0 \\1 &") == "a \\0 \\1 &"
-    assert Options.prompt(nil, "a photo of {label}") == "a photo of {label}"
+    assert Options.prompts(["a photo of {label}"], "dog") == ["a photo of dog"]
+    assert Options.prompts(["{label} and {label}", "{label}"], "dog") == ["dog and dog", "dog"]
+    assert Options.prompts(["a {label}"], "{label}") == ["a {label}"]
+    assert Options.prompts(["a {label}"], "\\0 \\1 &") == ["a \\0 \\1 &"]
+    assert Options.prompts([nil], "a photo of {label}") == ["a photo of {label}"]
   end
 end

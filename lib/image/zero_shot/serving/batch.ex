@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Serving.Batch do
 
   # Requests that run together, and who gets which rows of the result. Plain data, no process.
 
-  alias Image.ZeroShot.Serving.Request
+  alias Image.ZeroShot.Serving.{Request, TextCache}
 
   # Pictures and labels are the callers' own: no crash report shows them.
   @derive {Inspect, only: [:requests, :started]}
@@ -45,30 +45,44 @@ defmodule Image.ZeroShot.Serving.Batch do
       do: [{request, embeddings}]
 
   def divide(batch, {images, texts, truncated}) do
-    rows = Map.new(Enum.zip(batch.prompts, rows(texts, length(batch.prompts))))
-    cut = MapSet.new(truncated, &Enum.at(batch.prompts, &1))
-    picture_rows = rows(images, length(batch.pixels))
+    texts = Map.new(rows(batch.prompts, texts, truncated))
+    picture_rows = split(images, length(batch.pixels))
 
     {shares, []} =
       Enum.map_reduce(batch.requests, picture_rows, fn request, left ->
         {own, left} = Enum.split(left, length(request.pixels))
-        {{request, share(request, own, rows, cut)}, left}
+        {{request, share(request, own, texts)}, left}
       end)
 
     shares
   end
 
   # Put together anew, so that no caller keeps the rows of all others alive.
-  defp share(request, own, rows, cut) do
-    images = IO.iodata_to_binary(own)
-    texts = request.prompts |> Enum.map(&Map.fetch!(rows, &1)) |> IO.iodata_to_binary()
-    truncated = for {prompt, i} <- Enum.with_index(request.prompts), prompt in cut, do: i
-    {images, texts, truncated}
+  defp share(request, images, texts) do
+    rows = Enum.map(request.prompts, &Map.fetch!(texts, &1))
+
+    {
+      IO.iodata_to_binary(images),
+      for({row, _cut} <- rows, into: <<>>, do: row),
+      for({{_row, true}, i} <- Enum.with_index(rows), do: i)
+    }
   end
 
-  defp rows(_binary, 0), do: []
+  @doc """
+  Each prompt with its row and whether it was cut.
+  """
+  @spec rows([String.t()], binary(), [non_neg_integer()]) :: [{String.t(), TextCache.row()}]
+  def rows(prompts, texts, truncated) do
+    cut = MapSet.new(truncated)
 
-  defp rows(binary, count) do
+    for {{prompt, row}, i} <-
+          prompts |> Enum.zip(split(texts, length(prompts))) |> Enum.with_index(),
+        do: {prompt, {row, i in cut}}
+  end
+
+  defp split(_binary, 0), do: []
+
+  defp split(binary, count) do
     size = div(byte_size(binary), count)
     for <<row::binary-size(size) <- binary>>, do: row
   end

@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Serving.Client do
   # left in the caller's mailbox.
 
   alias Image.ZeroShot.{Error, Options, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Remote, Request}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Remote, Request, TextCache}
 
   # A caller can meet a serving that is about to end; more often than this it is no accident.
   @attempts 5
@@ -19,7 +19,18 @@ defmodule Image.ZeroShot.Serving.Client do
           (Serving.info(), deadline :: integer() | :infinity ->
              {:ok, {pixels :: [binary()], prompts :: [String.t()]}} | {:error, Error.t()})
 
-  @type answer :: {:ok, {Serving.info(), Batch.embeddings()}} | {:error, Error.t()}
+  @typedoc """
+  Rows of unit vectors in native f32, the indices of prompts that were cut, and whether one of those
+  was cut for the first time.
+  """
+  @type embeddings :: %{
+          images: binary(),
+          texts: binary(),
+          truncated: [non_neg_integer()],
+          news: boolean()
+        }
+
+  @type answer :: {:ok, {Serving.info(), embeddings()}} | {:error, Error.t()}
 
   @doc """
   Embeds what `prepare` makes with the model that the options name.
@@ -113,8 +124,25 @@ defmodule Image.ZeroShot.Serving.Client do
     with {:ok, info} <- loaded(server, entry),
          deadline = deadline(timeout),
          {:ok, {pixels, prompts}} <- prepare.(info, deadline),
-         {:ok, embeddings} <- request_all(server, info, deadline, pixels, prompts),
-         do: {:ok, {info, embeddings}}
+         known = TextCache.fetch(entry.cache, prompts),
+         new = prompts |> Enum.reject(&is_map_key(known, &1)) |> Enum.uniq(),
+         {:ok, embeddings} <- request_all(server, info, deadline, pixels, new),
+         do: {:ok, {info, assemble(prompts, known, new, embeddings)}}
+  end
+
+  defp assemble(prompts, _known, prompts, {images, texts, cut}),
+    do: %{images: images, texts: texts, truncated: cut, news: cut != []}
+
+  defp assemble(prompts, known, new, {images, texts, cut}) do
+    all = new |> Batch.rows(texts, cut) |> Enum.into(known)
+    rows = Enum.map(prompts, &Map.fetch!(all, &1))
+
+    %{
+      images: images,
+      texts: for({row, _cut} <- rows, into: <<>>, do: row),
+      truncated: for({{_row, true}, i} <- Enum.with_index(rows), do: i),
+      news: cut != []
+    }
   end
 
   defp loaded(_server, %{info: %{} = info}), do: {:ok, info}

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   # them or by their model; those of the cluster in a process group, by their name.
 
   alias Image.ZeroShot.Serving
-  alias Image.ZeroShot.Serving.Gate
+  alias Image.ZeroShot.Serving.{Gate, TextCache}
 
   @registry Image.ZeroShot.Serving.Registry
   @supervisor Image.ZeroShot.Serving.Supervisor
@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   @type key :: {:name, atom()} | {:model, term()}
 
   @typedoc "What callers know of a serving. `:info` is `nil` while the model is being loaded."
-  @type entry :: %{gate: Gate.t(), info: Serving.info() | nil}
+  @type entry :: %{gate: Gate.t(), cache: TextCache.t(), info: Serving.info() | nil}
 
   @doc """
   The processes that all this rests on, for the supervisor of the application.

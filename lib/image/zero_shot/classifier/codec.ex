@@ -1,0 +1,80 @@
+defmodule Image.ZeroShot.Classifier.Codec do
+  @moduledoc false
+
+  # A compiled label set as a binary: a line that says what it is, a hash, and a term of Erlang's
+  # external format that holds nothing but plain data.
+
+  alias Image.ZeroShot.Error
+
+  # The number is the version of the layout.
+  @magic "image_zero_shot classifier 1\n"
+
+  @spec encode!(map()) :: binary()
+  def encode!(kept) do
+    unless plain?(kept.labels) do
+      raise ArgumentError, "expected labels of plain data, got processes, references or functions"
+    end
+
+    data = :erlang.term_to_binary(swapped(kept))
+    @magic <> :erlang.md5(data) <> data
+  end
+
+  @spec decode(term()) :: {:ok, map()} | {:error, Error.t()}
+  def decode(@magic <> <<hash::binary-size(16), data::binary>>) do
+    with ^hash <- :erlang.md5(data),
+         {:ok, kept} <- safe_term(data),
+         true <- shape?(kept) do
+      {:ok, swapped(kept)}
+    else
+      _ -> damaged()
+    end
+  end
+
+  def decode(_other), do: damaged()
+
+  defp damaged do
+    Error.error(
+      :invalid_classifier,
+      "expected what Image.ZeroShot.Classifier.to_binary/1 of this version wrote, whole; compile " <>
+        "the labels anew with Image.ZeroShot.classifier/2"
+    )
+  end
+
+  # A term that is compressed could be a thousand times as large as it came.
+  defp safe_term(<<131, 80, _::binary>>), do: :error
+
+  defp safe_term(data) do
+    term = :erlang.binary_to_term(data, [:safe])
+    if plain?(term), do: {:ok, term}, else: :error
+  rescue
+    ArgumentError -> :error
+  end
+
+  defp shape?(%{labels: labels, texts: texts, model: model, probe: {prompt, row}} = kept)
+       when is_tuple(labels) and is_binary(texts) and is_binary(prompt) and is_binary(row) do
+    match?(%{name: _, commit: _, dim: dim} when is_integer(dim) and dim > 0, model) and
+      tuple_size(labels) > 0 and byte_size(texts) == tuple_size(labels) * model.dim * 4 and
+      byte_size(row) == model.dim * 4 and is_float(kept[:logit_scale]) and
+      is_list(kept[:truncated]) and map_size(kept) == 6 and
+      Enum.all?(kept.truncated, &(&1 in 0..(tuple_size(labels) - 1)))
+  end
+
+  defp shape?(_other), do: false
+
+  defp plain?(term) when is_list(term),
+    do: not List.improper?(term) and Enum.all?(term, &plain?/1)
+
+  defp plain?(term) when is_tuple(term), do: term |> Tuple.to_list() |> plain?()
+  defp plain?(term) when is_map(term), do: term |> :maps.to_list() |> plain?()
+  defp plain?(term), do: is_binary(term) or is_atom(term) or is_number(term)
+
+  # Floats are little-endian in the binary, whatever the machine has.
+  defp swapped(%{texts: texts, probe: {prompt, row}} = kept),
+    do: %{kept | texts: swap(texts), probe: {prompt, swap(row)}}
+
+  defp swap(floats) do
+    if <<1::16-native>> == <<1::16-little>>,
+      do: floats,
+      else: for(<<bits::32-little <- floats>>, into: <<>>, do: <<bits::32-big>>)
+  end
+end

@@ -1,0 +1,120 @@
+defmodule Image.ZeroShot.Serving.TextCache do
+  @moduledoc false
+
+  # Embeddings of prompts that were asked for before, so that a known label costs no text tower.
+  #
+  # Two tables of half the size each. A new prompt goes into the young one; when that is full, the
+  # old one is emptied and the two change places. A prompt that is found in the old one is moved, so
+  # that what is in use survives and what is not is forgotten in the end, and a find in the young one
+  # writes nothing at all. Callers look here themselves; only the serving adds what it computed.
+
+  @enforce_keys [:tables, :half, :state]
+  defstruct [:tables, :half, :state]
+
+  # Places in the counters: which table is the young one, finds, and prompts that were not found.
+  @young 1
+  @hits 2
+  @misses 3
+
+  @type t :: %__MODULE__{
+          tables: {:ets.table(), :ets.table()},
+          half: non_neg_integer(),
+          state: :atomics.atomics_ref()
+        }
+
+  @typedoc "A row of native f32, and whether the prompt was cut."
+  @type row :: {binary(), cut :: boolean()}
+
+  @doc """
+  A cache of at most `max` prompts that ends with the process that calls this.
+  """
+  @spec new(non_neg_integer()) :: t()
+  def new(max) do
+    options = [:set, :public, read_concurrency: true, write_concurrency: true]
+    tables = {:ets.new(__MODULE__, options), :ets.new(__MODULE__, options)}
+    %__MODULE__{tables: tables, half: div(max, 2), state: :atomics.new(3, signed: false)}
+  end
+
+  @doc """
+  What is known of these prompts.
+  """
+  @spec fetch(t(), [String.t()]) :: %{optional(String.t()) => row()}
+  def fetch(_cache, []), do: %{}
+
+  def fetch(cache, prompts) do
+    prompts = Enum.uniq(prompts)
+
+    known =
+      for prompt <- prompts, row = find(cache, prompt), into: %{} do
+        {prompt, row}
+      end
+
+    :atomics.add(cache.state, @hits, map_size(known))
+    :atomics.add(cache.state, @misses, length(prompts) - map_size(known))
+    known
+  rescue
+    # The serving ended, which whoever asks will find out next.
+    ArgumentError -> %{}
+  end
+
+  defp find(cache, prompt) do
+    {young, old} = tables(cache)
+
+    case :ets.lookup(young, prompt) do
+      [{_prompt, row, cut}] -> {row, cut}
+      [] -> find_old(cache, old, prompt)
+    end
+  end
+
+  defp find_old(cache, old, prompt) do
+    with [{_prompt, row, cut} = entry] <- :ets.lookup(old, prompt) do
+      {young, _old} = tables(cache)
+      :ets.insert(young, entry)
+      {row, cut}
+    else
+      [] -> nil
+    end
+  end
+
+  @doc """
+  Remembers a prompt. To be called by the serving alone, or two would change the tables' places.
+
+  The row is copied, so that it does not keep those beside it alive.
+  """
+  @spec put(t(), String.t(), row()) :: :ok
+  def put(%__MODULE__{half: 0}, _prompt, _row), do: :ok
+
+  def put(cache, prompt, {row, cut}) do
+    {young, old} = tables(cache)
+
+    if :ets.info(young, :size) >= cache.half do
+      :ets.delete_all_objects(old)
+      :atomics.put(cache.state, @young, 1 - :atomics.get(cache.state, @young))
+      put(cache, prompt, {row, cut})
+    else
+      :ets.insert(young, {:binary.copy(prompt), :binary.copy(row), cut})
+      :ok
+    end
+  end
+
+  defp tables(%{tables: {a, b}, state: state}),
+    do: if(:atomics.get(state, @young) == 0, do: {a, b}, else: {b, a})
+
+  @doc """
+  How many prompts there are, and how often one was found or was not.
+  """
+  @spec stats(t()) :: %{
+          size: non_neg_integer(),
+          max: non_neg_integer(),
+          hits: non_neg_integer(),
+          misses: non_neg_integer()
+        }
+  def stats(%{tables: {a, b}, state: state} = cache) do
+    %{
+      size: :ets.info(a, :size) + :ets.info(b, :size),
+      max: 2 * cache.half,
+      hits: :atomics.get(state, @hits),
+      misses: :atomics.get(state, @misses)
+    }
+  end
+end

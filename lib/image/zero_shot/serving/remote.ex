@@ -94,32 +94,35 @@ defmodule Image.ZeroShot.Serving.Remote do
     caller = Process.monitor(caller)
     arguments = [@protocol, server, self(), Client.remaining(deadline)]
     request = :erlang.spawn_request(node(server), __MODULE__, :attend, arguments, [:link])
-    courier_loop(%{caller: caller, request: request, server: server}, deadline, prepare)
+    call = %{caller: caller, request: request, server: server, attendant: nil}
+    courier_loop(call, deadline, prepare)
   end
 
   defp courier_loop(call, deadline, prepare) do
-    %{caller: caller, request: request, server: server} = call
+    %{caller: caller, request: request, server: server, attendant: attendant} = call
 
     receive do
-      {:prepare, attendant, info} ->
+      {:prepare, ^attendant, info} ->
         send(attendant, {:prepared, prepare.(info, deadline)})
         courier_loop(call, deadline, prepare)
 
       {:answer, answer} ->
         answer
 
-      {:spawn_reply, ^request, :ok, _attendant} ->
-        courier_loop(call, deadline, prepare)
+      # Comes before all that the attendant sends.
+      {:spawn_reply, ^request, :ok, attendant} ->
+        courier_loop(%{call | attendant: attendant}, deadline, prepare)
 
       {:spawn_reply, ^request, :error, reason} ->
         lost(server, reason)
 
-      # Its answer came before, if there was one.
-      {:EXIT, _attendant, reason} ->
+      # Its answer came before, if there was one. Helpers of `prepare` may be linked, and end too.
+      {:EXIT, ^attendant, reason} ->
         lost(server, reason)
 
       {:DOWN, ^caller, :process, _caller, _reason} ->
-        exit(:normal)
+        # With the reason :normal the attendant would live on.
+        exit(:shutdown)
     end
   end
 

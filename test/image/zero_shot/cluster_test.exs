@@ -1,0 +1,291 @@
+defmodule Image.ZeroShot.ClusterTest do
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureLog
+
+  alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Serving.{Client, Directory, Remote}
+  alias Image.ZeroShot.Test.{Cluster, Runner}
+
+  @moduletag timeout: 60_000
+
+  setup_all do
+    if Cluster.distribute(), do: on_exit(&Cluster.undistribute/0)
+    peer = Cluster.start()
+    on_exit(fn -> Cluster.stop(peer) end)
+    {:ok, peer: peer}
+  end
+
+  setup do
+    name = :"Cluster#{System.unique_integer([:positive])}"
+    {:ok, name: name, key: {:name, name}}
+  end
+
+  # Whatever a test did to its caller, nothing of the library may be left.
+  setup do
+    on_exit(fn -> eventually(fn -> couriers() == [] end) end)
+  end
+
+  defp peer do
+    peer = Cluster.start()
+    on_exit(fn -> Cluster.stop(peer) end)
+    peer
+  end
+
+  defp serve(peer, name, more \\ []) do
+    server = Cluster.serve(peer, name, more)
+    eventually(fn -> server in :pg.get_members(Serving, {:name, name}) end)
+    server
+  end
+
+  defp eventually(fun, rounds \\ 500) do
+    cond do
+      fun.() -> :ok
+      rounds == 0 -> flunk("did not come about")
+      true -> Process.sleep(10) && eventually(fun, rounds - 1)
+    end
+  end
+
+  defp couriers do
+    for pid <- Process.list(),
+        {:current_stacktrace, stack} <- [Process.info(pid, :current_stacktrace)],
+        Enum.any?(stack, fn {module, function, _, _} ->
+          module == Remote and Atom.to_string(function) =~ "courier" and function != :by_courier
+        end),
+        pid != self(),
+        do: pid
+  end
+
+  defp async(name, more \\ [], pixels \\ [<<7>>]) do
+    Task.async(fn ->
+      answer = Runner.call(Runner.opts([serving: name] ++ more), pixels)
+      {answer, System.monotonic_time(:millisecond), Process.info(self(), :message_queue_len)}
+    end)
+  end
+
+  # The answer, and when it came. The caller's mailbox has to be empty.
+  defp answer(task) do
+    {answer, at, {:message_queue_len, 0}} = Task.await(task, 15_000)
+    {answer, at}
+  end
+
+  defp admitted(peer, server) do
+    {:ok, info} = :peer.call(peer.control, Serving, :describe, [server])
+    info.queue.admitted
+  end
+
+  defp idle(peer, server), do: eventually(fn -> admitted(peer, server) == 0 end)
+  defp now, do: System.monotonic_time(:millisecond)
+
+  test "takes the local serving before another node's", %{peer: peer, name: name, key: key} do
+    remote = serve(peer, name, run: :answer)
+    opts = Runner.opts(serving: name)
+
+    assert {:ok, {_, _, _}} = Runner.call(opts, [<<1>>])
+    assert {:ok, %{node: node}} = Client.info(opts, Runner)
+    assert node == peer.node
+
+    {:ok, local} = Serving.start_link(Runner, key, Runner.ready(serving: name))
+    {:ok, _} = Serving.await(local)
+    assert {:ok, %{node: node, batches: %{count: 0}}} = Client.info(opts, Runner)
+    assert node == node()
+    assert {:ok, _} = Runner.call(opts, [<<1>>])
+    assert {:ok, %{batches: %{count: 1}}} = Client.info(opts, Runner)
+
+    :ok = Serving.unload(local)
+    eventually(fn -> :pg.get_members(Serving, key) == [remote] end)
+    :ok = :peer.call(peer.control, Serving, :unload, [remote])
+    eventually(fn -> Directory.others(key) == [] end)
+    assert {:error, %Error{reason: :serving_down} = error} = Runner.call(opts, [<<1>>])
+    assert error.message =~ "supervision tree"
+    assert {:error, %Error{reason: :serving_down}} = Client.info(opts, Runner)
+  end
+
+  test "prepares here, and only what is admitted there", %{peer: peer, name: name} do
+    server = serve(peer, name, max_queue: 1)
+    first = async(name)
+    assert_receive {:run, ^server, _, _, _} = run, 5_000
+
+    refused = fn _info, _deadline -> flunk("prepared what is refused") end
+
+    assert {:error, %Error{reason: :overloaded}} =
+             Client.encode(Runner.opts(serving: name), refused, Runner)
+
+    Runner.answer(run)
+    assert {{:ok, _}, _} = answer(first)
+    idle(peer, server)
+
+    test = self()
+
+    # Linked helpers of a preparation end before the call does.
+    prepare = fn info, _deadline ->
+      send(test, {:prepared, node(), info.max_batch})
+      Task.await(Task.async(fn -> {:ok, {[<<9>>], []}} end))
+    end
+
+    second = Task.async(fn -> Client.encode(Runner.opts(serving: name), prepare, Runner) end)
+    assert_receive {:prepared, node, 4}, 5_000
+    assert node == node()
+    assert_receive {:run, ^server, _, [<<9>>], _} = run, 5_000
+    Runner.answer(run)
+    assert {:ok, _} = Task.await(second)
+  end
+
+  test "a killed node is replaced once by another", %{name: name} do
+    [one, two] = [peer(), peer()]
+    servers = %{serve(one, name) => one, serve(two, name) => two}
+    task = async(name)
+    assert_receive {:run, first, _, _, _}, 5_000
+    Cluster.signal(servers[first], "-KILL")
+    assert_receive {:run, second, _, [<<7>>], _} = run, 5_000
+    assert second != first
+    Runner.answer(run)
+    assert {{:ok, _}, _} = answer(task)
+    eventually(fn -> :pg.get_members(Serving, {:name, name}) == [second] end)
+
+    task = async(name)
+    assert_receive {:run, ^second, _, _, _}, 5_000
+    killed = now()
+    Cluster.signal(servers[second], "-KILL")
+    assert {{:error, %Error{reason: :node_down}}, at} = answer(task)
+    assert at - killed < 1_000
+  end
+
+  test "a lost connection is an error, and frees the place", %{peer: peer, name: name} do
+    server = serve(peer, name, max_queue: 1)
+    task = async(name)
+    assert_receive {:run, ^server, _, _, _} = run, 5_000
+    cut = now()
+    Node.disconnect(peer.node)
+    assert {{:error, %Error{reason: :node_down}}, at} = answer(task)
+    assert at - cut < 1_000
+    assert Directory.others({:name, name}) == []
+
+    idle(peer, server)
+    true = Node.connect(peer.node)
+    Runner.answer(run)
+    eventually(fn -> Directory.others({:name, name}) == [server] end)
+    task = async(name)
+    assert_receive {:run, ^server, _, _, _} = run, 5_000
+    Runner.answer(run)
+    assert {{:ok, _}, _} = answer(task)
+  end
+
+  for {callers, bytes} <- [{1, 1}, {60, 150_528}] do
+    test "a node that stands still: #{callers} callers, #{bytes} bytes", context do
+      %{peer: peer, name: name} = context
+      server = serve(peer, name)
+      pixels = [:binary.copy(<<7>>, unquote(bytes))]
+      test = self()
+
+      # All are admitted, and send when the node already stands still.
+      prepare = fn _info, _deadline ->
+        send(test, {:preparing, self()})
+        receive do: (:go -> {:ok, {pixels, []}})
+      end
+
+      tasks =
+        for _ <- 1..unquote(callers) do
+          Task.async(fn ->
+            opts = Runner.opts(serving: name, timeout: 2_000)
+            from = now()
+            answer = Client.encode(opts, prepare, Runner)
+            {answer, now() - from, Process.info(self(), :message_queue_len)}
+          end)
+        end
+
+      couriers =
+        for _ <- tasks do
+          assert_receive {:preparing, courier}, 5_000
+          courier
+        end
+
+      Cluster.signal(peer, "-STOP")
+      Enum.each(couriers, &send(&1, :go))
+
+      for task <- tasks do
+        assert {{:error, %Error{reason: :timeout}}, took, {:message_queue_len, 0}} =
+                 Task.await(task, 15_000)
+
+        assert took < 3_000
+      end
+
+      Cluster.signal(peer, "-CONT")
+      idle(peer, server)
+      eventually(fn -> not Enum.any?(couriers, &Process.alive?/1) end)
+      again = async(name)
+      Runner.answer(next_run(server, [<<7>>]))
+      assert {{:ok, _}, _} = answer(again)
+      idle(peer, server)
+    end
+  end
+
+  # A run of a caller that has given up may have begun before.
+  defp next_run(server, pixels) do
+    assert_receive {:run, ^server, _, asked, _} = run, 5_000
+    if asked == pixels, do: run, else: Runner.answer(run) && next_run(server, pixels)
+  end
+
+  test "what a killed caller asked for is dropped", %{peer: peer, name: name} do
+    server = serve(peer, name)
+    first = async(name)
+    assert_receive {:run, ^server, _, _, _} = run, 5_000
+
+    caller = spawn(fn -> Runner.call(Runner.opts(serving: name, timeout: 60_000), [<<8>>]) end)
+    eventually(fn -> waiting(peer, server) == 1 end)
+    Process.exit(caller, :kill)
+    eventually(fn -> admitted(peer, server) == 1 end)
+    Runner.answer(run)
+    assert {{:ok, _}, _} = answer(first)
+    idle(peer, server)
+    refute_received {:run, _, _, _, _}
+  end
+
+  defp waiting(peer, server) do
+    {:ok, info} = :peer.call(peer.control, Serving, :describe, [server])
+    info.queue.waiting
+  end
+
+  test "other versions refuse each other", %{name: name} do
+    peer = peer()
+    server = serve(peer, name, run: :answer)
+
+    Node.spawn(peer.node, Remote, :attend, [2, server, self(), 1_000])
+    assert_receive {:answer, {:error, %Error{reason: :incompatible} = error}}, 5_000
+    assert error.message =~ "#{peer.node}"
+    assert error.message =~ "same version"
+
+    # A version that does not know what is called.
+    :peer.call(peer.control, Code, :compiler_options, [[ignore_module_conflict: true]])
+    empty = "defmodule #{inspect(Remote)}, do: nil"
+    :peer.call(peer.control, Code, :compile_string, [empty])
+
+    log =
+      capture_log(fn ->
+        task = async(name)
+        assert {{:error, %Error{reason: :incompatible} = error}, _} = answer(task)
+        assert error.message =~ "#{peer.node}"
+        assert error.message =~ "same version"
+      end)
+
+    refute log =~ "Remote"
+  end
+
+  test "a serving that is killed is replaced once by another", %{peer: peer, name: name} do
+    other = peer()
+    peers = %{serve(peer, name) => peer, serve(other, name) => other}
+    task = async(name)
+    assert_receive {:run, first, _, _, _}, 5_000
+    Process.exit(first, :kill)
+    assert_receive {:run, second, _, _, _} = run, 5_000
+    assert node(second) != peers[first].node
+    Runner.answer(run)
+    assert {{:ok, _}, _} = answer(task)
+
+    task = async(name)
+    assert_receive {:run, ^second, _, _, _}, 5_000
+    Process.exit(second, :kill)
+    assert {{:error, %Error{reason: :serving_down}}, _} = answer(task)
+    eventually(fn -> Directory.others({:name, name}) == [] end)
+  end
+end

@@ -1,0 +1,109 @@
+defmodule Image.ZeroShot.Test.Cluster do
+  @moduledoc false
+
+  # Other nodes for tests, on the loopback interface alone. They are driven over their standard
+  # input, so that a test can cut the connection that the servings use and still reach the node.
+
+  alias Image.ZeroShot.Serving
+  alias Image.ZeroShot.Test.Runner
+
+  @loopback '127.0.0.1'
+
+  @doc """
+  Makes this VM a node, unless it is one. Returns whether it was made one.
+  """
+  def distribute do
+    if Node.alive?() do
+      false
+    else
+      # A container may have neither a name service nor an epmd.
+      {_, 0} = System.cmd(epmd(), ["-daemon"], env: [{"ERL_EPMD_ADDRESS", "127.0.0.1"}])
+      Application.put_env(:kernel, :inet_dist_use_interface, {127, 0, 0, 1})
+      {:ok, _} = :net_kernel.start([:"#{unique("zs_test")}@127.0.0.1", :longnames])
+      Node.set_cookie(:"#{Base.encode16(:rand.bytes(16))}")
+      true
+    end
+  end
+
+  def undistribute do
+    :ok = :net_kernel.stop()
+    Application.delete_env(:kernel, :inet_dist_use_interface)
+  end
+
+  defp epmd do
+    System.find_executable("epmd") ||
+      hd(Path.wildcard("#{:code.root_dir()}/erts-*/bin/epmd"))
+  end
+
+  @doc """
+  Starts a node that has this library running.
+  """
+  def start do
+    {:ok, control, node} =
+      :peer.start(%{
+        name: unique("zs_peer"),
+        host: @loopback,
+        longnames: true,
+        connection: :standard_io,
+        args: arguments()
+      })
+
+    os_pid = List.to_string(:peer.call(control, :os, :getpid, []))
+    {:ok, _} = :peer.call(control, :application, :ensure_all_started, [:image_zero_shot], 30_000)
+    true = Node.connect(node)
+    %{control: control, node: node, os_pid: os_pid}
+  end
+
+  @doc """
+  Ends a node, in whatever state a test has left it.
+  """
+  def stop(peer) do
+    signal(peer, "-KILL")
+    if Process.alive?(peer.control), do: :peer.stop(peer.control)
+    :ok
+  catch
+    :exit, _already_ended -> :ok
+  end
+
+  def signal(peer, signal),
+    do: System.cmd("kill", [signal, peer.os_pid], stderr_to_stdout: true)
+
+  @doc """
+  Starts a serving with a name on another node, with the stand-in in place of a model.
+  """
+  def serve(peer, name, more \\ []) do
+    opts = Runner.opts([open: :ok, serving: name] ++ more)
+    {:ok, server} = :peer.call(peer.control, __MODULE__, :serve_here, [name, opts])
+    server
+  end
+
+  @doc false
+  def serve_here(name, opts) do
+    asker = self()
+
+    # Whoever starts a serving is linked to it, and a remote call ends.
+    keeper =
+      spawn(fn ->
+        Process.group_leader(self(), Process.whereis(:init))
+        {:ok, server} = Serving.start_link(Runner, {:name, name}, opts)
+        {:ok, _info} = Serving.await(server)
+        send(asker, {self(), server})
+        Process.sleep(:infinity)
+      end)
+
+    receive do
+      {^keeper, server} -> {:ok, server}
+    after
+      10_000 -> :error
+    end
+  end
+
+  defp unique(prefix), do: :"#{prefix}_#{System.pid()}_#{System.unique_integer([:positive])}"
+
+  defp arguments do
+    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
+
+    ['-setcookie', Atom.to_charlist(Node.get_cookie())] ++
+      ['-kernel', 'inet_dist_use_interface', '{127,0,0,1}', 'logger_level', 'emergency'] ++ paths
+  end
+end

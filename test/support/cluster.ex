@@ -103,7 +103,9 @@ defmodule Image.ZeroShot.Test.Cluster do
   defp arguments do
     paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
 
-    ['-setcookie', Atom.to_charlist(Node.get_cookie())] ++
+    # Else a node that loses one connection gives up others, to keep what `:global` knows whole.
+    ['-kernel', 'prevent_overlapping_partitions', 'false', '-connect_all', 'false'] ++
+      ['-setcookie', Atom.to_charlist(Node.get_cookie())] ++
       ['-kernel', 'inet_dist_use_interface', '{127,0,0,1}', 'logger_level', 'emergency'] ++ paths
   end
 end

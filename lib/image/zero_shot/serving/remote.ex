@@ -34,7 +34,9 @@ defmodule Image.ZeroShot.Serving.Remote do
   defp attempt(_key, _deadline, _prepare, [], error), do: {:error, error}
 
   defp attempt(key, deadline, prepare, [server | others], _error) do
-    case by_courier(server, deadline, prepare) do
+    caller = self()
+
+    case in_time(server, deadline, fn -> courier(caller, server, deadline, prepare) end) do
       {:error, %Error{reason: reason} = error} when reason in [:node_down, :serving_down] ->
         attempt(key, deadline, prepare, others, error)
 
@@ -47,14 +49,8 @@ defmodule Image.ZeroShot.Serving.Remote do
   def describe(key) do
     case Directory.others(key) do
       [] -> nowhere(key)
-      [server | _] -> describe_at(server)
+      [server | _] -> in_time(server, now() + @describe_ms, fn -> Serving.describe(server) end)
     end
-  end
-
-  defp describe_at(server) do
-    :erpc.call(node(server), Serving, :describe, [server], @describe_ms)
-  rescue
-    error in ErlangError -> lost(server, error.original)
   end
 
   defp nowhere({:name, name}) do
@@ -65,11 +61,8 @@ defmodule Image.ZeroShot.Serving.Remote do
     )
   end
 
-  defp by_courier(server, deadline, prepare) do
-    caller = self()
-
-    {courier, monitor} =
-      spawn_monitor(fn -> exit({:answer, courier(caller, server, deadline, prepare)}) end)
+  defp in_time(server, deadline, run) do
+    {courier, monitor} = spawn_monitor(fn -> exit({:answer, run.()}) end)
 
     receive do
       {:DOWN, ^monitor, :process, _courier, {:answer, answer}} ->
@@ -149,9 +142,6 @@ defmodule Image.ZeroShot.Serving.Remote do
   defp lost(server, reason) do
     case reason do
       {:undef, _stack} -> incompatible(server, @protocol)
-      {:exception, :undef, _stack} -> incompatible(server, @protocol)
-      {:erpc, :timeout} -> node_down(server)
-      {:erpc, :noconnection} -> node_down(server)
       :noconnection -> node_down(server)
       :noproc -> gone(server)
       other -> Error.error(:internal, "the call to #{node(server)} failed: #{inspect(other)}")

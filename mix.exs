@@ -23,6 +23,7 @@ defmodule Image.ZeroShot.MixProject do
         extras: [
           "README.md",
           "guides/models.md",
+          "guides/labels.md",
           "guides/phoenix.md",
           "CHANGELOG.md",
           "SECURITY.md"

@@ -1,0 +1,143 @@
+# This library beside others, task by task, one at a time, in turn.
+#
+#     python bench/peers.py images IMAGES_DIR
+#     python bench/peers.py export MODEL_DIR ONNX_DIR
+#     PYTHON=python mix run bench/peers.exs MODEL_DIR ONNX_DIR IMAGES_DIR [ROUNDS] [PEER ...]
+#
+# Every round gives each task to each contender, in an order that changes. Files are in the page
+# cache, models are loaded, all compute in f32 on all cores. Medians in milliseconds; the ratio is
+# ours to the best peer's.
+
+defmodule Bench.Peers do
+  @moduledoc false
+
+  alias Image.ZeroShot
+
+  @peers ~w(transformers onnxruntime openvino)
+
+  # Task, what the peers call it, rounds between which it is left out since it takes seconds, and
+  # what it is.
+  @tasks [
+    {:new, "labels", 1, "picture of 640x480, 5 new labels"},
+    {:seen, "labels", 1, "the same, labels seen before"},
+    {:thousand, "labels", 4, "the same picture, 1,000 new labels"},
+    {:compiled, "compiled", 1, "the same picture, 1,000 compiled labels"},
+    {:big, "big", 1, "picture of 4000x3000, 1,000 compiled labels"},
+    {:many, "many_pictures", 4, "256 pictures of 640x480, 1,000 compiled labels"}
+  ]
+
+  @words ~w(red blue old young big small wooden round quiet broken dog cat horse car tree house
+            river bridge cup table lamp window flower mountain road ship train bird fish stone)
+
+  def main([model, onnx, images | more]) do
+    {rounds, peers} =
+      case more do
+        [] -> {8, @peers}
+        [rounds] -> {String.to_integer(rounds), @peers}
+        [rounds | peers] -> {String.to_integer(rounds), peers}
+      end
+
+    contenders = [
+      {"ours", ours(model, images)} | Enum.map(peers, &{&1, peer(&1, model, onnx, images)})
+    ]
+
+    for {_name, run} <- contenders, do: run.(:compile, "compile", labels(1_000, 0))
+
+    results =
+      for round <- 1..rounds,
+          {task, theirs, every, _what} <- @tasks,
+          rem(round - 1, every) == 0,
+          {name, run} <- Enum.shuffle(contenders) do
+        {{task, name},
+         run.(task, theirs, labels(if(task == :thousand, do: 1_000, else: 5), round))}
+      end
+
+    print(Enum.group_by(results, &elem(&1, 0), &elem(&1, 1)), Enum.map(contenders, &elem(&1, 0)))
+  end
+
+  def main(_),
+    do: Mix.raise("usage: mix run bench/peers.exs MODEL ONNX IMAGES [ROUNDS] [PEER ...]")
+
+  # Of one to three words, as people have them; other ones in every round.
+  defp labels(count, round) do
+    :rand.seed(:exsss, {count, round, 7})
+
+    for _ <- 1..count,
+        do: 1..:rand.uniform(3) |> Enum.map_join(" ", fn _ -> Enum.random(@words) end)
+  end
+
+  defp ours(directory, images) do
+    model = [repo: {:local, directory}, device: :cpu]
+    # One without a memory of prompts, so that new labels are new in every round.
+    :ok = ZeroShot.load(model ++ [max_cached_prompts: 0])
+    {:ok, _} = ZeroShot.Serving.start_link([name: __MODULE__.Seen] ++ model)
+    seen = [serving: __MODULE__.Seen, timeout: :infinity]
+    new = model ++ [timeout: :infinity]
+    compiled = ZeroShot.classifier(labels(1_000, 0), seen)
+    middle = {:path, Path.join(images, "mid.jpg")}
+    big = {:path, Path.join(images, "big.jpg")}
+    many = images |> Path.join("many/*.jpg") |> Path.wildcard() |> Enum.map(&{:path, &1})
+
+    tasks = %{
+      compile: fn _ -> :ok end,
+      new: fn labels -> ZeroShot.classify(middle, labels, new) end,
+      thousand: fn labels -> ZeroShot.classify(middle, labels, new) end,
+      seen: fn _ -> ZeroShot.classify(middle, labels(5, 0), seen) end,
+      compiled: fn _ -> ZeroShot.classify(middle, compiled) end,
+      big: fn _ -> ZeroShot.classify(big, compiled) end,
+      many: fn _ -> many |> ZeroShot.classify_many(compiled, top_k: 5) |> Stream.run() end
+    }
+
+    ZeroShot.classify(middle, labels(5, 0), seen)
+    fn task, _theirs, labels -> time(fn -> tasks[task].(labels) end) end
+  end
+
+  defp time(run) do
+    {microseconds, _} = :timer.tc(run)
+    microseconds / 1000
+  end
+
+  defp peer(name, model, onnx, images) do
+    python = System.find_executable(System.get_env("PYTHON") || "python3")
+    arguments = [Path.join(__DIR__, "peers.py"), name, model, onnx, images]
+    options = [:binary, :exit_status, line: 1_000, args: arguments]
+    port = Port.open({:spawn_executable, python}, options)
+    "ready" = line(port)
+
+    fn _task, theirs, labels ->
+      file = Path.join(System.tmp_dir!(), "labels-#{System.pid()}.txt")
+      File.write!(file, Enum.join(labels, "\n"))
+      Port.command(port, "#{theirs} #{file}\n")
+      port |> line() |> Float.parse() |> elem(0)
+    end
+  end
+
+  # What else a library prints is not an answer.
+  defp line(port) do
+    receive do
+      {^port, {:data, {:eol, line}}} ->
+        if line =~ ~r/^(ready|[\d.]+)$/, do: line, else: line(port)
+
+      {^port, {:exit_status, status}} ->
+        Mix.raise("the peer ended with status #{status}")
+    after
+      600_000 -> Mix.raise("the peer does not answer")
+    end
+  end
+
+  defp print(times, names) do
+    IO.puts("| task | #{Enum.join(names, " | ")} | ratio |")
+    IO.puts("| --- |#{String.duplicate(" --- |", length(names) + 1)}")
+
+    for {task, _theirs, _every, what} <- @tasks do
+      [own | peers] = medians = for name <- names, do: median(times[{task, name}])
+      cells = Enum.map_join(medians, " | ", &:erlang.float_to_binary(&1, decimals: 1))
+      ratio = :erlang.float_to_binary(own / Enum.min(peers), decimals: 2)
+      IO.puts("| #{what} | #{cells} | #{ratio} |")
+    end
+  end
+
+  defp median(values), do: values |> Enum.sort() |> Enum.at(div(length(values), 2))
+end
+
+Bench.Peers.main(System.argv())

@@ -1,4 +1,4 @@
-excluded = [:packaging]
+excluded = [:packaging, :endurance]
 ExUnit.start(exclude: excluded)
 
 for tag <- excluded, tag not in ExUnit.configuration()[:include] do

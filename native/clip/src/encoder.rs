@@ -153,6 +153,8 @@ fn first_thread<T>(
     load: impl FnOnce() -> Result<(Encoders, T)>,
     loaded: &Sender<Result<T>>,
 ) {
+    // Before libtorch starts threads, and the others are started: they are as it is.
+    clip_base::priority::step_back();
     crate::exit::enter();
     let loading = crate::exit::at_work();
     let load = || {

@@ -17,6 +17,7 @@ pub mod image;
 pub mod limits;
 pub mod pool;
 pub mod preprocess;
+pub mod priority;
 pub mod score;
 
 pub use error::{Error, ErrorKind, Result};

@@ -121,6 +121,7 @@ impl<T: Task> Shared<T> {
     /// For ever: there is nobody to tell a worker to end, and the process may exit around it, since
     /// one that waits holds no lock.
     fn work(&self) {
+        crate::priority::step_back();
         loop {
             let (task, ticket) = self.next();
             // A panic outside of `run` has nobody to hear of it, and must not cost the worker.

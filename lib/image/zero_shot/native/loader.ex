@@ -26,7 +26,9 @@ defmodule Image.ZeroShot.Native.Loader do
   Loads libtorch unless it is there: 100 MB, which a system without a model is spared.
 
   However many processes ask at once, the VM lets one after the other load a library, and all but
-  the first find it loaded.
+  the first find it loaded. That keeps one scheduler for 0.2 s, once. To open it on a dirty one
+  before would not, but a VM that is halted waits for its schedulers alone, and ends with a signal
+  where libtorch is being opened beside them.
   """
   @spec torch() :: :ok | {:error, Error.t()}
   def torch, do: if(Native.Torch.loaded?(), do: :ok, else: load_torch())

@@ -1,0 +1,43 @@
+defmodule Image.ZeroShot.Endurance.BoundsTest do
+  use ExUnit.Case, async: false
+
+  import Image.ZeroShot.Test.Figures
+
+  alias Image.ZeroShot.Test.{Bounds, FreshVM}
+
+  @moduletag timeout: 900_000
+
+  defp storm(model, count) do
+    figures = FreshVM.call({Bounds, :storm, [model, count]}, [], 120_000)
+    report("#{count} callers at once: #{inspect(figures.answers)}")
+    if figures.refusals != [], do: report("  refused after #{times(figures.refusals)}")
+    assert figures.answers |> Map.values() |> Enum.sum() == count
+    assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :overloaded, :timeout]))
+    assert %{admitted: 0, waiting: 0, running: 0} = figures.queue
+    figures
+  end
+
+  defp kills(model, count) do
+    figures = FreshVM.call({Bounds, :kills, [model, count, 16]}, [], 600_000)
+    report("#{count} callers killed, #{figures.answered} of them answered before")
+    report("  none is counted any more after #{figures.empty} ms")
+    assert figures.after == :ok
+    assert figures.mailbox == 0
+    assert figures.answered < count
+    figures
+  end
+
+  test "each of many callers at once gets one answer", do: storm(embedded(), 200)
+
+  test "callers that are killed give their places back", do: kills(embedded(), 300)
+
+  @tag :endurance
+  test "1,000 callers at once get 1,000 answers, and a refusal is quick" do
+    assert quantile(storm(model(), 1_000).refusals, 0.99) < 5_000
+  end
+
+  @tag :endurance
+  test "10,000 callers that are killed give their places back within seconds" do
+    assert kills(model(), 10_000).empty <= 5_000
+  end
+end

@@ -1,0 +1,104 @@
+defmodule Image.ZeroShot.Test.Bounds do
+  @moduledoc false
+
+  # Many callers at once, and callers that are killed at any moment. To be called in a fresh VM.
+
+  alias Image.ZeroShot
+  alias Image.ZeroShot.Test.Photo
+
+  @labels ["a cat", "a dog"]
+
+  @doc """
+  What so many callers get who call at the same moment, how long the refused ones waited in
+  microseconds, sorted, and what the serving counts afterwards.
+  """
+  def storm(model, count) do
+    :ok = ZeroShot.load(model)
+    picture = Photo.jpeg(640, 480)
+    callers = for _ <- 1..count, do: Task.async(fn -> wait_and_call(picture, model) end)
+    for caller <- callers, do: send(caller.pid, :go)
+    answers = Task.await_many(callers, :infinity)
+
+    %{
+      answers: answers |> Enum.map(&elem(&1, 1)) |> Enum.frequencies(),
+      refusals: Enum.sort(for {time, :overloaded} <- answers, do: time),
+      queue: queue(model)
+    }
+  end
+
+  @doc """
+  Starts so many callers, `at_once` of them at a time, and kills each at a random moment of its
+  call. How many had their answer before, how long the serving takes until it counts none any more
+  in milliseconds, and what another caller gets.
+  """
+  def kills(model, count, at_once) do
+    :ok = ZeroShot.load(model)
+    picture = Photo.jpeg(640, 480)
+    {time, answered} = :timer.tc(fn -> kill_in_turn(model, picture, count, at_once) end)
+    empty = wait_until_empty(model, now())
+
+    %{
+      answered: answered,
+      each: div(time * at_once, count),
+      empty: empty,
+      after: call(picture, model),
+      mailbox: mailbox()
+    }
+  end
+
+  defp kill_in_turn(model, picture, count, at_once) do
+    1..count
+    |> Task.async_stream(fn i -> kill(model, picture, i) end,
+      max_concurrency: at_once,
+      timeout: :infinity
+    )
+    |> Enum.count(&match?({:ok, :normal}, &1))
+  end
+
+  # Up to 100 ms: while the picture is decoded, while its pixels wait, or while they run.
+  defp kill(model, picture, i) do
+    :rand.seed(:exsss, i)
+    {caller, monitor} = spawn_monitor(fn -> call(picture, model) end)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^caller, reason} -> reason
+    after
+      :rand.uniform(100) - 1 ->
+        Process.exit(caller, :kill)
+        receive do: ({:DOWN, ^monitor, :process, ^caller, reason} -> reason)
+    end
+  end
+
+  defp wait_until_empty(model, start) do
+    case queue(model) do
+      %{admitted: 0, waiting: 0, running: 0} -> now() - start
+      queue -> wait_again(queue, model, start)
+    end
+  end
+
+  defp wait_again(queue, model, start) do
+    if now() - start > 60_000, do: raise("not empty after a minute: #{inspect(queue)}")
+    Process.sleep(10)
+    wait_until_empty(model, start)
+  end
+
+  defp wait_and_call(picture, model) do
+    receive do: (:go -> :ok)
+    :timer.tc(fn -> call(picture, model) end)
+  end
+
+  defp call(picture, model) do
+    case ZeroShot.try_classify(picture, @labels, model) do
+      {:ok, _} -> :ok
+      {:error, error} -> error.reason
+    end
+  end
+
+  defp queue(model) do
+    {:ok, info} = ZeroShot.info(model)
+    info.queue
+  end
+
+  defp mailbox, do: self() |> Process.info(:message_queue_len) |> elem(1)
+  defp now, do: System.monotonic_time(:millisecond)
+end

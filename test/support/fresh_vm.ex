@@ -1,0 +1,35 @@
+defmodule Image.ZeroShot.Test.FreshVM do
+  @moduledoc false
+
+  # A VM of its own for a check of memory, of threads or of flags: what the tests beside it do is
+  # not in its figures, and it ends with the process that started it.
+
+  @doc """
+  Calls a function in a VM that has the application started. `flags` are those of `erl`.
+  """
+  def call({module, function, arguments}, flags \\ [], timeout \\ 60_000) do
+    {:ok, peer, _node} =
+      :peer.start_link(%{connection: :standard_io, args: charlists(flags ++ paths())})
+
+    try do
+      {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:logger])
+      # Prompts that are cut are warned of.
+      :ok = :peer.call(peer, Logger, :configure, [[level: :error]])
+      {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:image_zero_shot], 30_000)
+      :peer.call(peer, module, function, arguments, timeout)
+    after
+      :peer.stop(peer)
+    end
+  end
+
+  @doc """
+  A figure of `/proc/self/status`: kilobytes, or a number of threads.
+  """
+  def status(name) do
+    [_, figure] = Regex.run(~r/^#{name}:\s+(\d+)/m, File.read!("/proc/self/status"))
+    String.to_integer(figure)
+  end
+
+  defp paths, do: Enum.flat_map(:code.get_path(), &["-pa", &1])
+  defp charlists(strings), do: Enum.map(strings, &to_charlist/1)
+end

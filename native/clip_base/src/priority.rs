@@ -17,3 +17,26 @@ pub fn step_back() {
         let _ = rustix::process::nice(NICENESS);
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::thread::spawn;
+
+    use super::*;
+
+    fn niceness() -> i32 {
+        rustix::process::getpriority_process(None).unwrap()
+    }
+
+    #[test]
+    fn one_thread_steps_back_and_those_that_it_starts_but_no_other() {
+        let before = niceness();
+        let child = || {
+            step_back();
+            (niceness(), spawn(niceness).join().unwrap())
+        };
+        let expected = (before + NICENESS).min(19);
+        assert_eq!(spawn(child).join().unwrap(), (expected, expected));
+        assert_eq!(niceness(), before);
+    }
+}

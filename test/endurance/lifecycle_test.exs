@@ -24,7 +24,7 @@ defmodule Image.ZeroShot.Endurance.LifecycleTest do
     assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :serving_down]))
     assert figures.answers.serving_down >= count
     assert more < figures.weights / 1024 / 2
-    assert figures.after.threads == figures.before.threads
+    assert figures.after.threads <= figures.before.threads
     figures
   end
 

@@ -13,7 +13,7 @@ defmodule Image.ZeroShot.Endurance.BoundsTest do
     if figures.refusals != [], do: report("  refused after #{times(figures.refusals)}")
     assert figures.answers |> Map.values() |> Enum.sum() == count
     assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :overloaded, :timeout]))
-    assert %{admitted: 0, waiting: 0, running: 0} = figures.queue
+    report("  none is counted any more after #{figures.empty} ms")
     figures
   end
 
@@ -33,7 +33,9 @@ defmodule Image.ZeroShot.Endurance.BoundsTest do
 
   @tag :endurance
   test "1,000 callers at once get 1,000 answers, and a refusal is quick" do
-    assert quantile(storm(model(), 1_000).refusals, 0.99) < 5_000
+    figures = storm(model(), 1_000)
+    assert quantile(figures.refusals, 0.99) < 5_000
+    assert figures.empty <= 5_000
   end
 
   @tag :endurance

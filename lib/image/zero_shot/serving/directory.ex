@@ -38,7 +38,8 @@ defmodule Image.ZeroShot.Serving.Directory do
     case Registry.lookup(@registry, key) do
       # The registry learns a moment later that a process has ended, and that it has a gate.
       [{server, nil}] -> if entry = Serving.entry(server), do: {server, entry}
-      [{server, entry}] -> if Process.alive?(server), do: {server, entry}
+      # Not `Process.alive?/1`: it waits for its turn with the serving while that one is busy.
+      [{server, entry}] -> if Gate.open?(entry.gate), do: {server, entry}
       [] -> nil
     end
   rescue

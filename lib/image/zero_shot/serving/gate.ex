@@ -49,6 +49,12 @@ defmodule Image.ZeroShot.Serving.Gate do
   end
 
   @doc """
+  Whether the serving lives. Asks nobody.
+  """
+  @spec open?(t()) :: boolean()
+  def open?(%__MODULE__{table: table}), do: :ets.info(table, :size) != :undefined
+
+  @doc """
   The number of callers inside.
   """
   @spec size(t()) :: non_neg_integer()

@@ -22,8 +22,6 @@ pub(crate) const STACK: usize = 8 * 1024 * 1024;
 const MAX_IMAGES_CPU: usize = 64;
 /// The same on a GPU, which is idle below it.
 const MAX_IMAGES_GPU: usize = 256;
-/// Tokens of one forward pass of the text tower.
-const MAX_TOKENS: usize = 8_192;
 
 /// The exported towers on their device.
 #[derive(Debug)]
@@ -38,6 +36,14 @@ pub(crate) struct Encoders {
     pub(crate) bytes: u64,
 }
 
+/// One forward pass of the text encoder.
+#[derive(Debug)]
+pub(crate) struct TextPass {
+    pub(crate) inputs: Vec<Tensor>,
+    /// For each embedding that comes out, whose it is.
+    pub(crate) rows: Vec<usize>,
+}
+
 impl Encoders {
     /// u8 pixels `[n, 3, side, side]` to embeddings `[n, dim]`, row after row.
     pub(crate) fn images(&self, pixels: &[u8], side: i64) -> Result<Vec<f32>> {
@@ -47,34 +53,38 @@ impl Encoders {
         for chunk in pixels.chunks(most * picture) {
             let shape = [(chunk.len() / picture) as i64, 3, side, side];
             let input = crate::tensor::from_bytes(chunk, &shape, Kind::Uint8)?;
-            embeddings.extend(self.forward(&self.image, &input)?);
+            embeddings.extend(self.forward(&self.image, &[input])?);
         }
         Ok(embeddings)
     }
 
-    /// Rows of token ids to `[rows, dim]`, row after row. Rows of one length share a pass.
+    /// Rows of token ids, none of them empty, to `[rows, dim]`, row after row.
     pub(crate) fn texts(&self, rows: &[Vec<u32>], dim: usize) -> Result<Vec<f32>> {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|i| rows[*i].len());
+        let passes = match self.foreign {
+            None => crate::trie::passes(rows)?,
+            Some(_) => crate::torchscript::passes(rows)?,
+        };
         let mut embeddings = vec![0f32; rows.len() * dim];
-        for group in order.chunk_by(|a, b| rows[*a].len() == rows[*b].len()) {
-            for batch in group.chunks((MAX_TOKENS / rows[group[0]].len().max(1)).max(1)) {
-                let input: Vec<&[u32]> = batch.iter().map(|i| rows[*i].as_slice()).collect();
-                let output = self.forward(&self.text, &crate::tensor::from_rows(&input)?)?;
-                for (i, embedding) in batch.iter().zip(output.chunks(dim)) {
-                    embeddings[i * dim..][..dim].copy_from_slice(embedding);
-                }
+        for pass in passes {
+            let output = self.forward(&self.text, &pass.inputs)?;
+            for (row, embedding) in pass.rows.iter().zip(output.chunks(dim)) {
+                embeddings[row * dim..][..dim].copy_from_slice(embedding);
             }
         }
         Ok(embeddings)
     }
 
-    fn forward(&self, encoder: &CModule, input: &Tensor) -> Result<Vec<f32>> {
-        let output = encoder.forward_ts(&[input.f_to_device(self.device)?])?;
+    fn forward(&self, encoder: &CModule, inputs: &[Tensor]) -> Result<Vec<f32>> {
+        let inputs = inputs
+            .iter()
+            .map(|input| Ok(input.f_to_device(self.device)?))
+            .collect::<Result<Vec<_>>>()?;
+        let output = encoder.forward_ts(&inputs)?;
         match self.foreign {
             None => crate::tensor::to_f32(&output),
             Some(dim) => {
-                crate::tensor::to_f32(&crate::torchscript::unit(&output, input.size()[0], dim)?)
+                let rows = inputs[0].size()[0];
+                crate::tensor::to_f32(&crate::torchscript::unit(&output, rows, dim)?)
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::vision::VisionTower;
 use crate::weights::Weights;
 
 /// Raise it whenever the towers' code changes what is exported.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";
@@ -115,13 +115,16 @@ fn export(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let vision = VisionTower::load(&mut weights, config, &checkpoint.preprocessing)?;
     let side = config.vision.image_size;
     let pixels = on_cpu(&[2, 3, side, side], Kind::Uint8)?;
-    trace("ImageEncoder", pixels, |x| vision.forward(x))?.save(folder.join(IMAGE))?;
+    trace("ImageEncoder", &[pixels], |x| vision.forward(&x[0]))?.save(folder.join(IMAGE))?;
     drop(vision);
     crate::exit::prepare();
 
     let text = TextTower::load(&mut weights, config)?;
     let ids = on_cpu(&[2, config.text.max_positions.min(5)], Kind::Int64)?;
-    trace("TextEncoder", ids, |x| text.forward(x))?.save(folder.join(TEXT))?;
+    let ends = ids.f_ones_like()?.f_cumsum(1, Kind::Int64)?;
+    let inputs = [ids, ends, on_cpu(&[2, 3], Kind::Int64)?];
+    trace("TextEncoder", &inputs, |x| text.forward([&x[0], &x[1], &x[2]]))?
+        .save(folder.join(TEXT))?;
     Ok(())
 }
 
@@ -134,7 +137,7 @@ pub(crate) fn rehearse() -> Result<()> {
     let path = folder.0.join(IMAGE);
     let ones = || Tensor::f_ones([2, 2], (Kind::Float, Device::Cpu));
     let weight = ones()?;
-    let module = trace("Rehearsal", ones()?, |x| Ok(x.f_linear(&weight, None::<&Tensor>)?))?;
+    let module = trace("Rehearsal", &[ones()?], |x| Ok(x[0].f_linear(&weight, None::<&Tensor>)?))?;
     crate::exit::prepare();
     module.save(&path)?;
     crate::exit::prepare();
@@ -145,16 +148,16 @@ pub(crate) fn rehearse() -> Result<()> {
     Ok(())
 }
 
-/// Records what `forward` does to `example` as a module with a method of that name.
+/// Records what `forward` does to `examples` as a module with a method of that name.
 fn trace(
     name: &str,
-    example: Tensor,
-    forward: impl Fn(&Tensor) -> Result<Tensor>,
+    examples: &[Tensor],
+    forward: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Result<CModule> {
     let mut failure = None;
-    let module = CModule::create_by_tracing(name, "forward", &[example], &mut |inputs| {
+    let module = CModule::create_by_tracing(name, "forward", examples, &mut |inputs| {
         // tch's closure cannot fail; tracing must reach its end or it stays on for this thread.
-        let output = forward(&inputs[0]).unwrap_or_else(|error| {
+        let output = forward(inputs).unwrap_or_else(|error| {
             failure = Some(error);
             inputs[0].shallow_clone()
         });

@@ -33,6 +33,7 @@ mod tokenizer;
 mod tokenizer_json;
 mod torchscript;
 mod transformer;
+mod trie;
 mod vision;
 mod vocabulary;
 mod weights;

@@ -16,9 +16,12 @@ use std::path::Path;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::config::Config;
-use crate::encoder::Encoders;
+use crate::encoder::{Encoders, TextPass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{IMAGE, TEXT, bytes};
+
+/// Tokens of one forward pass.
+const MAX_TOKENS: usize = 8_192;
 
 /// Loads both encoders, and runs each once to see that it keeps the contract.
 pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result<Encoders> {
@@ -63,6 +66,21 @@ pub(crate) fn unit(embeddings: &Tensor, rows: i64, dim: i64) -> Result<Tensor> {
     let embeddings = embeddings.f_to_kind(Kind::Float)?;
     let length = embeddings.f_norm_scalaropt_dim(2, [-1], true)?;
     Ok(embeddings.f_div(&length)?)
+}
+
+/// Rows of token ids as the contract's text encoder takes them: those of one length together.
+pub(crate) fn passes(rows: &[Vec<u32>]) -> Result<Vec<TextPass>> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|i| rows[*i].len());
+    let mut passes = Vec::new();
+    for group in order.chunk_by(|a, b| rows[*a].len() == rows[*b].len()) {
+        for batch in group.chunks((MAX_TOKENS / rows[group[0]].len().max(1)).max(1)) {
+            let ids: Vec<&[u32]> = batch.iter().map(|i| rows[*i].as_slice()).collect();
+            let inputs = vec![crate::tensor::from_rows(&ids)?];
+            passes.push(TextPass { inputs, rows: batch.to_vec() });
+        }
+    }
+    Ok(passes)
 }
 
 fn breach(folder: &Path, name: &str, error: &Error) -> Error {

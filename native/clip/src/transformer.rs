@@ -6,7 +6,8 @@
 //! - queries, keys and values in one matrix product;
 //! - quick_gelu, `x * sigmoid(1.702 x)`, as `silu(1.702 x) / 1.702`, the factors folded into the
 //!   two matrices around it;
-//! - the last block computes the one position that is pooled.
+//! - the last block computes the positions that are pooled alone;
+//! - matrices lie transposed in memory, see [`Linear`].
 //!
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
@@ -21,6 +22,9 @@ use crate::weights::Weights;
 const QUICK_GELU: f64 = 1.702;
 
 /// `x W^T + b`.
+///
+/// The weight has the checkpoint's shape, `[out, in]`, and the transpose's order in memory: MKL
+/// multiplies 19 rows 1.7 times as fast that way, 50 rows 1.2 times, and hundreds no slower.
 #[derive(Debug)]
 pub(crate) struct Linear {
     weight: Tensor,
@@ -29,21 +33,24 @@ pub(crate) struct Linear {
 
 impl Linear {
     fn load(weights: &mut Weights, name: &str, shape: [i64; 2]) -> Result<Self> {
-        Ok(Self {
-            weight: weights.tensor(&format!("{name}.weight"), &shape)?,
-            bias: Some(weights.tensor(&format!("{name}.bias"), &shape[..1])?),
-        })
+        let weight = weights.tensor(&format!("{name}.weight"), &shape)?;
+        let bias = weights.tensor(&format!("{name}.bias"), &shape[..1])?;
+        Self::new(&weight, Some(bias))
     }
 
-    pub(crate) fn without_bias(weight: Tensor) -> Self {
-        Self { weight, bias: None }
+    pub(crate) fn without_bias(weight: &Tensor) -> Result<Self> {
+        Self::new(weight, None)
+    }
+
+    fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
+        Ok(Self { weight: weight.f_transpose(0, 1)?.f_contiguous()?.f_transpose(0, 1)?, bias })
     }
 
     /// Several layers of one input as a single product, outputs one after the other.
     fn fused(layers: &[Self]) -> Result<Self> {
         let weights: Vec<_> = layers.iter().map(|layer| &layer.weight).collect();
         let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        Ok(Self { weight: Tensor::f_cat(&weights, 0)?, bias: Some(Tensor::f_cat(&biases, 0)?) })
+        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?))
     }
 
     /// The first or the last rows of the output alone.
@@ -88,20 +95,42 @@ impl LayerNorm {
     }
 }
 
-/// Which positions attend to which, and which one is pooled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which positions attend to which, and which ones are pooled.
+#[derive(Debug)]
 pub(crate) enum Attention {
     /// Every position to every other; the first one (the class token) is pooled.
     FullPoolFirst,
-    /// Each to itself and those before it; the last one is pooled.
-    CausalPoolLast,
+    /// As masks `[n, 1, queries, positions]` say, which are added to the scores.
+    Masked {
+        mask: Tensor,
+        /// Indices `[n, pooled]`.
+        pooled: Tensor,
+        /// The pooled positions' rows of `mask`.
+        pooled_mask: Tensor,
+    },
+}
+
+impl Attention {
+    fn masks(&self) -> (Option<&Tensor>, Option<&Tensor>) {
+        match self {
+            Self::FullPoolFirst => (None, None),
+            Self::Masked { mask, pooled_mask, .. } => (Some(mask), Some(pooled_mask)),
+        }
+    }
+
+    /// `[n, positions, width]` to `[n, pooled, width]`.
+    fn pool(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::FullPoolFirst => hidden.f_narrow(1, 0, 1)?,
+            Self::Masked { pooled, .. } => hidden.f_take_along_dim(&pooled.f_unsqueeze(2)?, 1)?,
+        })
+    }
 }
 
 /// A stack of pre-norm blocks.
 #[derive(Debug)]
 pub(crate) struct Transformer {
     blocks: Vec<Block>,
-    attention: Attention,
 }
 
 impl Transformer {
@@ -110,32 +139,24 @@ impl Transformer {
         weights: &mut Weights,
         tower: &str,
         config: &TransformerConfig,
-        attention: Attention,
     ) -> Result<Self> {
         let blocks = (0..config.layers)
             .map(|i| Block::load(weights, &format!("{tower}.encoder.layers.{i}"), config))
             .collect::<Result<_>>()?;
-        Ok(Self { blocks, attention })
+        Ok(Self { blocks })
     }
 
-    /// Hidden states `[n, positions, width]` to the pooled position's `[n, width]`.
-    pub(crate) fn forward(&self, hidden: Tensor) -> Result<Tensor> {
+    /// Hidden states `[n, positions, width]` to the pooled positions' `[n, pooled, width]`.
+    pub(crate) fn forward(&self, hidden: Tensor, attention: &Attention) -> Result<Tensor> {
         let Some((last, before)) = self.blocks.split_last() else {
-            return self.pooled(&hidden);
+            return attention.pool(&hidden);
         };
+        let (mask, pooled_mask) = attention.masks();
         let mut hidden = hidden;
         for block in before {
-            hidden = block.forward(&hidden, self.attention == Attention::CausalPoolLast)?;
+            hidden = block.forward(&hidden, mask)?;
         }
-        last.forward_pooled(&hidden, &self.pooled(&hidden)?)
-    }
-
-    fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
-        let position = match self.attention {
-            Attention::FullPoolFirst => 0,
-            Attention::CausalPoolLast => -1,
-        };
-        Ok(hidden.f_select(1, position)?)
+        last.forward_pooled(&hidden, &attention.pool(&hidden)?, pooled_mask)
     }
 }
 
@@ -184,28 +205,32 @@ impl Block {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, causal: bool) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let normed = self.norm_attention.forward(hidden)?;
         let parts = self.split_heads(&self.query_key_value.forward(&normed)?, 3)?;
         let (query, key, value) =
             (parts.f_select(0, 0)?, parts.f_select(0, 1)?, parts.f_select(0, 2)?);
-        let attended = attend(&query, &key, &value, causal)?;
+        let attended = attend(&query, &key, &value, mask)?;
         self.finish(hidden, &attended)
     }
 
-    /// The same for the pooled position alone: `[n, positions, width]` and `[n, width]` to
-    /// `[n, width]`. It sees every position, being the last one or not masked.
-    fn forward_pooled(&self, hidden: &Tensor, pooled: &Tensor) -> Result<Tensor> {
+    /// The same for the pooled positions alone: `[n, positions, width]` and `[n, pooled, width]` to
+    /// `[n, pooled, width]`.
+    fn forward_pooled(
+        &self,
+        hidden: &Tensor,
+        pooled: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let normed = self.norm_attention.forward(hidden)?;
         let key_value = self.query_key_value.rows(self.width, 2 * self.width)?.forward(&normed)?;
         let key_value = self.split_heads(&key_value, 2)?;
-        let pooled = pooled.f_unsqueeze(1)?;
-        let normed = self.norm_attention.forward(&pooled)?;
+        let normed = self.norm_attention.forward(pooled)?;
         let query = self.query_key_value.rows(0, self.width)?.forward(&normed)?;
         let query = self.split_heads(&query, 1)?.f_select(0, 0)?;
         let attended =
-            attend(&query, &key_value.f_select(0, 0)?, &key_value.f_select(0, 1)?, false)?;
-        Ok(self.finish(&pooled, &attended)?.f_squeeze_dim(1)?)
+            attend(&query, &key_value.f_select(0, 0)?, &key_value.f_select(0, 1)?, mask)?;
+        self.finish(pooled, &attended)
     }
 
     /// `[n, positions, parts * width]` to `[parts, n, heads, positions, width / heads]`.
@@ -233,9 +258,8 @@ impl Block {
 }
 
 /// Scaled dot-product attention, heads apart.
-fn attend(query: &Tensor, key: &Tensor, value: &Tensor, causal: bool) -> Result<Tensor> {
-    let mask: Option<&Tensor> = None;
-    Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, causal, None, false)?)
+fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, None, false)?)
 }
 
 /// Projects pooled states into the common space and scales them to length 1, in f32.

@@ -48,7 +48,7 @@ impl VisionTower {
         Ok(Self {
             mean: channels(preprocessing.mean)?,
             std: channels(preprocessing.std)?,
-            patch_embedding: Linear::without_bias(patch_embedding),
+            patch_embedding: Linear::without_bias(&patch_embedding)?,
             positions,
             // The name is misspelt in every checkpoint.
             norm_before: LayerNorm::load(
@@ -56,20 +56,15 @@ impl VisionTower {
                 "vision_model.pre_layrnorm",
                 &vision.transformer,
             )?,
-            transformer: Transformer::load(
-                weights,
-                "vision_model",
-                &vision.transformer,
-                Attention::FullPoolFirst,
-            )?,
+            transformer: Transformer::load(weights, "vision_model", &vision.transformer)?,
             norm_after: LayerNorm::load(
                 weights,
                 "vision_model.post_layernorm",
                 &vision.transformer,
             )?,
             projection: Linear::without_bias(
-                weights.tensor("visual_projection.weight", &projection)?,
-            ),
+                &weights.tensor("visual_projection.weight", &projection)?,
+            )?,
             grid: [vision.image_size / patch, patch],
         })
     }
@@ -81,8 +76,9 @@ impl VisionTower {
         // A zero row for the class token, which lies in the position table.
         let hidden = patches.f_constant_pad_nd([0, 0, 1, 0])?.f_add_(&self.positions)?;
         let hidden = self.norm_before.forward(&hidden)?;
-        let pooled = self.norm_after.forward(&self.transformer.forward(hidden)?)?;
-        embed(&pooled, &self.projection)
+        let pooled =
+            self.transformer.forward(hidden, &Attention::FullPoolFirst)?.f_squeeze_dim(1)?;
+        embed(&self.norm_after.forward(&pooled)?, &self.projection)
     }
 
     /// `[n, 3, h, w]` to `[n, patches, 3 * patch * patch]`, patches row by row.

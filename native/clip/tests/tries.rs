@@ -21,7 +21,9 @@ struct Subject {
 impl Subject {
     fn load() -> Self {
         let cache = Scratch::new();
-        let options = LoadOptions::new(DeviceRequest::Cpu, cache.path());
+        let mut options = LoadOptions::new(DeviceRequest::Cpu, cache.path());
+        // Thousands of short calls: on a busy machine, threads would wait for each other.
+        options.threads = 1;
         let model = Model::load(&project("priv/models/emoji-clip"), &options).unwrap();
         Self { model, _cache: cache }
     }

@@ -35,10 +35,11 @@ defmodule Image.ZeroShot.Serving.Directory do
   """
   @spec lookup(key()) :: {pid(), entry()} | nil
   def lookup(key) do
-    case Registry.lookup(@registry, key) do
+    # Neither `Registry.lookup/2` nor `Process.alive?/1`: while a serving is busy, those wait until
+    # it has its turn.
+    case Registry.match(@registry, key, :_) do
       # The registry learns a moment later that a process has ended, and that it has a gate.
       [{server, nil}] -> if entry = Serving.entry(server), do: {server, entry}
-      # Not `Process.alive?/1`: it waits for its turn with the serving while that one is busy.
       [{server, entry}] -> if Gate.open?(entry.gate), do: {server, entry}
       [] -> nil
     end

@@ -19,6 +19,9 @@ defmodule Image.ZeroShot do
   front, the same verb returns `{:ok, result}` or `{:error, error}` instead. Options that are wrong
   are mistakes in the program: both forms raise an `ArgumentError` for them.
 
+  `classify_many/3` does it for any number of pictures, as a stream, and `classifier/2` compiles
+  labels that are used often.
+
   ## Pictures
 
   The bytes of an image file, `{:path, path}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width
@@ -60,8 +63,9 @@ defmodule Image.ZeroShot do
       wrote for ImageNet, `:simple_imagenet` the seven that did nearly as well. Defaults to
       `"a photo of {label}"`
     * `:other` - what stands for "none of these": a label, a list of prompts, or
-      `{label, prompts}`. It takes part like a label and appears in the results, a list of prompts
-      with the label `nil`. Defaults to `nil`, for none
+      `{label, prompts}`. It takes part beside the labels and appears in the results, a list of
+      prompts with the label `nil`. A label is made one prompt by the template, as any label is;
+      the prompts of a list count each for itself. Defaults to `nil`, for none
     * `:scores` - `:softmax`, `:logits` or `:cosine`. Defaults to `:softmax`
     * `:multi_label` - with `true` each label is scored for itself, so that several or none can be
       high. Defaults to `false`
@@ -70,12 +74,12 @@ defmodule Image.ZeroShot do
     * `:logit_scale` - the factor between cosine and softmax, in place of the model's own (100 for
       OpenAI's). A smaller one makes the scores more alike. Defaults to `nil`
 
-  With `z = logit_scale * cosine` for a label, and `z_b` for each prompt of `:other`:
+  With `z = logit_scale * cosine` for a label, and `z_b` for each embedding of `:other`:
 
   | choice | score of a label | score of `:other` |
   | --- | --- | --- |
   | `scores: :softmax` | `exp(z) / (sum of exp(z) of all labels + sum of exp(z_b))` | its part of the same sum |
-  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))`; without `:other` the template with "something" in the label's place stands behind each label | none |
+  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))`; without `:other` the prompt "a photo" stands behind each label. Give `:other`: what stands there decides what a score means | none |
   | `scores: :logits` | `z` | `log(sum of exp(z_b))` |
   | `scores: :cosine` | the cosine of the embeddings of label and picture | the highest of its prompts |
 
@@ -110,7 +114,7 @@ defmodule Image.ZeroShot do
   A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged once.
   """
 
-  alias Image.ZeroShot.{Classifier, Error, Model, Options, Pipeline, Source, Telemetry}
+  alias Image.ZeroShot.{Classifier, Error, Many, Model, Options, Pipeline, Source, Telemetry}
   alias Image.ZeroShot.Serving.Client
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
@@ -249,6 +253,58 @@ defmodule Image.ZeroShot do
       {:ok, []} -> {:ok, nil}
       {:error, error} -> {:error, error}
     end
+  end
+
+  @doc """
+  Classifies any number of pictures against the same labels, as a lazy stream in their order.
+
+  Each element of the stream is `{picture, {:ok, results}}` or `{picture, {:error, error}}`, with the
+  picture as it was given. A picture that fails never stops the others: a file that is damaged or
+  gone, or a `Image.ZeroShot.Source` of yours that crashes.
+
+  Nothing happens before the stream is consumed. Then the labels are compiled, once, and pictures
+  are read, decoded and resized on all cores while the model works on those before them, in full
+  batches. Never more than `:window` pictures are begun and not yet taken from the stream, however
+  many there are: their files and pixels are what is in memory. Paths are better than bytes here. A
+  stream that is not consumed to its end stops the work that is on its way.
+
+  The labels, or a model that cannot be loaded, fail for all pictures: such an `Image.ZeroShot.Error`
+  is raised when the stream is first consumed. An option that is wrong raises an `ArgumentError` at
+  once.
+
+  ## Options
+
+  The [options](#module-options) of this module, of which one has another default, and:
+
+    * `:window` - how many pictures may be on their way at a time, from 1 to 100000. Defaults to
+      `nil`: two batches of the model and a picture a core, and at most three quarters of the
+      serving's `:max_queue`
+    * `:progress` - a function that is called for each picture, before it is taken from the stream
+      and in the process that takes it, with `%{done: count, failed: count, total: count}`. `:done`
+      includes `:failed`; `:total` is `nil` unless the pictures are a list
+    * `:timeout` - for each picture, the wait for those before it included. Defaults to `:infinity`;
+      the configuration does not count here. While a serving is full of other callers, the pictures
+      wait for a place in it as long, and are not refused
+
+  A web application whose users should not wait behind such a job gives it a serving of its own, or a
+  small `:window`.
+
+  ## Examples
+
+      iex> ["dog.jpg", "no-such.jpg", "cat.png"]
+      ...> |> Enum.map(&{:path, Path.join("priv/samples", &1)})
+      ...> |> Image.ZeroShot.classify_many(["cat", "dog"], repo: :embedded, top_k: 1)
+      ...> |> Enum.map(fn
+      ...>   {_picture, {:ok, [%{label: label}]}} -> label
+      ...>   {_picture, {:error, error}} -> error.reason
+      ...> end)
+      ["dog", :not_found, "cat"]
+
+  """
+  @spec classify_many(Enumerable.t(), labels(), keyword()) :: Enumerable.t()
+  def classify_many(pictures, labels, opts \\ []) do
+    {own, opts} = Many.split!(opts)
+    Many.stream(pictures, labels, options(labels, opts), own)
   end
 
   @doc """
@@ -407,7 +463,9 @@ defmodule Image.ZeroShot do
   @spec devices() :: {:ok, [:cpu | :mps | {:cuda, non_neg_integer()}]} | {:error, Error.t()}
   def devices, do: Model.devices()
 
-  defp options(%Classifier{opts: compiled}, opts), do: Options.classified!(opts, compiled)
+  defp options(%Classifier{opts: compiled, template: template}, opts),
+    do: %{Options.classified!(opts, compiled) | template: template}
+
   defp options(_labels, opts), do: Options.classify!(opts)
 
   defp told({:error, error}, opts) do

@@ -23,7 +23,8 @@ defmodule Image.ZeroShot.Endurance.LifecycleTest do
     assert figures.alive
     assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :serving_down]))
     assert figures.answers.serving_down >= count
-    assert more < figures.weights / 1024 / 2
+    # Half a copy of a large model; of a small one the allocators' own share is as much.
+    assert more < max(figures.weights / 1024 / 2, 20_000)
     assert figures.after.threads <= figures.before.threads
     figures
   end

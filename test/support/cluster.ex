@@ -101,7 +101,7 @@ defmodule Image.ZeroShot.Test.Cluster do
   defp unique(prefix), do: :"#{prefix}_#{System.pid()}_#{System.unique_integer([:positive])}"
 
   defp arguments do
-    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
+    paths = :code.get_path() |> Enum.reverse() |> Enum.flat_map(&['-pa', &1])
 
     # Else a node that loses one connection gives up others, to keep what `:global` knows whole.
     ['-kernel', 'prevent_overlapping_partitions', 'false', '-connect_all', 'false'] ++

@@ -30,6 +30,8 @@ defmodule Image.ZeroShot.Test.FreshVM do
     String.to_integer(figure)
   end
 
-  defp paths, do: Enum.flat_map(:code.get_path(), &["-pa", &1])
+  # The last one named comes first in the path; protocols that are consolidated have to be found
+  # before those that are not.
+  defp paths, do: :code.get_path() |> Enum.reverse() |> Enum.flat_map(&["-pa", &1])
   defp charlists(strings), do: Enum.map(strings, &to_charlist/1)
 end

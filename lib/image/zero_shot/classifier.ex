@@ -15,17 +15,15 @@ defmodule Image.ZeroShot.Classifier do
   keep it in a file or a database.
   """
 
-  require Logger
-
-  alias Image.ZeroShot.{Error, Labels, Native, Options, Pipeline, Serving}
+  alias Image.ZeroShot.{Error, Labels, Native, Options, Pipeline, Secret, Serving}
   alias Image.ZeroShot.Classifier.Codec
 
   # How far the embedding of one prompt may be off and still be of the same model: precisions and
   # devices differ by less, models by far more.
   @same 0.99
 
-  @enforce_keys [:labels, :texts, :model, :logit_scale, :truncated, :probe, :opts]
-  defstruct [:labels, :texts, :model, :logit_scale, :truncated, :probe, :opts]
+  @enforce_keys [:labels, :texts, :model, :truncated, :probe, :template, :opts]
+  defstruct [:labels, :texts, :model, :truncated, :probe, :template, :opts]
 
   @typedoc """
   A compiled label set. The fields are private; see `info/1`.
@@ -33,10 +31,15 @@ defmodule Image.ZeroShot.Classifier do
   @type t :: %__MODULE__{
           labels: tuple(),
           texts: binary(),
-          model: %{name: String.t(), commit: String.t() | nil, dim: pos_integer()},
-          logit_scale: float(),
+          model: %{
+            name: String.t(),
+            commit: String.t() | nil,
+            dim: pos_integer(),
+            logit_scale: float()
+          },
           truncated: [non_neg_integer()],
           probe: {String.t(), binary()},
+          template: [String.t() | nil],
           opts: keyword()
         }
 
@@ -95,7 +98,8 @@ defmodule Image.ZeroShot.Classifier do
          {prompt, row} = kept.probe,
          {:ok, {info, %{texts: again}}} <- Pipeline.embed([], [prompt], all),
          :ok <- same_model(kept, row, again, info),
-         do: {:ok, struct!(__MODULE__, %{kept | model: identity(info)} |> Map.put(:opts, opts))}
+         do:
+           {:ok, struct!(__MODULE__, Map.merge(kept, %{model: identity(info), opts: hide(opts)}))}
   end
 
   defp same_model(%{model: model}, row, again, info) do
@@ -110,21 +114,23 @@ defmodule Image.ZeroShot.Classifier do
   # The rest is for `Image.ZeroShot`.
 
   @doc false
-  @spec new(Labels.t(), Serving.info(), Serving.Client.embeddings(), keyword()) ::
+  # `given` are the options as they were given, of which `opts` are the whole.
+  @spec new(Labels.t(), Serving.info(), Serving.Client.embeddings(), Options.t(), keyword()) ::
           {:ok, t()} | {:error, Error.t()}
-  def new(labels, info, embeddings, opts) do
-    if embeddings.news, do: warn_truncated(embeddings.truncated, labels, info.context_length)
-
+  def new(labels, info, embeddings, opts, given) do
     with {:ok, texts} <- ensemble(labels.counts, embeddings.texts) do
       {:ok,
        %__MODULE__{
          labels: List.to_tuple(labels.terms),
          texts: texts,
          model: identity(info),
-         logit_scale: info.logit_scale,
          truncated: owners(embeddings.truncated, labels.counts),
-         probe: {hd(labels.prompts), binary_part(embeddings.texts, 0, info.dim * 4)},
-         opts: opts
+         # A copy, which does not keep the rows of all prompts alive.
+         probe:
+           {hd(labels.prompts),
+            embeddings.texts |> binary_part(0, info.dim * 4) |> :binary.copy()},
+         template: opts.template,
+         opts: hide(given)
        }}
     end
   end
@@ -151,7 +157,16 @@ defmodule Image.ZeroShot.Classifier do
   def check_model(%{model: model}, info),
     do: if(model == identity(info), do: :ok, else: wrong_model(model, info))
 
-  defp identity(info), do: %{name: info.name, commit: info.commit, dim: info.dim}
+  # A classifier lies in the state of processes, whose crash reports do not ask how to be shown.
+  defp hide(opts) do
+    case opts[:token] do
+      token when is_binary(token) -> Keyword.put(opts, :token, Secret.new(token))
+      _ -> opts
+    end
+  end
+
+  # Of two local models with the same name and size the scale is likely to differ.
+  defp identity(info), do: Map.take(info, [:name, :commit, :dim, :logit_scale])
 
   defp wrong_model(model, info) do
     Error.error(
@@ -172,7 +187,7 @@ defmodule Image.ZeroShot.Classifier do
   def rank(%__MODULE__{} = classifier, image, {other, background}, opts) do
     scoring = %{
       kind: if(opts.multi_label, do: :independent, else: opts.scores),
-      logit_scale: opts.logit_scale || classifier.logit_scale,
+      logit_scale: opts.logit_scale || classifier.model.logit_scale,
       top: opts.top_k,
       least: opts.min_score
     }
@@ -190,7 +205,10 @@ defmodule Image.ZeroShot.Classifier do
     end
   end
 
-  defp ensemble(counts, texts) do
+  @doc false
+  # One row for each count of rows.
+  @spec ensemble([pos_integer()], binary()) :: {:ok, binary()} | {:error, Error.t()}
+  def ensemble(counts, texts) do
     if Enum.all?(counts, &(&1 == 1)),
       do: {:ok, texts},
       else: texts |> Native.ensemble(counts) |> Error.from_native()
@@ -212,18 +230,6 @@ defmodule Image.ZeroShot.Classifier do
 
     owners
   end
-
-  defp warn_truncated(indices, labels, context_length) do
-    names = indices |> Enum.take(5) |> Enum.map_join(", ", &brief(Enum.at(labels.prompts, &1)))
-    more = if length(indices) > 5, do: ", …", else: ""
-
-    Logger.warning(
-      "#{length(indices)} of #{length(labels.prompts)} prompts are longer than the " <>
-        "#{context_length} tokens that the model reads, and were cut: #{names}#{more}"
-    )
-  end
-
-  defp brief(text), do: inspect(text, limit: 10, printable_limit: 40)
 
   defimpl Inspect do
     def inspect(%{labels: labels, model: model}, _opts) do

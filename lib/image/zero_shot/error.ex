@@ -33,7 +33,7 @@ defmodule Image.ZeroShot.Error do
   | `:libtorch` | libtorch cannot be loaded, and so no model; the message says what to do |
   | `:torch` | libtorch refused a computation |
   | `:invalid_argument` | the native library was handed something it does not take |
-  | `:internal` | a defect in this library; the system goes on, but please report it |
+  | `:internal` | a defect in this library; the system goes on, but please report it. In `classify_many/3` also an `Image.ZeroShot.Source` of yours that crashed |
 
   Where a model is fetched by its name, and with the way out in each message:
 

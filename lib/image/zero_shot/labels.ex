@@ -20,6 +20,8 @@ defmodule Image.ZeroShot.Labels do
           counts: [pos_integer(), ...]
         }
 
+  @type background :: {name :: term(), prompts :: [String.t()], counts :: [pos_integer()]}
+
   @doc """
   Checks labels without any model, so that a mistake in them is told before one is loaded.
   """
@@ -69,24 +71,25 @@ defmodule Image.ZeroShot.Labels do
   end
 
   @doc """
-  The background that `:other` stands for: its name and its prompts.
+  The background that `:other` stands for: its name, its prompts and how many make a row each.
   """
-  @spec background(Options.t()) :: {:ok, {term(), [String.t()]} | nil} | {:error, Error.t()}
+  @spec background(Options.t()) :: {:ok, background() | nil} | {:error, Error.t()}
   def background(%{other: nil}), do: {:ok, nil}
 
   def background(%{other: other} = opts) do
-    pair =
-      case other do
-        {name, prompts} -> {name, List.wrap(prompts)}
-        name when is_binary(name) -> {name, Options.prompts(opts.template, name)}
-        prompts when is_list(prompts) -> {nil, prompts}
-      end
-
-    case check_prompts(elem(pair, 1), opts.max_label_bytes) do
-      :ok -> {:ok, pair}
+    case background_pair(other, opts) do
+      {:ok, {name, prompts}} -> {:ok, {name, prompts, background_counts(other, prompts)}}
       {:error, fault} -> Error.error(:invalid_label, "the background given as :other #{fault}")
     end
   end
+
+  defp background_pair(prompts, opts) when is_list(prompts), do: pair({nil, prompts}, opts)
+  defp background_pair(other, opts), do: pair(other, opts)
+
+  # What templates make of a label is one row, as it is for every label. A list of prompts names
+  # several things that each stand for themselves.
+  defp background_counts(other, prompts) when is_binary(other), do: [length(prompts)]
+  defp background_counts(_other, prompts), do: Enum.map(prompts, fn _ -> 1 end)
 
   defp check_each([], _index, pairs, _opts), do: {:ok, Enum.reverse(pairs)}
 
@@ -115,7 +118,8 @@ defmodule Image.ZeroShot.Labels do
     with :ok <- check_prompts(prompts, opts.max_label_bytes), do: {:ok, {term, prompts}}
   end
 
-  defp pair(other, _opts), do: {:error, "is no string: #{brief(other)}"}
+  defp pair(other, _opts),
+    do: {:error, "is no string, and no {label, prompts}: #{brief(other)}"}
 
   defp check_prompts([], _max), do: {:error, "has no prompts"}
 

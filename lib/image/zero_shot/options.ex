@@ -100,8 +100,9 @@ defmodule Image.ZeroShot.Options do
               "compiled already"
     end
 
+    # With another model named, nothing that was said of the one before holds.
     model = [:serving | Keyword.keys(@model_defaults)]
-    elsewhere = Enum.any?(model, &Keyword.has_key?(opts, &1))
+    elsewhere = Enum.any?([:serving, :repo], &Keyword.has_key?(opts, &1))
     compiled = if elsewhere, do: Keyword.drop(compiled, model), else: compiled
     classify!(Keyword.merge(compiled, opts))
   end
@@ -383,8 +384,11 @@ defmodule Image.ZeroShot.Options do
     do: {:error, "nil, a label, a list of prompts or {label, prompts}"}
 
   defp cast(name, nil) when name in [:top_k, :min_score, :logit_scale], do: {:ok, nil}
-  defp cast(:min_score, score) when is_number(score), do: {:ok, score / 1}
-  defp cast(:min_score, _), do: {:error, "a number or nil"}
+
+  defp cast(:min_score, score) when is_number(score) and score >= -1.0e6 and score <= 1.0e6,
+    do: {:ok, score / 1}
+
+  defp cast(:min_score, _), do: {:error, "a number from -1.0e6 to 1.0e6 or nil"}
 
   defp cast(:logit_scale, scale) when is_number(scale) and scale > 0 and scale <= 1.0e6,
     do: {:ok, scale / 1}
@@ -411,7 +415,7 @@ defmodule Image.ZeroShot.Options do
   defp cast(:cache_dir, nil), do: {:ok, user_cache()}
 
   defp cast(name, dir) when name in [:cache_dir, :hub_cache, :torchscript],
-    do: if(text?(dir), do: {:ok, Path.expand(dir)}, else: {:error, "a directory"})
+    do: if(text?(dir), do: {:ok, Repo.absolute(dir)}, else: {:error, "a directory"})
 
   defp cast(_limit, number) when is_integer(number) and number in 1..@largest_limit,
     do: {:ok, number}
@@ -424,5 +428,18 @@ defmodule Image.ZeroShot.Options do
   # What the native library takes as a string.
   defp text?(term), do: is_binary(term) and term != "" and String.valid?(term)
 
-  defp user_cache, do: @app |> to_string() |> then(&:filename.basedir(:user_cache, &1))
+  # `:filename.basedir/2` asks a process of the VM, and every call of ours would.
+  defp user_cache do
+    environment = {System.get_env("XDG_CACHE_HOME"), System.get_env("HOME")}
+
+    case :persistent_term.get(__MODULE__, nil) do
+      {^environment, directory} ->
+        directory
+
+      _none_or_another ->
+        directory = :filename.basedir(:user_cache, to_string(@app))
+        :persistent_term.put(__MODULE__, {environment, directory})
+        directory
+    end
+  end
 end

@@ -3,6 +3,8 @@ defmodule Image.ZeroShot.Pipeline do
 
   # The way of a call: from a picture and labels to results.
 
+  require Logger
+
   alias Image.ZeroShot.{Classifier, Error, Labels, Model, Native, Options, Picture}
   alias Image.ZeroShot.Serving.Client
 
@@ -10,8 +12,8 @@ defmodule Image.ZeroShot.Pipeline do
   # rows are not in memory before they are averaged.
   @part 512
 
-  # What stands behind each label where labels are independent, in the place of the label.
-  @anything "something"
+  # What stands behind each label where labels are independent, unless `:other` says it.
+  @background {nil, ["a photo"], [1]}
 
   @type results :: [%{label: term(), score: float()}]
 
@@ -31,28 +33,41 @@ defmodule Image.ZeroShot.Pipeline do
          {:ok, background} <- background(opts),
          {:ok, picture} <- Picture.open(picture, opts) do
       if length(labels.prompts) > @part do
-        with {:ok, classifier} <- compile_parts(labels, opts, []),
-             do: rank_compiled(picture, classifier, background, opts)
+        rank_in_parts(picture, labels, background, opts)
       else
         rank_together(picture, labels, background, opts)
       end
     end
   end
 
-  defp rank_compiled(picture, classifier, {other, prompts}, opts) do
-    with {:ok, {info, embeddings}} <- embed([{picture, nil}], prompts, opts),
-         :ok <- Classifier.check_model(classifier, info) do
-      Classifier.rank(classifier, embeddings.images, {other, embeddings.texts}, opts)
-    end
+  # All parts share the time of the call, which begins when the model is loaded.
+  defp rank_in_parts(picture, labels, background, opts) do
+    with {:ok, _info} <- Client.load(opts, Model),
+         deadline = Client.deadline(opts.timeout),
+         {:ok, classifier} <- compile_parts(labels, opts, [], deadline),
+         do: rank_compiled(picture, classifier, background, in_time(opts, deadline))
   end
 
-  defp rank_together(picture, labels, {other, prompts}, opts) do
+  defp in_time(opts, nil), do: opts
+  defp in_time(opts, deadline), do: %{opts | timeout: Client.remaining(deadline)}
+
+  defp rank_compiled(picture, classifier, {other, prompts, counts}, opts) do
+    with {:ok, {info, embeddings}} <- embed([{picture, nil}], prompts, opts),
+         :ok <- warn(cut(prompts, embeddings), prompts, info),
+         :ok <- Classifier.check_model(classifier, info),
+         {:ok, rows} <- Classifier.ensemble(counts, embeddings.texts),
+         do: Classifier.rank(classifier, embeddings.images, {other, rows}, opts)
+  end
+
+  defp rank_together(picture, labels, {other, prompts, counts}, opts) do
     all = labels.prompts ++ prompts
 
     with {:ok, {info, embeddings}} <- embed([{picture, nil}], all, opts),
+         :ok <- warn(cut(all, embeddings), all, info),
          {own, background} = split(embeddings, length(labels.prompts), info),
-         {:ok, classifier} <- Classifier.new(labels, info, own, []),
-         do: Classifier.rank(classifier, embeddings.images, {other, background}, opts)
+         {:ok, classifier} <- Classifier.new(labels, info, own, opts, []),
+         {:ok, rows} <- Classifier.ensemble(counts, background),
+         do: Classifier.rank(classifier, embeddings.images, {other, rows}, opts)
   end
 
   # The rows of the labels, and of what stands behind them.
@@ -70,21 +85,26 @@ defmodule Image.ZeroShot.Pipeline do
   def compile(labels, opts, given) do
     with {:ok, labels} <- Labels.new(labels, opts),
          {:ok, _background} <- background(opts),
-         do: compile_parts(labels, opts, given)
+         do: compile_parts(labels, opts, given, nil)
   end
 
-  defp compile_parts(labels, opts, given) do
+  # Without a deadline each part has the time of a call.
+  defp compile_parts(labels, opts, given, deadline) do
     labels
     |> Labels.parts(@part)
-    |> Enum.reduce_while([], fn part, done ->
-      case compile_part(part, opts, given, done) do
-        {:ok, classifier} -> {:cont, [classifier | done]}
+    |> Enum.reduce_while({[], [], nil}, fn part, {done, cut, _info} ->
+      case compile_part(part, in_time(opts, deadline), given, done) do
+        {:ok, classifier, more, info} -> {:cont, {[classifier | done], [more | cut], info}}
         {:error, error} -> {:halt, {:error, error}}
       end
     end)
     |> case do
-      {:error, error} -> {:error, error}
-      parts -> {:ok, parts |> Enum.reverse() |> Classifier.join()}
+      {:error, error} ->
+        {:error, error}
+
+      {parts, cut, info} ->
+        :ok = cut |> Enum.reverse() |> Enum.concat() |> warn(labels.prompts, info)
+        {:ok, parts |> Enum.reverse() |> Classifier.join()}
     end
   end
 
@@ -92,8 +112,32 @@ defmodule Image.ZeroShot.Pipeline do
   defp compile_part(part, opts, given, done) do
     with {:ok, {info, embeddings}} <- embed([], part.prompts, opts),
          :ok <- if(done == [], do: :ok, else: Classifier.check_model(hd(done), info)),
-         do: Classifier.new(part, info, embeddings, given)
+         {:ok, classifier} <- Classifier.new(part, info, embeddings, opts, given),
+         do: {:ok, classifier, cut(part.prompts, embeddings), info}
   end
+
+  # The prompts that were cut, if that is news.
+  defp cut(_prompts, %{news: false}), do: []
+
+  defp cut(prompts, %{truncated: indices}) do
+    indices = MapSet.new(indices)
+    for {prompt, i} <- Enum.with_index(prompts), i in indices, do: prompt
+  end
+
+  # Once for a label set, however many parts it is compiled in.
+  defp warn([], _prompts, _info), do: :ok
+
+  defp warn(cut, prompts, info) do
+    names = cut |> Enum.take(5) |> Enum.map_join(", ", &brief/1)
+    more = if length(cut) > 5, do: ", …", else: ""
+
+    Logger.warning(
+      "#{length(cut)} of #{length(prompts)} prompts are longer than the " <>
+        "#{info.context_length} tokens that the model reads, and were cut: #{names}#{more}"
+    )
+  end
+
+  defp brief(text), do: inspect(text, binaries: :as_strings, printable_limit: 40)
 
   @doc """
   The cosine of two pictures.
@@ -124,11 +168,8 @@ defmodule Image.ZeroShot.Pipeline do
   end
 
   defp background(opts) do
-    with {:ok, nil} <- Labels.background(opts) do
-      if opts.multi_label,
-        do: {:ok, {nil, Options.prompts(opts.template, @anything)}},
-        else: {:ok, {nil, []}}
-    end
+    with {:ok, nil} <- Labels.background(opts),
+         do: {:ok, if(opts.multi_label, do: @background, else: {nil, [], []})}
   end
 
   defp pixels([], done, _preprocessing, _opts, _deadline), do: {:ok, Enum.reverse(done)}

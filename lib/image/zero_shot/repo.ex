@@ -23,12 +23,32 @@ defmodule Image.ZeroShot.Repo do
 
   @spec source(Options.t()) :: source()
   def source(%{repo: :embedded}),
-    do: {:directory, Application.app_dir(:image_zero_shot, "priv/models/emoji-clip")}
+    do: {:directory, embedded()}
 
-  def source(%{repo: {:local, directory}}), do: {:directory, Path.expand(directory)}
+  def source(%{repo: {:local, directory}}), do: {:directory, absolute(directory)}
 
   def source(opts),
     do: {:hub, hub_name(opts.repo), opts.revision, opts.hub_cache, opts.hub_endpoint}
+
+  # Every call asks, and the code server answers one process after the other.
+  defp embedded do
+    with nil <- :persistent_term.get(__MODULE__, nil) do
+      directory = Application.app_dir(:image_zero_shot, "priv/models/emoji-clip")
+      :persistent_term.put(__MODULE__, directory)
+      directory
+    end
+  end
+
+  @doc """
+  An absolute path. `Path.expand/1` asks a process for the current directory, wanted or not, and a
+  thousand callers at once would wait for it.
+  """
+  @spec absolute(Path.t()) :: Path.t()
+  def absolute(path) do
+    if Path.type(path) == :absolute and not (path =~ ~r{//|/\.\.?(/|\z)|./\z}),
+      do: path,
+      else: Path.expand(path)
+  end
 
   @doc """
   The directory of the model, which is fetched unless it is there. Takes as long as that takes.

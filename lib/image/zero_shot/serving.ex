@@ -308,10 +308,11 @@ defmodule Image.ZeroShot.Serving do
   end
 
   defp finish(state, batch, {:ok, {_images, texts, truncated} = embeddings}) do
-    for {request, share} <- Batch.divide(batch, embeddings), do: answer(request, {:ok, share})
-
+    # Before the answers: who has one and asks again finds the prompts.
     for {prompt, row} <- Batch.rows(batch.prompts, texts, truncated),
         do: TextCache.put(state.cache, prompt, row)
+
+    for {request, share} <- Batch.divide(batch, embeddings), do: answer(request, {:ok, share})
 
     finished(state, batch, :ok)
   end

@@ -1,62 +1,197 @@
 defmodule Image.ZeroShot.ClassifierTest do
-  use ExUnit.Case, async: true
+  # Catches what is logged, and counts atoms.
+  use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
 
-  alias Image.ZeroShot.{Classifier, Labels, Options}
-  alias Image.ZeroShot.Test.Embeddings
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.Test.{Embeddings, Pictures}
+
+  doctest Image.ZeroShot.Classifier
+
+  @opts [repo: :embedded, device: :cpu]
+  @dog Pictures.sample("dog.jpg")
+
+  defp compile(labels, more \\ []), do: labels |> ZeroShot.classifier(more ++ @opts) |> settled()
+
+  defp classify(labels, opts \\ []), do: @dog |> ZeroShot.classify(labels, opts) |> settled()
+
+  # The serving answers first and remembers then; this comes after both.
+  defp settled(result) do
+    {:ok, _info} = ZeroShot.info(@opts)
+    result
+  end
+
+  defp other_model(name), do: {:local, Path.join("test/fixtures/checkpoints", name)}
+
+  describe "a classifier" do
+    test "stands for its labels, with the same scores" do
+      labels = ["dog", "cat", "pizza", "dog"]
+
+      for more <- [[], [template: nil], [other: "none of these"], [multi_label: true]] do
+        classifier = compile(labels, more)
+
+        assert classify(classifier) ==
+                 classify(labels, more ++ @opts)
+
+        assert ZeroShot.label(@dog, classifier) == "dog"
+        assert ZeroShot.try_label(@dog, classifier) == {:ok, "dog"}
+      end
+    end
+
+    test "returns any term as it was given, in a list or a map" do
+      terms = [:dog, 17, 1.5, nil, {"a", [1 | 2]}, %{id: 1}, self(), make_ref(), "犬"]
+      prompts = for n <- 1..length(terms), do: "a photo of thing #{n}"
+      pairs = Enum.zip(terms, prompts)
+
+      assert %{labels: ^terms, truncated: []} = Classifier.info(compile(pairs))
+      results = classify(compile(pairs))
+      assert Enum.sort(Enum.map(results, & &1.label)) == Enum.sort(terms)
+      assert results == classify(pairs, @opts)
+
+      map = Map.new(pairs)
+
+      assert Classifier.info(compile(map)).labels ==
+               map |> Map.to_list() |> Enum.map(&elem(&1, 0))
+    end
+
+    test "has a unit vector for each label" do
+      classifier = compile(["cat", {:d, ["a dog", "a puppy"]}, "cat"])
+      dim = Embeddings.info!().dim
+      rows = for <<row::binary-size(dim)-unit(32) <- classifier.texts>>, do: floats(row)
+
+      assert [cat, _dog, cat] = rows
+      for row <- rows, do: assert_in_delta(Enum.sum(Enum.map(row, &(&1 * &1))), 1.0, 1.0e-5)
+    end
+
+    test "is shown briefly, without its numbers and its token" do
+      classifier = compile(List.duplicate("secret prompt", 3), token: "hf_canary")
+      assert inspect(classifier) == ~s(#Image.ZeroShot.Classifier<3 labels, "emoji-clip">)
+      assert inspect(compile(["a"])) == ~s(#Image.ZeroShot.Classifier<1 label, "emoji-clip">)
+
+      # Erlang's own crash reports know no `Inspect`.
+      for shown <- [inspect(classifier, structs: false), :io_lib.format(~c"~0p", [classifier])],
+          do: refute(IO.iodata_to_binary(shown) =~ "hf_canary")
+
+      refute Classifier.to_binary(classifier) =~ "hf_canary"
+      assert classify(classifier) |> length() == 3
+    end
+  end
+
+  describe "options" do
+    test "of the compilation hold for calls, and those of the call win" do
+      classifier = compile(["dog", "cat"], scores: :cosine, top_k: 1)
+      assert [%{label: "dog", score: cosine}] = classify(classifier)
+      assert cosine < 0.9
+
+      assert [_, _] = results = classify(classifier, scores: :softmax, top_k: nil)
+      assert_in_delta Enum.sum(Enum.map(results, & &1.score)), 1.0, 1.0e-6
+    end
+
+    test "that name another model take the place of all that named the compiled one" do
+      classifier = compile(["dog"], other: "none")
+      other = other_model("laion-b32")
+
+      assert {:error, %Error{reason: :wrong_model, message: message}} =
+               ZeroShot.try_classify(@dog, classifier, repo: other)
+
+      assert message ==
+               ~s(the classifier was compiled for "emoji-clip" (128 dimensions\), and the call ) <>
+                 ~s(goes to "laion-b32" (12 dimensions\); compile the labels for that model, ) <>
+                 "or name the other one"
+
+      start_supervised!({ZeroShot.Serving, name: __MODULE__.Clip, repo: :embedded, device: :cpu})
+      assert ZeroShot.label(@dog, classifier, serving: __MODULE__.Clip) == "dog"
+      assert ZeroShot.label(@dog, compile(["dog"]), serving: __MODULE__.Clip) == "dog"
+      named = ZeroShot.classifier(["dog"], serving: __MODULE__.Clip)
+      assert ZeroShot.label(@dog, named, repo: :embedded) == "dog"
+    end
+
+    test "that make prompts have nothing to make" do
+      for option <- [template: "{label}", max_labels: 9, max_label_bytes: 9] do
+        message =
+          "expected #{inspect(elem(option, 0))} together with a classifier, in which the " <>
+            "prompts are compiled already"
+
+        assert_raise ArgumentError, String.replace(message, "expected", "expected no"), fn ->
+          ZeroShot.try_classify(@dog, compile(["dog"]), [option])
+        end
+      end
+    end
+
+    test "about pictures are for the call" do
+      assert_raise ArgumentError, ~r/^unknown option :max_bytes\./, fn ->
+        compile(["dog"], max_bytes: 1)
+      end
+
+      assert {:error, %Error{reason: :image_too_large}} =
+               ZeroShot.try_classify(@dog, compile(["dog"]), max_bytes: 1)
+    end
+  end
 
   describe "prompts that are too long" do
     setup do
-      %{limit: Embeddings.info!().context_length}
+      # What is known already is no news.
+      ZeroShot.unload(@opts)
+      long = String.duplicate("dog cat ", Embeddings.info!().context_length)
+      %{long: long, limit: Embeddings.info!().context_length}
     end
 
-    test "are cut, and told of once", %{limit: limit} do
-      long = String.duplicate("dog cat ", limit)
-      labels = ["cat", long, "dog", "other " <> long]
+    test "are cut, and told of when they are compiled", %{long: long, limit: limit} do
+      labels = ["cat", long, "dog", {:other, ["short", "other " <> long]}]
+      {classifier, log} = with_log(fn -> compile(labels) end)
 
-      log =
-        capture_log(fn ->
-          assert %Classifier{} = build(labels)
-        end)
-
-      assert log =~ "2 of 4 prompts are longer than the #{limit} tokens that the model reads"
+      assert log =~ "2 of 5 prompts are longer than the #{limit} tokens that the model reads"
       assert log =~ ~s("a photo of dog cat dog cat)
-      assert log =~ ~s("a photo of other dog cat)
-      assert length(String.split(log, "prompts are longer")) == 2
+      assert log =~ ~s("other dog cat dog cat)
+      assert times(log) == 1
+      assert Classifier.info(classifier).truncated == [long, :other]
+
+      # Neither by a call, nor when it is compiled or read again.
+      assert capture_log(fn ->
+               classify(classifier)
+               assert compile(labels) == classifier
+               {:ok, read} = classifier |> Classifier.to_binary() |> Classifier.from_binary(@opts)
+               assert Classifier.info(read).truncated == [long, :other]
+             end) == ""
     end
 
-    test "are told of briefly", %{limit: limit} do
-      labels = for n <- 1..20, do: "#{n} " <> String.duplicate("dog cat ", limit)
-      log = capture_log(fn -> build(labels) end)
-      assert log =~ "20 of 20 prompts"
+    test "are told of once by calls with the same labels", %{long: long} do
+      call = fn labels -> classify(labels, @opts) end
+      assert times(capture_log(fn -> call.(["cat", long]) end)) == 1
+      assert capture_log(fn -> call.(["cat", long]) end) == ""
+      assert capture_log(fn -> call.([long, "dog"]) end) == ""
+      assert times(capture_log(fn -> call.(["cat", "new " <> long]) end)) == 1
+    end
+
+    test "of the background are told of too", %{long: long} do
+      log = capture_log(fn -> classify(["cat"], [other: long] ++ @opts) end)
+      assert log =~ "1 of 2 prompts"
+
+      classifier = compile(["cat"], other: "new " <> long)
+      assert capture_log(fn -> classify(classifier) end) =~ "1 of 1 prompts"
+      assert capture_log(fn -> classify(classifier) end) == ""
+    end
+
+    test "are told of once and briefly, however many", %{long: long} do
+      labels = for n <- 1..600, do: if(rem(n, 30) == 0, do: "#{n} " <> long, else: "#{n}")
+      log = capture_log(fn -> assert length(Classifier.info(compile(labels)).truncated) == 20 end)
+      assert log =~ "20 of 600 prompts"
+      assert times(log) == 1
       assert byte_size(log) < 800
     end
 
+    test "are shown as text, whatever is in them", %{long: long} do
+      assert capture_log(fn -> compile(["\e[31m\uFFFF" <> long]) end) =~
+               ~s("a photo of \\e[31m\\x{FFFF}dog cat)
+    end
+
     test "are no matter where there are none" do
-      assert capture_log(fn -> build(["cat", "dog"]) end) == ""
+      assert capture_log(fn -> compile(["cat", "dog"]) end) == ""
     end
   end
 
-  test "there is a unit vector for each label" do
-    labels = ["cat", "dog", "cat"]
-    classifier = build(labels)
-
-    assert Tuple.to_list(classifier.labels) == labels
-    dim = Embeddings.info!().dim
-    rows = for <<row::binary-size(dim)-unit(32) <- classifier.texts>>, do: floats(row)
-
-    assert [cat, _dog, cat] = rows
-    for row <- rows, do: assert_in_delta(Enum.sum(Enum.map(row, &(&1 * &1))), 1.0, 1.0e-5)
-  end
-
-  defp build(labels) do
-    {:ok, labels} = Labels.new(labels, Options.classify!([]))
-    {:ok, {texts, cut}} = Embeddings.texts(labels.prompts)
-    embeddings = %{texts: texts, truncated: cut, news: cut != []}
-    {:ok, classifier} = Classifier.new(labels, Embeddings.info!(), embeddings, [])
-    classifier
-  end
-
+  defp times(log), do: length(String.split(log, "prompts are longer")) - 1
   defp floats(binary), do: for(<<float::float-32-native <- binary>>, do: float)
 end

@@ -1,7 +1,18 @@
 defmodule Image.ZeroShot.LabelsTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.{Error, Labels, Options}
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Error, Labels, Options, Serving}
+  alias Image.ZeroShot.Test.Pictures
+
+  @dog Pictures.sample("dog.jpg")
+
+  setup_all do
+    # Nothing is known from before: what is alone is computed alone.
+    opts = [name: __MODULE__.Clip, repo: :embedded, device: :cpu, max_cached_prompts: 0]
+    start_supervised!({Serving, opts})
+    :ok
+  end
 
   defp refused(labels, opts \\ []) do
     assert {:error, %Error{} = error} = Labels.new(labels, Options.classify!(opts))
@@ -30,11 +41,17 @@ defmodule Image.ZeroShot.LabelsTest do
   end
 
   test "a label that is no string is named by its index" do
-    assert refused(["dog", :cat]) == "the label at index 1 is no string: :cat"
-    assert refused(%{"dog" => 1}) == ~s(the label at index 0 is no string: {"dog", 1})
-    assert refused([nil]) == "the label at index 0 is no string: nil"
-    assert refused([~c"dog"]) =~ "the label at index 0 is no string: "
-    assert refused(["a", "b", <<1::1>>]) == "the label at index 2 is no string: <<1::size(1)>>"
+    assert refused(["dog", :cat]) ==
+             "the label at index 1 is no string, and no {label, prompts}: :cat"
+
+    assert refused(%{"dog" => 1}) ==
+             ~s(the label at index 0 is no string, and no {label, prompts}: {"dog", 1})
+
+    assert refused([nil]) == "the label at index 0 is no string, and no {label, prompts}: nil"
+    assert refused([~c"dog"]) =~ "the label at index 0 is no string, and no {label, prompts}: "
+
+    assert refused(["a", "b", <<1::1>>]) ==
+             "the label at index 2 is no string, and no {label, prompts}: <<1::size(1)>>"
   end
 
   test "a label that is no valid UTF-8 is named by its index" do
@@ -55,5 +72,154 @@ defmodule Image.ZeroShot.LabelsTest do
 
     assert refused(["a", "b", "c"], max_labels: 2) ==
              "there are more labels than :max_labels, which is 2"
+  end
+
+  test "labels with prompts of their own are checked like others" do
+    for {labels, fault} <- [
+          {[{:a, "a"}, {:b, []}], "index 1 has no prompts"},
+          {[{:a, ["a", :b]}], "index 0 is no string: :b"},
+          {%{a: <<255>>}, "index 0 is no valid UTF-8: <<255>>"},
+          {[{:a, ["a" | "b"]}], ~s(index 0 has prompts that are no list: ["a" | "b"])},
+          {[{:a, "abcde"}], "index 0 has 5 bytes, more than :max_label_bytes, which is 4"},
+          {[{:a, List.duplicate("a", 1_001)}], "index 0 has more than 1000 prompts"},
+          {[{"a", "b", "c"}], ~s(index 0 is no string, and no {label, prompts}: {"a", "b", "c"})}
+        ],
+        do: assert(refused(labels, max_label_bytes: 4) == "the label at #{fault}")
+
+    # A struct is a map, and no map of labels.
+    assert refused(MapSet.new(["dog"])) =~ "expected a list of labels, got: "
+    assert refused(Map.new(1..3, &{&1, "a"}), max_labels: 2) =~ ":max_labels, which is 2"
+  end
+
+  test "what a template adds has no limit" do
+    opts = Options.classify!(max_label_bytes: 3, template: String.duplicate("a", 99) <> "{label}")
+    assert {:ok, %Labels{prompts: [prompt]}} = Labels.new(["dog"], opts)
+    assert byte_size(prompt) == 102
+  end
+
+  test "parts are the whole again, whole labels each" do
+    :rand.seed(:exsss, {7, 7, 7})
+
+    for _ <- 1..200 do
+      pairs =
+        for n <- 1..:rand.uniform(40),
+            do: {n, for(i <- 1..:rand.uniform(9), do: "#{n} #{i}")}
+
+      {:ok, labels} = Labels.new(pairs, Options.classify!([]))
+      most = :rand.uniform(20)
+      parts = Labels.parts(labels, most)
+
+      for key <- [:terms, :prompts, :counts],
+          do: assert(Enum.flat_map(parts, &Map.fetch!(&1, key)) == Map.fetch!(labels, key))
+
+      for part <- parts do
+        assert Enum.sum(part.counts) == length(part.prompts)
+        assert length(part.terms) == length(part.counts) and part.terms != []
+        assert length(part.prompts) <= most or length(part.terms) == 1
+      end
+    end
+  end
+
+  describe "whatever the labels are," do
+    # Many of them are too long, which is told of.
+    @describetag capture_log: true
+
+    test "there is a score for each, and they sum to 1" do
+      :rand.seed(:exsss, {1, 2, 3})
+
+      for count <- [1, 2, 17, 100] do
+        labels = for _ <- 1..count, do: text(:rand.uniform(60))
+        assert_whole(classify(labels), labels)
+      end
+    end
+
+    test "as long as they may be, and as many" do
+      long = for n <- 1..20, do: String.pad_trailing("#{n} ", 4_096, "a long label ")
+      assert_whole(classify(long), long)
+
+      hostile = [String.duplicate("👩‍👩‍👧", 227), String.duplicate("e\u0301", 1_365), "\0", ""]
+      assert_whole(classify(hostile), hostile)
+
+      many = for n <- 1..10_000, do: "thing #{rem(n, 5_000)}"
+      assert_whole(classify(many), many)
+      assert {:error, %Error{reason: :invalid_label}} = try_classify(["one more" | many])
+    end
+
+    test "their order is no matter" do
+      :rand.seed(:exsss, {4, 5, 6})
+      labels = for(_ <- 1..30, do: text(:rand.uniform(12))) |> Enum.uniq()
+      expected = scores(labels, [])
+
+      for _ <- 1..10 do
+        for {label, score} <- scores(Enum.shuffle(labels), []),
+            do: assert_in_delta(score, expected[label], 1.0e-4)
+      end
+    end
+
+    test "they are alone what they are together" do
+      :rand.seed(:exsss, {7, 8, 9})
+      labels = for(_ <- 1..40, do: text(:rand.uniform(20))) |> Enum.uniq()
+      together = scores(labels, scores: :cosine)
+
+      for label <- labels do
+        [%{score: score}] = classify([label], scores: :cosine)
+        assert_in_delta score, together[label], 1.0e-4
+      end
+    end
+
+    test "equal ones have equal scores, in the order given" do
+      labels = [{:first, "dog"}, {:second, "cat"}, {:third, "dog"}, {"dog", "dog"}]
+      assert [:first, :third, "dog", :second] = labels |> classify() |> Enum.map(& &1.label)
+      assert classify([{:a, "cat"}, {:a, "cat"}]) == List.duplicate(%{label: :a, score: 0.5}, 2)
+    end
+
+    test "a map has the order of its list" do
+      map = Map.new(1..50, &{&1, "the same"})
+
+      assert map |> classify() |> Enum.map(& &1.label) ==
+               map |> Map.to_list() |> Enum.map(&elem(&1, 0))
+    end
+  end
+
+  # Letters of several scripts, from both sides, marks that join or combine, what is no letter, and
+  # anything at all.
+  @pieces ["dog ", "É", "ß", "ﬁ", "كلب", "כלב", "犬", "ไทย", "नि", "👩‍👩‍👧", "🏳️‍🌈", "🇫🇷", "\u200D"] ++
+            [
+              "e\u0301",
+              "\u0301",
+              "\u202E",
+              "\uFEFF",
+              "\0",
+              "\n",
+              "<|endoftext|>",
+              "{label}",
+              "'s"
+            ]
+
+  defp text(length) do
+    for _ <- 1..length, into: "" do
+      if :rand.uniform(4) == 1, do: <<codepoint()::utf8>>, else: Enum.random(@pieces)
+    end
+  end
+
+  defp codepoint do
+    case :rand.uniform(0x10FFFF) do
+      surrogate when surrogate in 0xD800..0xDFFF -> codepoint()
+      codepoint -> codepoint
+    end
+  end
+
+  defp classify(labels, more \\ []), do: labels |> try_classify(more) |> elem(1)
+
+  defp try_classify(labels, more \\ []),
+    do: ZeroShot.try_classify(@dog, labels, [serving: __MODULE__.Clip] ++ more)
+
+  defp scores(labels, more), do: labels |> classify(more) |> Map.new(&{&1.label, &1.score})
+
+  defp assert_whole(results, labels) do
+    assert Enum.sort(Enum.map(results, & &1.label)) == Enum.sort(labels)
+    scores = Enum.map(results, & &1.score)
+    assert scores == Enum.sort(scores, :desc)
+    assert_in_delta Enum.sum(scores), 1.0, 1.0e-6
   end
 end

@@ -49,7 +49,9 @@ defmodule Image.ZeroShot.Test.Responsiveness do
     spawn_link(fn ->
       file() && send(test, {:done, :file})
       dirty() && send(test, {:done, :dirty})
-      {:ok, _} = Native.score(<<1.0::float-32-native>>, <<1.0::float-32-native>>, 1.0)
+      scoring = %{kind: :softmax, logit_scale: 1.0, top: nil, least: nil}
+      vector = <<1.0::float-32-native>>
+      {:ok, [{0, 1.0}]} = Native.rank(vector, vector, "", scoring)
       send(test, {:done, :score})
     end)
 

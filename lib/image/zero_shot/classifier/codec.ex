@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
   # A compiled label set as a binary: a line that says what it is, a hash, and a term of Erlang's
   # external format that holds nothing but plain data.
 
-  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.{Error, Native}
 
   # The number is the version of the layout.
   @magic "image_zero_shot classifier 1\n"
@@ -50,23 +50,45 @@ defmodule Image.ZeroShot.Classifier.Codec do
     ArgumentError -> :error
   end
 
-  defp shape?(%{labels: labels, texts: texts, model: model, probe: {prompt, row}} = kept)
-       when is_tuple(labels) and is_binary(texts) and is_binary(prompt) and is_binary(row) do
-    match?(%{name: _, commit: _, dim: dim} when is_integer(dim) and dim > 0, model) and
-      tuple_size(labels) > 0 and byte_size(texts) == tuple_size(labels) * model.dim * 4 and
-      byte_size(row) == model.dim * 4 and is_float(kept[:logit_scale]) and
-      is_list(kept[:truncated]) and map_size(kept) == 6 and
-      Enum.all?(kept.truncated, &(&1 in 0..(tuple_size(labels) - 1)))
+  # All of it is checked before anything is asked of it: a map can claim to be any struct, whose
+  # module `kept[:labels]` would call.
+  defp shape?(
+         %{
+           labels: labels,
+           texts: texts,
+           model: %{name: name, commit: commit, dim: dim, logit_scale: scale} = model,
+           truncated: truncated,
+           probe: {prompt, row},
+           template: [_ | _] = template
+         } = kept
+       )
+       when map_size(kept) == 6 and map_size(model) == 4 and tuple_size(labels) > 0 and
+              is_binary(texts) and is_binary(row) and is_integer(dim) and dim > 0 and
+              is_float(scale) and scale > 0.0 and
+              byte_size(texts) == tuple_size(labels) * dim * 4 and byte_size(row) == dim * 4 and
+              is_list(truncated) do
+    text?(name) and (commit == nil or text?(commit)) and text?(prompt) and
+      not List.improper?(template) and Enum.all?(template, &(&1 == nil or text?(&1))) and
+      indices?(truncated, tuple_size(labels)) and unit?(texts, tuple_size(labels)) and
+      unit?(row, 1)
   end
 
   defp shape?(_other), do: false
 
-  defp plain?(term) when is_list(term),
-    do: not List.improper?(term) and Enum.all?(term, &plain?/1)
+  defp text?(text), do: is_binary(text) and String.valid?(text)
 
+  defp indices?(list, count),
+    do: not List.improper?(list) and Enum.all?(list, &(is_integer(&1) and &1 in 0..(count - 1)))
+
+  # That they can be normalised says that they are numbers: what is none has no place in an order,
+  # and no score.
+  defp unit?(rows, count),
+    do: match?({:ok, _}, rows |> swap() |> Native.ensemble(List.duplicate(1, count)))
+
+  defp plain?([head | tail]), do: plain?(head) and plain?(tail)
   defp plain?(term) when is_tuple(term), do: term |> Tuple.to_list() |> plain?()
   defp plain?(term) when is_map(term), do: term |> :maps.to_list() |> plain?()
-  defp plain?(term), do: is_binary(term) or is_atom(term) or is_number(term)
+  defp plain?(term), do: is_bitstring(term) or is_atom(term) or is_number(term) or term == []
 
   # Floats are little-endian in the binary, whatever the machine has.
   defp swapped(%{texts: texts, probe: {prompt, row}} = kept),

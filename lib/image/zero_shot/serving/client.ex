@@ -148,8 +148,10 @@ defmodule Image.ZeroShot.Serving.Client do
   defp loaded(_server, %{info: %{} = info}), do: {:ok, info}
   defp loaded(server, _loading), do: Serving.await(server)
 
-  defp deadline(:infinity), do: :infinity
-  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+  @doc false
+  @spec deadline(timeout()) :: integer() | :infinity
+  def deadline(:infinity), do: :infinity
+  def deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
   # A long list of prompts goes in parts, between which other callers have their turn.
   defp request_all(server, info, deadline, pixels, prompts) do

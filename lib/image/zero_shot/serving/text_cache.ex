@@ -3,13 +3,13 @@ defmodule Image.ZeroShot.Serving.TextCache do
 
   # Embeddings of prompts that were asked for before, so that a known label costs no text tower.
   #
-  # Two tables of half the size each. A new prompt goes into the young one; when that is full, the
+  # Two tables. A new prompt goes into the young one; when that holds half of what there may be, the
   # old one is emptied and the two change places. A prompt that is found in the old one is moved, so
   # that what is in use survives and what is not is forgotten in the end, and a find in the young one
   # writes nothing at all. Callers look here themselves; only the serving adds what it computed.
 
-  @enforce_keys [:tables, :half, :state]
-  defstruct [:tables, :half, :state]
+  @enforce_keys [:tables, :max, :state]
+  defstruct [:tables, :max, :state]
 
   # Places in the counters: which table is the young one, finds, and prompts that were not found.
   @young 1
@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.Serving.TextCache do
 
   @type t :: %__MODULE__{
           tables: {:ets.table(), :ets.table()},
-          half: non_neg_integer(),
+          max: non_neg_integer(),
           state: :atomics.atomics_ref()
         }
 
@@ -32,7 +32,7 @@ defmodule Image.ZeroShot.Serving.TextCache do
   def new(max) do
     options = [:set, :public, read_concurrency: true, write_concurrency: true]
     tables = {:ets.new(__MODULE__, options), :ets.new(__MODULE__, options)}
-    %__MODULE__{tables: tables, half: div(max, 2), state: :atomics.new(3, signed: false)}
+    %__MODULE__{tables: tables, max: max, state: :atomics.new(3, signed: false)}
   end
 
   @doc """
@@ -57,22 +57,23 @@ defmodule Image.ZeroShot.Serving.TextCache do
     ArgumentError -> %{}
   end
 
+  # The second look into the young one is for what another caller moves between the first two.
   defp find(cache, prompt) do
     {young, old} = tables(cache)
 
-    case :ets.lookup(young, prompt) do
-      [{_prompt, row, cut}] -> {row, cut}
-      [] -> find_old(cache, old, prompt)
-    end
+    with {_prompt, row, cut} <-
+           lookup(young, prompt) || move(old, young, prompt) || lookup(young, prompt),
+         do: {row, cut}
   end
 
-  defp find_old(cache, old, prompt) do
-    with [{_prompt, row, cut} = entry] <- :ets.lookup(old, prompt) do
-      {young, _old} = tables(cache)
+  defp lookup(table, prompt), do: table |> :ets.lookup(prompt) |> List.first()
+
+  # Taken out of the old one, or both would grow: all that is in use can be moved.
+  defp move(old, young, prompt) do
+    with {_prompt, _row, _cut} = entry <- lookup(old, prompt) do
       :ets.insert(young, entry)
-      {row, cut}
-    else
-      [] -> nil
+      :ets.delete(old, prompt)
+      entry
     end
   end
 
@@ -82,20 +83,32 @@ defmodule Image.ZeroShot.Serving.TextCache do
   The row is copied, so that it does not keep those beside it alive.
   """
   @spec put(t(), String.t(), row()) :: :ok
-  def put(%__MODULE__{half: 0}, _prompt, _row), do: :ok
+  def put(%__MODULE__{max: 0}, _prompt, _row), do: :ok
 
   def put(cache, prompt, {row, cut}) do
+    cache |> with_room() |> :ets.insert({:binary.copy(prompt), :binary.copy(row), cut})
+    :ok
+  end
+
+  defp with_room(%{max: max} = cache) do
     {young, old} = tables(cache)
 
-    if :ets.info(young, :size) >= cache.half do
-      :ets.delete_all_objects(old)
-      :atomics.put(cache.state, @young, 1 - :atomics.get(cache.state, @young))
-      put(cache, prompt, {row, cut})
-    else
-      :ets.insert(young, {:binary.copy(prompt), :binary.copy(row), cut})
-      :ok
+    cond do
+      2 * size(young) >= max ->
+        :ets.delete_all_objects(old)
+        :atomics.put(cache.state, @young, 1 - :atomics.get(cache.state, @young))
+        with_room(cache)
+
+      size(young) + size(old) >= max ->
+        :ets.delete_all_objects(old)
+        young
+
+      true ->
+        young
     end
   end
+
+  defp size(table), do: :ets.info(table, :size)
 
   defp tables(%{tables: {a, b}, state: state}),
     do: if(:atomics.get(state, @young) == 0, do: {a, b}, else: {b, a})
@@ -111,8 +124,9 @@ defmodule Image.ZeroShot.Serving.TextCache do
         }
   def stats(%{tables: {a, b}, state: state} = cache) do
     %{
-      size: :ets.info(a, :size) + :ets.info(b, :size),
-      max: 2 * cache.half,
+      # What is being moved is in both for a moment.
+      size: min(size(a) + size(b), cache.max),
+      max: cache.max,
       hits: :atomics.get(state, @hits),
       misses: :atomics.get(state, @misses)
     }

@@ -1,0 +1,114 @@
+defmodule Mix.Tasks.ZeroShot.Classify do
+  @shortdoc "Says which of your labels fits each of many pictures"
+
+  @moduledoc """
+  Classifies pictures, folders of them or wildcards, against labels of your own.
+
+      $ mix zero_shot.classify photos --labels "a dog, a cat, a car"
+      $ mix zero_shot.classify "photos/**/*.jpg" --labels-file labels.txt --format csv > photos.csv
+      $ mix zero_shot.classify priv/samples --labels "a dog, a cat, a pizza" --repo embedded
+
+  A folder is searched with all folders in it, for files whose names end like those of pictures and
+  do not begin with a dot; links to folders are not followed. A file that is named itself, or found
+  by a wildcard, is taken whatever its name. The order is that of the command line, and sorted within
+  a folder.
+
+  The model is the one that the application is configured for, downloaded and loaded if need be.
+  Pictures are read and resized on all cores while the model works, as by
+  `Image.ZeroShot.classify_many/3`, and each result is written when it is there.
+
+  What fails is told on the standard error and does not stop the rest; the status at the end is then
+  1. On a terminal the last line shows how far the task is.
+
+  ## Flags
+
+    * `--labels "a dog, a cat"` - labels between commas. Can be given several times
+    * `--labels-file FILE` - a label in each line, which may contain commas; empty lines are left
+      out. Can be given several times, and beside `--labels`
+    * `--template "a drawing of {label}"` - the prompt made of each label. Given several times, their
+      embeddings are averaged; `openai_imagenet` and `simple_imagenet` are lists by name
+    * `--top N` - so many labels of each picture, best first. Defaults to 3 in a table, and to all
+      elsewhere
+    * `--min-score SCORE` - leaves out labels below it, such as `0.2`
+    * `--multi-label` - scores each label for itself, so that several or none can be high
+    * `--format FORMAT` - `table`, `json` or `csv`. Defaults to `table`
+    * `--repo MODEL` - another model: `org/name` on the Hugging Face Hub, a directory, or `embedded`
+      for the small one in this library, which knows emoji and no photographs
+    * `--device DEVICE` - `auto`, `cpu`, `cuda`, `cuda:1` or `mps`
+
+  ## Formats
+
+  `table` is for people, a line for each picture.
+
+  `json` is JSON Lines, an object in each line, in ASCII alone:
+
+      {"path":"a.jpg","results":[{"label":"a dog","score":0.97},{"label":"a cat","score":0.03}]}
+      {"path":"b.jpg","error":{"reason":"not_found","message":"\\"b.jpg\\": no such file"}}
+
+  A path that is no valid UTF-8 has U+FFFD in the place of such bytes, and `"path_base64"` beside it.
+
+  `csv` is as in RFC 4180, with the columns `path`, `label`, `score` and `error`: a line for each
+  label of a picture, or one for a picture that failed. Paths are written byte by byte.
+  """
+
+  use Mix.Task
+
+  alias Image.ZeroShot.Console
+
+  @impl true
+  def run(argv) do
+    configure()
+    {:ok, _started} = Application.ensure_all_started(:image_zero_shot)
+    log_to_stderr()
+
+    case argv |> Enum.map(&as_typed/1) |> Console.run(terminal()) do
+      :ok -> :ok
+      {:error, message} -> Mix.raise(message)
+    end
+  end
+
+  # The configuration alone: the project itself is not started. What is compiled for it is told on
+  # the standard output, which is for results.
+  defp configure do
+    shell = Mix.shell()
+    Mix.shell(Mix.Shell.Quiet)
+    Mix.Task.run("app.config")
+    Mix.shell(shell)
+  end
+
+  # Without a locale every byte of an argument has become a character.
+  defp as_typed(argument) do
+    with :latin1 <- :file.native_name_encoding(),
+         bytes when is_binary(bytes) <- :unicode.characters_to_binary(argument, :utf8, :latin1) do
+      bytes
+    else
+      _already -> argument
+    end
+  end
+
+  # A download that is logged is no result either. From Elixir 1.15 on
+  # the log is a handler of Erlang's, before it is a backend.
+  defp log_to_stderr do
+    case :logger.get_handler_config(:default) do
+      {:ok, %{module: :logger_std_h, config: %{type: :standard_io}} = handler} ->
+        :ok = :logger.remove_handler(:default)
+        handler = %{handler | config: %{type: :standard_error}}
+        :ok = :logger.add_handler(:default, :logger_std_h, handler)
+
+      _other ->
+        # By name: deprecated where it is not needed.
+        apply(Logger, :configure_backend, [:console, [device: :standard_error]])
+    end
+  end
+
+  # Only a terminal has columns; of the standard output Erlang tells those of the input. Where both
+  # outputs are one terminal, which allows colours, all goes to the same of them: else a row would
+  # overtake the bar that has to make room for it.
+  defp terminal do
+    case {:io.columns(:standard_error), IO.ANSI.enabled?()} do
+      {{:ok, columns}, true} -> [columns: columns, beside: :stdio]
+      {{:ok, columns}, false} -> [columns: columns]
+      {{:error, _no_terminal}, _colours} -> []
+    end
+  end
+end

@@ -184,13 +184,15 @@ fn first_thread<T>(
         }
     };
     crate::exit::prepare();
+    // Not before: weights that come from the system each for itself go back to it whole.
+    crate::memory::keep_what_is_freed();
     drop(loading);
     serve_together(queue, concurrency, &encoders, |started| {
         let _ = loaded.send(started.map(|()| value));
     });
     crate::exit::leave();
     drop(encoders);
-    give_back_memory();
+    crate::memory::give_back();
 }
 
 /// Serves the queue on this thread and the others, and waits for them.
@@ -275,17 +277,6 @@ fn thread() -> Builder {
 fn no_thread(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot start an inference thread: {error}"))
         .with_source(error)
-}
-
-/// Gives freed memory back to the system. glibc keeps a third of a model otherwise, for the next
-/// one.
-#[allow(unsafe_code)]
-fn give_back_memory() {
-    // SAFETY: it looks through the allocator's own lists, under the allocator's locks.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// The error of whatever comes after the threads were stopped.

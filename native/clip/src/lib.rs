@@ -25,6 +25,7 @@ pub mod error;
 mod exit;
 mod export;
 mod json;
+mod memory;
 mod model;
 mod queue;
 mod tensor;

@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Native.Loader do
 
   # Threads of OpenMP that wait for work spin, and lose a factor of three once the VM is busy with
   # anything else. With a short spin that is gone, and a quiet VM is as fast as before.
-  @spin_count "2000"
+  @spin_count "5000"
 
   @doc """
   Loads what needs no libtorch, when the application starts.

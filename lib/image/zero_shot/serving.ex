@@ -35,7 +35,8 @@ defmodule Image.ZeroShot.Serving do
 
   Servings of one name are known to all connected nodes. A call with `serving: name` takes the one
   of its own node, or else that of any other node: the picture is decoded and resized where the
-  call is, and 150 KB (for ViT-B/32) travel. A node that only calls never loads libtorch. A node
+  call is, and 150 KB (for ViT-B/32) travel. A node that only calls never loads libtorch,
+  which is 108 MB of memory and 0.2 seconds; it needs 2 MB and some milliseconds a picture. A node
   that is lost in the middle of a call is replaced once by another, if there is one; else the call
   fails with the reason `:node_down`. All nodes have to run the same version of this library, or
   are told so with the reason `:incompatible`. See the guide "Phoenix".

@@ -2,7 +2,7 @@
 
 /// What `nice` adds. Under full load the model gets what cores the rest of the process leaves.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 15;
 
 /// Lets the other threads of the process go before this one, and before those that it starts.
 ///

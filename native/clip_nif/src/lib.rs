@@ -26,18 +26,18 @@ fn rank(
 ) -> Result<Vec<(usize, f64)>, Failure> {
     guarded(|| {
         let (image, texts) = (Floats::read(&image)?, Floats::read(&texts)?);
-        score::rank(&image, &texts, &*Floats::read(&background)?, &scoring.into())
+        score::rank(&image, &texts, &Floats::read(&background)?, &scoring.into())
     })
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn ensemble(rows: Binary, counts: Vec<usize>) -> Result<Floats, Failure> {
-    guarded(|| Ok(Floats(score::ensemble(&*Floats::read(&rows)?, &counts)?)))
+    guarded(|| Ok(Floats(score::ensemble(&Floats::read(&rows)?, &counts)?)))
 }
 
 #[rustler::nif]
 fn cosine(a: Binary, b: Binary) -> Result<f64, Failure> {
-    guarded(|| score::cosine(&*Floats::read(&a)?, &*Floats::read(&b)?))
+    guarded(|| score::cosine(&Floats::read(&a)?, &Floats::read(&b)?))
 }
 
 /// `%{kind: :softmax, logit_scale: 100.0, top: nil, least: nil}`.

@@ -15,8 +15,14 @@ defmodule Bench.Start do
     first_and_later(directory)
     rounds = for _ <- 1..@rounds, do: in_a_fresh_vm(directory)
     {first, later} = Enum.unzip(rounds)
-    IO.puts("first call of a fresh VM: median #{median(first)} ms of #{inspect(first, charlists: :as_lists)}")
-    IO.puts("calls after it, 5 labels: median #{median(later)} ms of #{inspect(later, charlists: :as_lists)}")
+
+    IO.puts(
+      "first call of a fresh VM: median #{median(first)} ms of #{inspect(first, charlists: :as_lists)}"
+    )
+
+    IO.puts(
+      "calls after it, 5 labels: median #{median(later)} ms of #{inspect(later, charlists: :as_lists)}"
+    )
   end
 
   # In the child: prints what the parent reads.

@@ -26,7 +26,7 @@ defmodule Image.ZeroShot.Serving do
   ## Bounds
 
   At most `:max_queue` callers are inside a serving; the next one is refused with the reason
-  `:overloaded`, before anything is decoded or copied. A call takes at most its `:timeout`, which
+  `:overloaded`, before anything is decoded. A call takes at most its `:timeout`, which
   starts when the model is loaded. What waits for a caller that has ended, or whose time is over,
   is dropped before it is run. A refused call costs microseconds: try again later, or show the
   user that the service is busy.
@@ -252,6 +252,11 @@ defmodule Image.ZeroShot.Serving do
   def handle_info({:EXIT, loader, reason}, %{loading: %{pid: loader}} = state)
       when reason != :normal,
       do: crashed(state, reason)
+
+  # A load that crashed says so twice, by its monitor and by its link. To end for that would bring
+  # the supervisor to try again, and again.
+  def handle_info({:EXIT, _loader, _reason}, %{error: error} = state) when error != nil,
+    do: {:noreply, state}
 
   # The registry has ended, and nobody finds this process any more.
   def handle_info({:EXIT, _process, reason}, state) when reason != :normal,

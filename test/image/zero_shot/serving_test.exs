@@ -233,6 +233,19 @@ defmodule Image.ZeroShot.ServingTest do
       refute_received {:opening, _loader}
     end
 
+    test "that crashes before anybody waits for it is not tried again either" do
+      opts = Runner.opts()
+      server = Directory.start(Runner, {:model, opts.id}, opts)
+      assert_receive {:opening, loader}
+      log = capture_log(fn -> await_end(loader, fn -> send(loader, {:open, :raise}) end) end)
+      assert log =~ "no such luck"
+
+      # Its link and its monitor both tell of the end, in an order that nobody promises.
+      send(server, {:EXIT, loader, :killed})
+      assert {:error, %Error{reason: :internal}} = Serving.await(server)
+      refute_receive {:opening, _loader}
+    end
+
     test "goes on in another process when the first is killed, and the callers wait for it" do
       opts = Runner.opts(run: :answer)
       on_exit(fn -> Client.unload(opts, Runner) end)

@@ -232,9 +232,14 @@ impl Span {
 
 /// Pixel by pixel, turned, to channel by channel, upright.
 fn planes(pixels: &[U8x3], turn: Turn, size: (u32, u32)) -> Vec<u8> {
-    let indices = turn.indices(size);
-    let plane = |channel: usize| indices.clone().map(move |at| pixels[at].0[channel]);
-    (0..3).flat_map(plane).collect()
+    let mut planes = vec![0; 3 * pixels.len()];
+    let (red, others) = planes.split_at_mut(pixels.len());
+    let (green, blue) = others.split_at_mut(pixels.len());
+    // By `for_each`: a loop that asks for one index after another takes ten times as long.
+    turn.indices(size).enumerate().for_each(|(to, at)| {
+        [red[to], green[to], blue[to]] = pixels[at].0;
+    });
+    planes
 }
 
 fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -9,8 +9,9 @@ defmodule Image.ZeroShot.Model do
   alias Image.ZeroShot.Native.{Loader, Torch}
 
   # Measured with ViT-B/32, see bench/README.md: larger batches are no faster, only later.
-  @max_batch_cpu 16
-  @max_batch_gpu 256
+  # Pictures for each thread: the first from which more are no faster.
+  @max_batch_thread 16
+  @max_batch 256
 
   @doc """
   What makes a model another one. How it is fetched, and how it is served, does not.
@@ -74,12 +75,14 @@ defmodule Image.ZeroShot.Model do
       directory: directory,
       revision: opts.revision,
       requested_device: device_name(opts.device),
-      max_batch: opts.max_batch || max_batch(info.device)
+      max_batch: opts.max_batch || max_batch(info)
     }
   end
 
-  defp max_batch("cpu"), do: @max_batch_cpu
-  defp max_batch(_gpu), do: @max_batch_gpu
+  defp max_batch(%{device: "cpu", threads: threads}),
+    do: min(@max_batch_thread * threads, @max_batch)
+
+  defp max_batch(_gpu), do: @max_batch
 
   defp device_name({:cuda, index}), do: "cuda:#{index}"
   defp device_name(device), do: Atom.to_string(device)

@@ -1,25 +1,16 @@
-//! The inference threads, and the encoders that they share.
-//!
-//! A fixed number of long-lived threads a model: libtorch's memory grows with the number of threads
-//! that call it, and its stack does not fit a dirty scheduler's. The encoders are in memory once.
-//! Several threads may run one module, as PyTorch's notes on CPU threading describe: a pass reads
-//! the graph and the weights, and writes to values of its own. Callers queue jobs.
-
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::thread::{Builder, JoinHandle};
+//! The exported towers: pixels and token ids in, embeddings out.
 
 use tch::{CModule, Device, Kind, Tensor};
 
-use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::export::rehearse;
-use crate::queue::Queue;
-
-/// Stack of an inference thread. libtorch has been seen to overflow 320 KB.
-pub(crate) const STACK: usize = 8 * 1024 * 1024;
+use crate::error::Result;
+use crate::team::Team;
 
 /// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
 const MAX_IMAGES_CPU: usize = 64;
+/// The same where each thread computes passes alone.
+const MAX_IMAGES_THREAD: usize = 16;
+/// Pictures for each thread, at least: with fewer, they work on each pass together.
+const MIN_IMAGES_THREAD: usize = 2;
 /// The same on a GPU, which is idle below it.
 const MAX_IMAGES_GPU: usize = 256;
 
@@ -46,29 +37,47 @@ pub(crate) struct TextPass {
 
 impl Encoders {
     /// u8 pixels `[n, 3, side, side]` to embeddings `[n, dim]`, row after row.
-    pub(crate) fn images(&self, pixels: &[u8], side: i64) -> Result<Vec<f32>> {
-        let most = if self.device.is_cuda() { MAX_IMAGES_GPU } else { MAX_IMAGES_CPU };
+    pub(crate) fn images(&self, team: &Team, pixels: &[u8], side: i64) -> Result<Vec<f32>> {
         let picture = (3 * side * side) as usize;
-        let mut embeddings = Vec::new();
-        for chunk in pixels.chunks(most * picture) {
+        let pass = self.pictures_of_a_pass(team, pixels.len() / picture);
+        let passes = pixels.chunks(pass * picture).map(|chunk| {
             let shape = [(chunk.len() / picture) as i64, 3, side, side];
-            let input = crate::tensor::from_bytes(chunk, &shape, Kind::Uint8)?;
-            embeddings.extend(self.forward(&self.image, &[input])?);
+            Ok(vec![crate::tensor::from_bytes(chunk, &shape, Kind::Uint8)?])
+        });
+        let passes = passes.collect::<Result<Vec<_>>>()?;
+        Ok(team
+            .map(self, passes, |encoders, inputs| encoders.forward(&encoders.image, inputs))?
+            .concat())
+    }
+
+    /// As many as make equal passes, and as many passes for each thread of the team, if there are
+    /// pictures enough.
+    fn pictures_of_a_pass(&self, team: &Team, pictures: usize) -> usize {
+        let threads = team.threads();
+        if self.device.is_cuda() {
+            MAX_IMAGES_GPU
+        } else if threads == 1 || pictures < threads * MIN_IMAGES_THREAD {
+            MAX_IMAGES_CPU
+        } else {
+            let rounds = pictures.div_ceil(threads * MAX_IMAGES_THREAD);
+            pictures.div_ceil(threads * rounds)
         }
-        Ok(embeddings)
     }
 
     /// Rows of token ids, none of them empty, to `[rows, dim]`, row after row.
-    pub(crate) fn texts(&self, rows: &[Vec<u32>], dim: usize) -> Result<Vec<f32>> {
+    pub(crate) fn texts(&self, team: &Team, rows: &[Vec<u32>], dim: usize) -> Result<Vec<f32>> {
         let passes = match self.foreign {
             None => crate::trie::passes(rows)?,
             Some(_) => crate::torchscript::passes(rows)?,
         };
+        let (inputs, places): (Vec<_>, Vec<_>) =
+            passes.into_iter().map(|pass| (pass.inputs, pass.rows)).unzip();
+        let outputs =
+            team.map(self, inputs, |encoders, inputs| encoders.forward(&encoders.text, inputs))?;
         let mut embeddings = vec![0f32; rows.len() * dim];
-        for pass in passes {
-            let output = self.forward(&self.text, &pass.inputs)?;
-            for (row, embedding) in pass.rows.iter().zip(output.chunks(dim)) {
-                embeddings[row * dim..][..dim].copy_from_slice(embedding);
+        for (places, output) in places.iter().zip(&outputs) {
+            for (place, embedding) in places.iter().zip(output.chunks(dim)) {
+                embeddings[place * dim..][..dim].copy_from_slice(embedding);
             }
         }
         Ok(embeddings)
@@ -88,198 +97,4 @@ impl Encoders {
             }
         }
     }
-}
-
-/// Before the first load of the process.
-static REHEARSAL: Once = Once::new();
-
-type Job = Box<dyn FnOnce(&Encoders) + Send>;
-
-/// How a model's inference is spread over threads.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Concurrency {
-    /// Inference threads.
-    pub(crate) copies: usize,
-    /// Threads inside libtorch for each of them, itself included.
-    pub(crate) threads: i32,
-}
-
-/// A handle on the threads that share the encoders. They end by themselves when it is dropped.
-#[derive(Debug)]
-pub(crate) struct InferenceThreads {
-    queue: Arc<Queue<Job>>,
-    /// The one that loads, and that waits for the others before it frees.
-    first: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl InferenceThreads {
-    /// Starts the first thread, which runs `load` and starts the others. What `load` returned comes
-    /// by the returned function, so that the caller can do something else meanwhile.
-    pub(crate) fn start<T: Send + 'static>(
-        concurrency: Concurrency,
-        load: impl FnOnce() -> Result<(Encoders, T)> + Send + 'static,
-    ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
-        let queue = Arc::new(Queue::new());
-        let (loaded, result) = channel();
-        let first = thread()
-            .spawn({
-                let queue = Arc::clone(&queue);
-                move || first_thread(&queue, concurrency, load, &loaded)
-            })
-            .map_err(no_thread)?;
-        let threads = Self { queue, first: Mutex::new(Some(first)) };
-        let gone = || Error::new(ErrorKind::Internal, "the inference thread ended while loading");
-        Ok((threads, move || result.recv().unwrap_or_else(|_| Err(gone()))))
-    }
-
-    /// Queues a job. One that waits when the threads are stopped is dropped.
-    pub(crate) fn submit(&self, job: Job) -> Result<()> {
-        if self.queue.push(job) { Ok(()) } else { Err(unloaded()) }
-    }
-
-    /// Lets the jobs that run finish, then frees the encoders. Waits for the end of the threads.
-    pub(crate) fn stop(&self) {
-        self.queue.close();
-        // The lock is held meanwhile, so that whoever stops them too waits as well.
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = first.take() {
-            // It cannot have panicked: everything that could is guarded.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for InferenceThreads {
-    fn drop(&mut self) {
-        self.queue.close();
-    }
-}
-
-/// Loads the encoders, serves the queue together with the other threads, and frees them after the
-/// last.
-fn first_thread<T>(
-    queue: &Queue<Job>,
-    concurrency: Concurrency,
-    load: impl FnOnce() -> Result<(Encoders, T)>,
-    loaded: &Sender<Result<T>>,
-) {
-    // Before libtorch starts threads, and the others are started: they are as it is.
-    clip_base::priority::step_back();
-    crate::exit::enter();
-    let loading = crate::exit::at_work();
-    let load = || {
-        let _settings = Settings::of_this_thread(concurrency)?;
-        crate::exit::prepare();
-        REHEARSAL.call_once(|| {
-            let _ = guarded("a rehearsal", ErrorKind::Torch, rehearse);
-        });
-        load()
-    };
-    let (encoders, value) = match guarded("loading", ErrorKind::Internal, load) {
-        Ok(both) => both,
-        Err(error) => {
-            let _ = loaded.send(Err(error));
-            drop(loading);
-            return crate::exit::leave();
-        }
-    };
-    crate::exit::prepare();
-    // Not before: weights that come from the system each for itself go back to it whole.
-    crate::memory::keep_what_is_freed();
-    drop(loading);
-    serve_together(queue, concurrency, &encoders, |started| {
-        let _ = loaded.send(started.map(|()| value));
-    });
-    crate::exit::leave();
-    drop(encoders);
-    crate::memory::give_back();
-}
-
-/// Serves the queue on this thread and the others, and waits for them.
-fn serve_together(
-    queue: &Queue<Job>,
-    concurrency: Concurrency,
-    encoders: &Encoders,
-    started: impl FnOnce(Result<()>),
-) {
-    let serve = || serve(queue, concurrency, encoders);
-    let other = || {
-        crate::exit::enter();
-        serve();
-        crate::exit::leave();
-    };
-    std::thread::scope(|scope| {
-        let others: std::io::Result<Vec<_>> =
-            (1..concurrency.copies).map(|_| thread().spawn_scoped(scope, other)).collect();
-        match others {
-            Ok(others) => {
-                started(Ok(()));
-                serve();
-                // The scope waits for their functions; memory that is a thread's own goes later.
-                others.into_iter().for_each(|other| drop(other.join()));
-            }
-            Err(error) => {
-                queue.close();
-                started(Err(no_thread(error)));
-            }
-        }
-    });
-}
-
-/// Runs jobs until the queue is closed.
-fn serve(queue: &Queue<Job>, concurrency: Concurrency, encoders: &Encoders) {
-    let run = |job: Job| {
-        let _at_work = crate::exit::at_work();
-        // Whom it concerns knows: what the job would have answered with is dropped.
-        let _ = guarded("a job", ErrorKind::Internal, || {
-            job(encoders);
-            Ok(())
-        });
-        crate::exit::prepare();
-    };
-    let serve = || {
-        let _settings = Settings::of_this_thread(concurrency)?;
-        while let Some(job) = queue.pop() {
-            run(job);
-        }
-        Ok(())
-    };
-    // Nothing in it is known to fail; if it does, there is one thread less.
-    let _ = guarded("serving", ErrorKind::Internal, serve);
-}
-
-/// What libtorch keeps for each thread.
-struct Settings {
-    /// Without it every pass would keep what a gradient needs.
-    _no_grad: tch::NoGradGuard,
-}
-
-impl Settings {
-    /// Sets this thread's number of threads, which each must do for itself: OpenMP and MKL keep it
-    /// for each thread that calls them.
-    ///
-    /// libtorch keeps the last number of the whole process too, and a thread takes that one over
-    /// at its first operation. To ask is such an operation: it comes first, so that no later one
-    /// undoes the setting.
-    fn of_this_thread(concurrency: Concurrency) -> Result<Self> {
-        guarded("setting the number of threads", ErrorKind::Torch, || {
-            tch::get_num_threads();
-            tch::set_num_threads(concurrency.threads);
-            Ok(Self { _no_grad: tch::no_grad_guard() })
-        })
-    }
-}
-
-fn thread() -> Builder {
-    Builder::new().name("clip-inference".to_owned()).stack_size(STACK)
-}
-
-fn no_thread(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot start an inference thread: {error}"))
-        .with_source(error)
-}
-
-/// The error of whatever comes after the threads were stopped.
-pub(crate) fn unloaded() -> Error {
-    Error::new(ErrorKind::ModelUnloaded, "the model was unloaded; load it again")
 }

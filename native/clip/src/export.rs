@@ -12,9 +12,11 @@ use tch::{CModule, Device, Kind, Tensor};
 
 use crate::cache::{Checksums, Slot, Unfinished};
 use crate::checkpoint::Checkpoint;
-use crate::encoder::{Encoders, STACK};
+use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result};
+use crate::products::Products;
 use crate::text::TextTower;
+use crate::threads::STACK;
 use crate::vision::VisionTower;
 use crate::weights::Weights;
 
@@ -25,6 +27,10 @@ const FORMAT: u32 = 3;
 const LIBTORCH: &str = "2.11.0";
 
 const PRECISION: &str = "f32";
+
+/// Sizes of products that come upon all kinds of kernels, from a label to some pictures.
+const REHEARSED_WIDTH: i64 = 512;
+const REHEARSED_ROWS: [i64; 4] = [1, 7, 50, 400];
 
 pub(crate) const IMAGE: &str = "image.pt";
 pub(crate) const TEXT: &str = "text.pt";
@@ -37,20 +43,26 @@ pub(crate) fn encoders(
     cache: &Path,
     device: Device,
 ) -> Result<(Encoders, Result<PathBuf, String>)> {
-    let slot = Slot::new(&cache.join("encoders"), key(checkpoint)?);
-    match load_or_make(checkpoint, &slot, device) {
+    let products = Products::fastest(device);
+    let slot = Slot::new(&cache.join("encoders"), key(checkpoint, products)?);
+    match load_or_make(checkpoint, products, &slot, device) {
         Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
         // If it is the cache's fault, and not the checkpoint's, it works without one.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Torch) => {
             let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
-            export(checkpoint, &folder.0)?;
+            export(checkpoint, products, &folder.0)?;
             Ok((load(&folder.0, device)?, Err(error.to_string())))
         }
         Err(error) => Err(error),
     }
 }
 
-fn load_or_make(checkpoint: &Checkpoint, slot: &Slot, device: Device) -> Result<Encoders> {
+fn load_or_make(
+    checkpoint: &Checkpoint,
+    products: Products,
+    slot: &Slot,
+    device: Device,
+) -> Result<Encoders> {
     match load_checked(slot, device) {
         // Made anew, they would be as large.
         Err(error) if error.kind() != ErrorKind::OutOfMemory => {}
@@ -61,7 +73,7 @@ fn load_or_make(checkpoint: &Checkpoint, slot: &Slot, device: Device) -> Result<
     if let Ok(encoders) = load_checked(slot, device) {
         return Ok(encoders);
     }
-    slot.fill(&lock, |folder| export(checkpoint, folder))?;
+    slot.fill(&lock, |folder| export(checkpoint, products, folder))?;
     load(slot.folder(), device)
 }
 
@@ -107,44 +119,50 @@ pub(crate) fn bytes(folder: &Path) -> Result<u64> {
 }
 
 /// Writes both encoders into a folder, one tower after the other to halve the peak of memory.
-fn export(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
+fn export(checkpoint: &Checkpoint, products: Products, folder: &Path) -> Result<()> {
     let mut weights = Weights::open(checkpoint.weights()?)?;
     let config = &checkpoint.config;
     let on_cpu = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, Device::Cpu));
 
-    let vision = VisionTower::load(&mut weights, config, &checkpoint.preprocessing)?;
+    let vision = VisionTower::load(&mut weights, config, &checkpoint.preprocessing, products)?;
     let side = config.vision.image_size;
     let pixels = on_cpu(&[2, 3, side, side], Kind::Uint8)?;
     trace("ImageEncoder", &[pixels], |x| vision.forward(&x[0]))?.save(folder.join(IMAGE))?;
     drop(vision);
+    products.apply(&folder.join(IMAGE))?;
     crate::exit::prepare();
 
-    let text = TextTower::load(&mut weights, config)?;
+    let text = TextTower::load(&mut weights, config, products)?;
     let ids = on_cpu(&[2, config.text.max_positions.min(5)], Kind::Int64)?;
     let ends = ids.f_ones_like()?.f_cumsum(1, Kind::Int64)?;
     let inputs = [ids, ends, on_cpu(&[2, 3], Kind::Int64)?];
     trace("TextEncoder", &inputs, |x| text.forward([&x[0], &x[1], &x[2]]))?
         .save(folder.join(TEXT))?;
-    Ok(())
+    products.apply(&folder.join(TEXT))
 }
 
 /// Makes, writes, reads and runs a module of next to nothing, so that what libtorch sets up for
 /// that is set up before [`prepare`](crate::exit::prepare) is called: with a model it takes longer.
 ///
-/// Nothing depends on it but how a process ends that ends while it loads its first model.
+/// Nothing depends on it but how a process ends that ends while it loads or runs its first model.
 pub(crate) fn rehearse() -> Result<()> {
     let folder = Unfinished::create(&std::env::temp_dir(), "clip-rehearsal")?;
     let path = folder.0.join(IMAGE);
-    let ones = || Tensor::f_ones([2, 2], (Kind::Float, Device::Cpu));
-    let weight = ones()?;
-    let module = trace("Rehearsal", &[ones()?], |x| Ok(x[0].f_linear(&weight, None::<&Tensor>)?))?;
+    let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
+    let (weight, bias) = (ones(&[REHEARSED_WIDTH; 2])?, ones(&[REHEARSED_WIDTH])?);
+    let module = trace("Rehearsal", &[ones(&[2, REHEARSED_WIDTH])?], |x| {
+        Ok(x[0].f_linear(&weight, Some(&bias))?.f_linear(&weight, None::<&Tensor>)?)
+    })?;
     crate::exit::prepare();
     module.save(&path)?;
     crate::exit::prepare();
+    Products::fastest(Device::Cpu).apply(&path)?;
     let module = CModule::load_on_device(&path, Device::Cpu)?;
     crate::exit::prepare();
-    let _ = module.forward_ts(&[ones()?])?;
-    crate::exit::prepare();
+    for rows in REHEARSED_ROWS {
+        let _ = module.forward_ts(&[ones(&[rows, REHEARSED_WIDTH])?])?;
+        crate::exit::prepare();
+    }
     Ok(())
 }
 
@@ -173,7 +191,7 @@ fn trace(
 ///
 /// A commit of a repository says what its files are. Of other files it is their path, length and
 /// time: to read 600 MB of them would take as long as the start itself.
-fn key(checkpoint: &Checkpoint) -> Result<String> {
+fn key(checkpoint: &Checkpoint, products: Products) -> Result<String> {
     let weights = checkpoint.weights()?;
     let (config, preprocessing) = (&checkpoint.config, &checkpoint.preprocessing);
     let mut facts = format!("{FORMAT} {config:?} {preprocessing:?}");
@@ -185,7 +203,8 @@ fn key(checkpoint: &Checkpoint) -> Result<String> {
         };
     }
     let source = checkpoint.commit().unwrap_or("local");
-    Ok(format!("{source}-{:016x}-{PRECISION}-libtorch-{LIBTORCH}", fnv1a(facts.as_bytes())))
+    let (hash, products) = (fnv1a(facts.as_bytes()), products.name());
+    Ok(format!("{source}-{hash:016x}-{PRECISION}-{products}-libtorch-{LIBTORCH}"))
 }
 
 /// Where a file really is, its length, and when it was written.
@@ -209,4 +228,38 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::team::Team;
+
+    /// What a way to multiply makes of pictures of noise and of prompts, by the embedded model.
+    fn embeddings(products: Products) -> [Vec<f32>; 2] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../priv/models/emoji-clip");
+        let checkpoint = Checkpoint::open(&directory).unwrap();
+        let folder = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
+        export(&checkpoint, products, &folder.0).unwrap();
+        let encoders = load(&folder.0, Device::Cpu).unwrap();
+        let side = checkpoint.config.vision.image_size;
+        let pixels = (0..3 * 3 * side * side).map(|i| (i * i % 251) as u8).collect::<Vec<_>>();
+        let rows = [vec![1, 5, 9, 2], vec![1, 2], vec![1, 5, 7, 7, 2]];
+        let (team, dim) = (Team::new(1), checkpoint.config.projection_dim as usize);
+        let texts = encoders.texts(&team, &rows, dim).unwrap();
+        [encoders.images(&team, &pixels, side).unwrap(), texts]
+    }
+
+    #[test]
+    #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
+    fn both_ways_to_multiply_give_the_same() {
+        let [linear, onednn] = [Products::Linear, Products::OneDnn].map(embeddings);
+        for (linear, onednn) in linear.iter().zip(&onednn) {
+            assert_eq!(linear.len(), onednn.len());
+            assert!(linear.iter().zip(onednn).all(|(a, b)| (a - b).abs() <= 1e-6));
+            assert!(linear.iter().any(|value| *value != 0.0));
+        }
+    }
 }

@@ -10,9 +10,11 @@ use tch::Kind;
 
 use crate::checkpoint::Checkpoint;
 use crate::device::{self, Chosen, DeviceRequest};
-use crate::encoder::{Concurrency, Encoders, InferenceThreads, unloaded};
+use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
+use crate::team::Team;
+use crate::threads::{Concurrency, InferenceThreads, unloaded};
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 
@@ -52,7 +54,7 @@ impl LoadOptions {
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }
         }
-        Ok(Concurrency { copies: self.copies, threads: self.threads as i32 })
+        Ok(Concurrency { copies: self.copies, threads: self.threads })
     }
 }
 
@@ -113,6 +115,7 @@ struct Facts {
 pub struct Running<'a> {
     facts: &'a Facts,
     encoders: &'a Encoders,
+    team: &'a Team,
 }
 
 /// Embeddings of prompts.
@@ -187,7 +190,9 @@ impl Model {
     /// the job.
     pub fn submit(&self, job: impl FnOnce(&Running<'_>) + Send + 'static) -> Result<()> {
         let facts = Arc::clone(&self.facts);
-        self.threads.submit(Box::new(move |encoders| job(&Running { facts: &facts, encoders })))
+        let run =
+            move |encoders: &Encoders, team: &Team| job(&Running { facts: &facts, encoders, team });
+        self.threads.submit(Box::new(run))
     }
 
     /// Unit embeddings of preprocessed pictures: each `3 * image_size * image_size` bytes, all in
@@ -256,14 +261,14 @@ impl Running<'_> {
     }
 
     fn images(&self, pixels: &[u8]) -> Result<Vec<f32>> {
-        self.encoders.images(pixels, self.facts.info.image_size as i64)
+        self.encoders.images(self.team, pixels, self.facts.info.image_size as i64)
     }
 
     fn texts(&self, tokens: Vec<Tokens>) -> Result<TextEmbeddings> {
         let truncated =
             tokens.iter().enumerate().filter(|(_, t)| t.truncated).map(|(i, _)| i).collect();
         let rows: Vec<Vec<u32>> = tokens.into_iter().map(|tokens| tokens.ids).collect();
-        let rows = self.encoders.texts(&rows, self.facts.info.dim)?;
+        let rows = self.encoders.texts(self.team, &rows, self.facts.info.dim)?;
         Ok(TextEmbeddings { rows, truncated })
     }
 }

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::products::Products;
 use crate::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
 use crate::weights::Weights;
 
@@ -22,7 +23,7 @@ pub(crate) struct TextTower {
 
 impl TextTower {
     /// Reads `text_model.*` and `text_projection`.
-    pub(crate) fn load(weights: &mut Weights, config: &Config) -> Result<Self> {
+    pub(crate) fn load(weights: &mut Weights, config: &Config, products: Products) -> Result<Self> {
         let text = &config.text;
         let width = text.transformer.width;
         let name = "text_model.embeddings";
@@ -33,10 +34,11 @@ impl TextTower {
                 &format!("{name}.position_embedding.weight"),
                 &[text.max_positions, width],
             )?,
-            transformer: Transformer::load(weights, "text_model", &text.transformer)?,
+            transformer: Transformer::load(weights, "text_model", &text.transformer, products)?,
             norm_after: LayerNorm::load(weights, "text_model.final_layer_norm", &text.transformer)?,
             projection: Linear::without_bias(
                 &weights.tensor("text_projection.weight", &[config.projection_dim, width])?,
+                products,
             )?,
         })
     }

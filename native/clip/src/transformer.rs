@@ -7,7 +7,7 @@
 //! - quick_gelu, `x * sigmoid(1.702 x)`, as `silu(1.702 x) / 1.702`, the factors folded into the
 //!   two matrices around it;
 //! - the last block computes the positions that are pooled alone;
-//! - matrices lie transposed in memory, see [`Linear`].
+//! - matrices lie in memory as suits who multiplies them, see [`Products`].
 //!
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
@@ -16,16 +16,13 @@ use tch::{Kind, Tensor};
 
 use crate::config::{Activation, TransformerConfig};
 use crate::error::Result;
+use crate::products::Products;
 use crate::weights::Weights;
 
 /// Factor inside quick_gelu's sigmoid.
 const QUICK_GELU: f64 = 1.702;
 
-/// `x W^T + b`.
-///
-/// The weight has the checkpoint's shape, `[out, in]`, and the transpose's order in memory: MKL
-/// multiplies 16 to 50 rows (a few labels, a picture) 1.2 to 1.3 times as fast that way and
-/// hundreds no slower, but takes 1.2 times as long for fewer than 13 (a lone label).
+/// `x W^T + b`, with a weight of the checkpoint's shape, `[out, in]`.
 #[derive(Debug)]
 pub(crate) struct Linear {
     weight: Tensor,
@@ -33,25 +30,30 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    fn load(weights: &mut Weights, name: &str, shape: [i64; 2]) -> Result<Self> {
+    fn load(
+        weights: &mut Weights,
+        name: &str,
+        shape: [i64; 2],
+        products: Products,
+    ) -> Result<Self> {
         let weight = weights.tensor(&format!("{name}.weight"), &shape)?;
         let bias = weights.tensor(&format!("{name}.bias"), &shape[..1])?;
-        Self::new(&weight, Some(bias))
+        Self::new(&weight, Some(bias), products)
     }
 
-    pub(crate) fn without_bias(weight: &Tensor) -> Result<Self> {
-        Self::new(weight, None)
+    pub(crate) fn without_bias(weight: &Tensor, products: Products) -> Result<Self> {
+        Self::new(weight, None, products)
     }
 
-    fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: weight.f_transpose(0, 1)?.f_contiguous()?.f_transpose(0, 1)?, bias })
+    fn new(weight: &Tensor, bias: Option<Tensor>, products: Products) -> Result<Self> {
+        Ok(Self { weight: products.arrange(weight)?, bias })
     }
 
     /// Several layers of one input as a single product, outputs one after the other.
-    fn fused(layers: &[Self]) -> Result<Self> {
+    fn fused(layers: &[Self], products: Products) -> Result<Self> {
         let weights: Vec<_> = layers.iter().map(|layer| &layer.weight).collect();
         let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?))
+        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?), products)
     }
 
     /// The first or the last rows of the output alone.
@@ -140,9 +142,10 @@ impl Transformer {
         weights: &mut Weights,
         tower: &str,
         config: &TransformerConfig,
+        products: Products,
     ) -> Result<Self> {
         let blocks = (0..config.layers)
-            .map(|i| Block::load(weights, &format!("{tower}.encoder.layers.{i}"), config))
+            .map(|i| Block::load(weights, &format!("{tower}.encoder.layers.{i}"), config, products))
             .collect::<Result<_>>()?;
         Ok(Self { blocks })
     }
@@ -176,14 +179,22 @@ struct Block {
 }
 
 impl Block {
-    fn load(weights: &mut Weights, name: &str, config: &TransformerConfig) -> Result<Self> {
+    fn load(
+        weights: &mut Weights,
+        name: &str,
+        config: &TransformerConfig,
+        products: Products,
+    ) -> Result<Self> {
         let (width, mlp_width) = (config.width, config.mlp_width);
-        let query_key_value = ["q_proj", "k_proj", "v_proj"]
+        let mut linear =
+            |part: &str, shape| Linear::load(weights, &format!("{name}.{part}"), shape, products);
+        let query_key_value = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
             .iter()
-            .map(|part| Linear::load(weights, &format!("{name}.self_attn.{part}"), [width; 2]))
+            .map(|part| linear(part, [width; 2]))
             .collect::<Result<Vec<_>>>()?;
-        let mut mlp_in = Linear::load(weights, &format!("{name}.mlp.fc1"), [mlp_width, width])?;
-        let mut mlp_out = Linear::load(weights, &format!("{name}.mlp.fc2"), [width, mlp_width])?;
+        let attention_out = linear("self_attn.out_proj", [width; 2])?;
+        let mut mlp_in = linear("mlp.fc1", [mlp_width, width])?;
+        let mut mlp_out = linear("mlp.fc2", [width, mlp_width])?;
         if config.activation == Activation::QuickGelu {
             mlp_in.weight = mlp_in.weight.f_mul_scalar(QUICK_GELU)?;
             mlp_in.bias = mlp_in.bias.map(|bias| bias.f_mul_scalar(QUICK_GELU)).transpose()?;
@@ -191,12 +202,8 @@ impl Block {
         }
         Ok(Self {
             norm_attention: LayerNorm::load(weights, &format!("{name}.layer_norm1"), config)?,
-            query_key_value: Linear::fused(&query_key_value)?,
-            attention_out: Linear::load(
-                weights,
-                &format!("{name}.self_attn.out_proj"),
-                [width; 2],
-            )?,
+            query_key_value: Linear::fused(&query_key_value, products)?,
+            attention_out,
             norm_mlp: LayerNorm::load(weights, &format!("{name}.layer_norm2"), config)?,
             mlp_in,
             mlp_out,

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use crate::config::Config;
 use crate::error::Result;
 use crate::preprocess::Preprocessing;
+use crate::products::Products;
 use crate::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
 use crate::weights::Weights;
 
@@ -33,6 +34,7 @@ impl VisionTower {
         weights: &mut Weights,
         config: &Config,
         preprocessing: &Preprocessing,
+        products: Products,
     ) -> Result<Self> {
         let vision = &config.vision;
         let (width, patch) = (vision.transformer.width, vision.patch_size);
@@ -48,7 +50,7 @@ impl VisionTower {
         Ok(Self {
             mean: channels(preprocessing.mean)?,
             std: channels(preprocessing.std)?,
-            patch_embedding: Linear::without_bias(&patch_embedding)?,
+            patch_embedding: Linear::without_bias(&patch_embedding, products)?,
             positions,
             // The name is misspelt in every checkpoint.
             norm_before: LayerNorm::load(
@@ -56,7 +58,7 @@ impl VisionTower {
                 "vision_model.pre_layrnorm",
                 &vision.transformer,
             )?,
-            transformer: Transformer::load(weights, "vision_model", &vision.transformer)?,
+            transformer: Transformer::load(weights, "vision_model", &vision.transformer, products)?,
             norm_after: LayerNorm::load(
                 weights,
                 "vision_model.post_layernorm",
@@ -64,6 +66,7 @@ impl VisionTower {
             )?,
             projection: Linear::without_bias(
                 &weights.tensor("visual_projection.weight", &projection)?,
+                products,
             )?,
             grid: [vision.image_size / patch, patch],
         })

@@ -20,11 +20,11 @@ alias Image.ZeroShot.Serving.Client
 cores = System.schedulers_online()
 
 variants = [
+  [copies: 1, threads: cores, max_batch: 16 * cores],
   [copies: 1, threads: cores, max_batch: 16],
   [copies: 1, threads: cores, max_batch: 1],
   [copies: 1, threads: cores, max_batch: 4],
   [copies: 1, threads: cores, max_batch: 8],
-  [copies: 1, threads: cores, max_batch: 32],
   [copies: cores, threads: 1, max_batch: 1],
   [copies: cores, threads: 1, max_batch: 4],
   [copies: cores, threads: 1, max_batch: 16],

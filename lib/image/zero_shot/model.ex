@@ -8,8 +8,8 @@ defmodule Image.ZeroShot.Model do
   alias Image.ZeroShot.{Error, Repo}
   alias Image.ZeroShot.Native.{Loader, Torch}
 
-  # Measured with ViT-B/32, see bench/README.md: larger batches are no faster, only later.
-  # Pictures for each thread: the first from which more are no faster.
+  # Pictures for each thread on a CPU, and in all. Measured with ViT-B/32, see bench/README.md:
+  # larger batches are no faster, only later.
   @max_batch_thread 16
   @max_batch 256
 

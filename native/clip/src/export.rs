@@ -44,7 +44,14 @@ pub(crate) fn encoders(
     device: Device,
 ) -> Result<(Encoders, Result<PathBuf, String>)> {
     let products = Products::fastest(device);
-    let slot = Slot::new(&cache.join("encoders"), key(checkpoint, products)?);
+    let slot = slot(checkpoint, cache, products)?;
+    // Those of another maker's processor, in a container's image say, do on this one too.
+    if device == Device::Cpu && !slot.folder().exists() {
+        let other = self::slot(checkpoint, cache, products.other())?;
+        if let Ok(encoders) = load_checked(&other, device) {
+            return Ok((encoders, Ok(other.folder().to_owned())));
+        }
+    }
     match load_or_make(checkpoint, products, &slot, device) {
         Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
         // If it is the cache's fault, and not the checkpoint's, it works without one.
@@ -55,6 +62,10 @@ pub(crate) fn encoders(
         }
         Err(error) => Err(error),
     }
+}
+
+fn slot(checkpoint: &Checkpoint, cache: &Path, products: Products) -> Result<Slot> {
+    Ok(Slot::new(&cache.join("encoders"), key(checkpoint, products)?))
 }
 
 fn load_or_make(
@@ -237,10 +248,14 @@ mod tests {
     use super::*;
     use crate::team::Team;
 
+    fn embedded() -> Checkpoint {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../priv/models/emoji-clip");
+        Checkpoint::open(&directory).unwrap()
+    }
+
     /// What a way to multiply makes of pictures of noise and of prompts, by the embedded model.
     fn embeddings(products: Products) -> [Vec<f32>; 2] {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../priv/models/emoji-clip");
-        let checkpoint = Checkpoint::open(&directory).unwrap();
+        let checkpoint = embedded();
         let folder = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
         export(&checkpoint, products, &folder.0).unwrap();
         let encoders = load(&folder.0, Device::Cpu).unwrap();
@@ -250,6 +265,26 @@ mod tests {
         let (team, dim) = (Team::new(1), checkpoint.config.projection_dim as usize);
         let texts = encoders.texts(&team, &rows, dim).unwrap();
         [encoders.images(&team, &pixels, side).unwrap(), texts]
+    }
+
+    #[test]
+    #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
+    fn encoders_of_another_processor_are_not_made_anew() {
+        let checkpoint = embedded();
+        let cache = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
+        let products = Products::fastest(Device::Cpu);
+        let [own, other] =
+            [products, products.other()].map(|way| slot(&checkpoint, &cache.0, way).unwrap());
+        let lock = other.lock().unwrap();
+        other.fill(&lock, |folder| export(&checkpoint, products.other(), folder)).unwrap();
+        let (_, folder) = encoders(&checkpoint, &cache.0, Device::Cpu).unwrap();
+        assert_eq!(folder.unwrap(), other.folder());
+        assert!(!own.folder().exists());
+
+        // Damaged ones are no reason to fail.
+        fs::write(other.folder().join(IMAGE), "damaged").unwrap();
+        let (_, folder) = encoders(&checkpoint, &cache.0, Device::Cpu).unwrap();
+        assert_eq!(folder.unwrap(), own.folder());
     }
 
     #[test]

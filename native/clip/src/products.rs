@@ -47,6 +47,14 @@ impl Products {
         if device == Device::Cpu && onednn_is_faster() { Self::OneDnn } else { Self::Linear }
     }
 
+    /// The way that is not this one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Linear => Self::OneDnn,
+            Self::OneDnn => Self::Linear,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Linear => "linear",

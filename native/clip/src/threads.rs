@@ -140,7 +140,7 @@ fn serve_together(
     let workers = if threads > 1 { concurrency.copies * threads } else { 0 };
     let serve = move || serve(queue, concurrency.threads, encoders, team);
     std::thread::scope(|scope| {
-        let team_work = move || with_threads(1, || Ok(team.work(encoders)));
+        let team_work = move || with_threads(1, || team.work(encoders));
         let workers: io::Result<Vec<_>> = (0..workers).map(|_| start(scope, team_work)).collect();
         let others: io::Result<Vec<_>> =
             (1..concurrency.copies).map(|_| start(scope, serve)).collect();
@@ -190,16 +190,16 @@ fn serve(queue: &Queue<Job>, threads: usize, encoders: &Encoders, team: &Team) {
         while let Some(job) = queue.pop() {
             run(job);
         }
-        Ok(())
     });
 }
 
 /// Does the work of a thread of a model, with so many threads inside libtorch.
-fn with_threads(threads: usize, work: impl FnOnce() -> Result<()>) {
+fn with_threads(threads: usize, work: impl FnOnce()) {
     // Nothing in it is known to fail; if it does, there is one thread less.
     let _ = guarded("serving", ErrorKind::Internal, || {
         let _settings = Settings::of_this_thread(threads)?;
-        work()
+        work();
+        Ok(())
     });
 }
 

@@ -7,12 +7,13 @@ use crate::team::Team;
 
 /// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
 const MAX_IMAGES_CPU: usize = 64;
-/// The same where each thread computes passes alone.
-const MAX_IMAGES_THREAD: usize = 16;
-/// Pictures for each thread, at least: with fewer, they work on each pass together.
-const MIN_IMAGES_THREAD: usize = 2;
 /// The same on a GPU, which is idle below it.
 const MAX_IMAGES_GPU: usize = 256;
+/// The same where each thread computes passes alone.
+const MAX_IMAGES_THREAD: usize = 16;
+/// Pictures for each thread, at least: with fewer, they work on each pass together. Two threads are
+/// faster apart with one each too, by a tenth; for many threads that has not been measured.
+const MIN_IMAGES_THREAD: usize = 2;
 
 /// The exported towers on their device.
 #[derive(Debug)]
@@ -39,28 +40,27 @@ impl Encoders {
     /// u8 pixels `[n, 3, side, side]` to embeddings `[n, dim]`, row after row.
     pub(crate) fn images(&self, team: &Team, pixels: &[u8], side: i64) -> Result<Vec<f32>> {
         let picture = (3 * side * side) as usize;
-        let pass = self.pictures_of_a_pass(team, pixels.len() / picture);
-        let passes = pixels.chunks(pass * picture).map(|chunk| {
-            let shape = [(chunk.len() / picture) as i64, 3, side, side];
-            Ok(vec![crate::tensor::from_bytes(chunk, &shape, Kind::Uint8)?])
-        });
-        let passes = passes.collect::<Result<Vec<_>>>()?;
+        let mut rest = pixels;
+        let mut passes = Vec::new();
+        for pictures in self.passes(team.threads(), pixels.len() / picture) {
+            let (pass, behind) = rest.split_at(pictures * picture);
+            let shape = [pictures as i64, 3, side, side];
+            passes.push(vec![crate::tensor::from_bytes(pass, &shape, Kind::Uint8)?]);
+            rest = behind;
+        }
         Ok(team
             .map(self, passes, |encoders, inputs| encoders.forward(&encoders.image, inputs))?
             .concat())
     }
 
-    /// As many as make equal passes, and as many passes for each thread of the team, if there are
-    /// pictures enough.
-    fn pictures_of_a_pass(&self, team: &Team, pictures: usize) -> usize {
-        let threads = team.threads();
+    /// How many pictures each pass takes.
+    fn passes(&self, threads: usize, pictures: usize) -> Vec<usize> {
         if self.device.is_cuda() {
-            MAX_IMAGES_GPU
+            shares(pictures, pictures.div_ceil(MAX_IMAGES_GPU))
         } else if threads == 1 || pictures < threads * MIN_IMAGES_THREAD {
-            MAX_IMAGES_CPU
+            shares(pictures, pictures.div_ceil(MAX_IMAGES_CPU))
         } else {
-            let rounds = pictures.div_ceil(threads * MAX_IMAGES_THREAD);
-            pictures.div_ceil(threads * rounds)
+            shares(pictures, threads * pictures.div_ceil(threads * MAX_IMAGES_THREAD))
         }
     }
 
@@ -96,5 +96,30 @@ impl Encoders {
                 crate::tensor::to_f32(&crate::torchscript::unit(&output, rows, dim)?)
             }
         }
+    }
+}
+
+/// A number in so many parts, which differ by 1 at the most.
+fn shares(number: usize, parts: usize) -> Vec<usize> {
+    (0..parts).map(|part| number / parts + usize::from(part < number % parts)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_has_a_pass_and_none_is_empty() {
+        for threads in 2..40 {
+            for pictures in threads * MIN_IMAGES_THREAD..threads * 40 {
+                let parts = threads * pictures.div_ceil(threads * MAX_IMAGES_THREAD);
+                let passes = shares(pictures, parts);
+                assert_eq!(passes.len() % threads, 0);
+                assert_eq!(passes.iter().sum::<usize>(), pictures);
+                assert!(passes.iter().all(|pass| (1..=MAX_IMAGES_THREAD).contains(pass)));
+            }
+        }
+        assert_eq!(shares(9, 4), [3, 2, 2, 2]);
+        assert!(shares(0, 0).is_empty());
     }
 }

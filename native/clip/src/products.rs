@@ -1,12 +1,12 @@
 //! Which library multiplies the matrices.
 //!
-//! libtorch's `linear` calls the BLAS that libtorch is built with, on x86 that is MKL, which keeps its
-//! best kernels for Intel's processors. libtorch comes with oneDNN too, and on others that one is
-//! faster: 1.3 times for a picture alone on an AMD EPYC (bench/README.md).
+//! libtorch's `linear` calls the BLAS that libtorch is built with, on x86 MKL, which keeps its best
+//! kernels for Intel's processors. libtorch comes with oneDNN too, which is faster on others: 1.2 to
+//! 1.3 times for a picture alone on an AMD EPYC (bench/README.md).
 //!
-//! libtorch has an operator for it, `mkldnn::_linear_pointwise`, but tch does not bind it, and tracing
-//! does not know the type of one of its arguments. So a tower is traced with `linear`, and the code
-//! of the written module is changed, which is text.
+//! libtorch has an operator for it, `mkldnn::_linear_pointwise`, but tch does not bind it, and
+//! tracing does not know the type of one of its arguments. So a tower is traced with `linear`, and
+//! the code of the written module is changed, which is text.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};

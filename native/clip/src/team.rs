@@ -2,8 +2,8 @@
 //!
 //! Threads that work on each matrix product together wait for one another after it, and for
 //! whatever else the system runs on their cores. Those that each compute passes of their own wait
-//! once a batch, which makes up to a fifth more pictures a second (bench/README.md). A few pictures
-//! are sooner there the other way.
+//! once a batch, which makes up to a quarter more pictures a second (bench/README.md). What is less
+//! than a pass for each thread goes the other way: a lone picture is sooner there.
 
 use std::sync::mpsc::channel;
 
@@ -61,7 +61,7 @@ impl Team {
             self.parts.push(Box::new(part));
         }
         drop(reply);
-        // Until the last one has ended, whatever became of it: this thread is at work for all of them.
+        // Until the last has ended, whatever became of it: this thread is at work for all.
         for (i, output) in answers {
             outputs[i] = output;
         }

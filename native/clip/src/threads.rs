@@ -32,7 +32,7 @@ type Job = Box<dyn FnOnce(&Encoders, &Team) + Send>;
 pub(crate) struct Concurrency {
     /// Inference threads.
     pub(crate) copies: usize,
-    /// Threads for the batch of each of them, itself included.
+    /// Threads for a batch of each of them, on a CPU.
     pub(crate) threads: usize,
 }
 

@@ -92,7 +92,10 @@ defmodule Image.ZeroShot do
     * `:max_bytes` - the size of an image file. Defaults to `25_000_000`
     * `:max_pixels` - width times height. Defaults to `50_000_000`
     * `:max_side` - width and height. Defaults to `16_384`
-    * `:max_decode_bytes` - the memory that decoding may take, in bytes. Defaults to 512 MiB
+    * `:max_decode_bytes` - the memory that decoding may take, in bytes. Defaults to 512 MiB. All
+      pictures that are decoded at the same time take 1 GiB at most; those beyond wait
+    * `:max_decode_ms` - the processor time that decoding may take, in milliseconds. Defaults to
+      `10_000`
     * `:max_labels` - the number of labels. Defaults to `10_000`
     * `:max_label_bytes` - the length of a label. Defaults to `4_096`
 

@@ -56,8 +56,11 @@ defmodule Image.ZeroShot.Options do
     max_bytes: 25_000_000,
     max_pixels: 50_000_000,
     max_side: 16_384,
-    max_decode_bytes: 512 * 1024 * 1024
+    max_decode_bytes: 512 * 1024 * 1024,
+    max_decode_ms: 10_000
   ]
+
+  @picture_options Keyword.keys(@picture_defaults)
 
   @label_defaults [
     template: "a photo of #{@placeholder}",
@@ -109,6 +112,12 @@ defmodule Image.ZeroShot.Options do
 
   @spec similarity!(keyword()) :: t()
   def similarity!(opts), do: call!(opts, @picture_defaults)
+
+  @doc """
+  Those of a call's options that say how a picture is decoded and what it may cost.
+  """
+  @spec picture(t()) :: map()
+  def picture(opts), do: Map.take(opts, @picture_options)
 
   @doc """
   The options of a call that is about a model and not about a picture.

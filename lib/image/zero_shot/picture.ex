@@ -56,11 +56,9 @@ defmodule Image.ZeroShot.Picture do
   @spec pixels(t(), map(), Options.t(), integer() | :infinity) ::
           {:ok, binary()} | {:error, Error.t()}
   def pixels(%__MODULE__{given: given, source: source}, preprocessing, opts, deadline) do
-    limits = Map.take(opts, [:background, :max_bytes, :max_pixels, :max_side, :max_decode_bytes])
-
     result =
       Telemetry.span(:preprocess, %{bytes: source |> elem(1) |> byte_size()}, fn ->
-        Preprocess.run(source, preprocessing, limits, deadline)
+        Preprocess.run(source, preprocessing, Options.picture(opts), deadline)
       end)
 
     with {:error, error} <- result, do: {:error, explain(error, given)}

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Io,
     /// libtorch refused an operation.
     Torch,
+    /// The time of the call was over before a picture was decoded.
+    Timeout,
     /// A fault of this library: a panic that was caught.
     Internal,
 }
@@ -58,6 +60,7 @@ impl ErrorKind {
             Self::ModelUnloaded => "model_unloaded",
             Self::Io => "io",
             Self::Torch => "torch",
+            Self::Timeout => "timeout",
             Self::Internal => "internal",
         }
     }
@@ -131,6 +134,7 @@ impl From<clip_base::Error> for Error {
             Base::ImageTooLarge => ErrorKind::ImageTooLarge,
             Base::InvalidConfig => ErrorKind::InvalidConfig,
             Base::InvalidArgument => ErrorKind::InvalidArgument,
+            Base::Timeout => ErrorKind::Timeout,
             Base::Internal => ErrorKind::Internal,
         };
         Self { kind, message, source }

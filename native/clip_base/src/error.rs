@@ -15,6 +15,8 @@ pub enum ErrorKind {
     InvalidConfig,
     /// An argument of a call is out of range.
     InvalidArgument,
+    /// The time of the call was over, or nobody waited for the result any more.
+    Timeout,
     /// A fault of this library: a panic that was caught.
     Internal,
 }
@@ -28,6 +30,7 @@ impl ErrorKind {
             Self::ImageTooLarge => "image_too_large",
             Self::InvalidConfig => "invalid_config",
             Self::InvalidArgument => "invalid_argument",
+            Self::Timeout => "timeout",
             Self::Internal => "internal",
         }
     }

@@ -17,8 +17,6 @@ pub(crate) mod orientation;
 mod tiff;
 mod webp;
 
-use std::io::Cursor;
-
 use ::image::codecs::{bmp::BmpDecoder, png::PngDecoder};
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageError};
@@ -26,6 +24,7 @@ use ::image::{ColorType, ImageDecoder, ImageError};
 use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
 use self::orientation::Turn;
+use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::limits::Limits;
 
@@ -80,21 +79,22 @@ pub struct DecodeOptions {
     /// The colour that shows through transparent pixels. `None` drops alpha, as the reference does,
     /// so that the colour stored under it appears.
     pub background: Option<[u8; 3]>,
-    /// What the picture may cost.
-    pub limits: Limits,
 }
 
-/// Decodes a picture to upright RGB.
+/// Decodes a picture to upright RGB. Its pixels stay in the memory that `budget` reserves, so keep
+/// the budget as long as them.
 ///
 /// # Errors
 /// `UnsupportedImage` for another format or a variant that no decoder here reads, `ImageTooLarge`
-/// for one over a limit, `InvalidImage` for everything else that is wrong with the bytes.
-pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Rgb> {
-    options.limits.check_bytes(bytes.len())?;
+/// for one over a limit, `Timeout` where the budget says so, `InvalidImage` for everything else that
+/// is wrong with the bytes.
+pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Result<Rgb> {
+    budget.limits().check_bytes(bytes.len())?;
     let format = format::detect(bytes)?;
     // The decoders' own documentation says that they can panic on malicious input.
     let what = format!("decoding the {format} picture");
-    let bitmap = guarded(&what, ErrorKind::InvalidImage, || read(format, bytes, &options.limits))?;
+    let bitmap = guarded(&what, ErrorKind::InvalidImage, || read(format, bytes, budget));
+    let bitmap = bitmap.map_err(|error| budget.refusal().unwrap_or(error))?;
     bitmap.into_rgb(options.background)
 }
 
@@ -108,6 +108,7 @@ pub fn from_raw(
     width: u32,
     channels: u32,
     options: &DecodeOptions,
+    budget: &Budget<'_>,
 ) -> Result<Rgb> {
     let kind = Channels::from_count(channels).ok_or_else(|| {
         invalid_argument(format!(
@@ -115,7 +116,7 @@ pub fn from_raw(
             (RGBA)"
         ))
     })?;
-    options.limits.check_size(width, height)?;
+    budget.limits().check_size(width, height)?;
     let expected = u64::from(width) * u64::from(height) * u64::from(channels);
     if data.len() as u64 != expected {
         return Err(invalid_argument(format!(
@@ -124,7 +125,7 @@ pub fn from_raw(
             data.len()
         )));
     }
-    options.limits.check_memory(width, height, u64::from(channels) + 3)?;
+    budget.reserve(u64::from(width) * u64::from(height) * (u64::from(channels) + 3))?;
     let mut copy = zeroed(data.len())?;
     copy.copy_from_slice(data);
     Bitmap::new(width, height, kind, copy).into_rgb(options.background)
@@ -134,26 +135,26 @@ fn invalid_argument(message: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 
-fn read(format: Format, bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
-    let cursor = Cursor::new(bytes);
+fn read(format: Format, bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
+    let reader = budget.reader(bytes);
     let failed = |error| failed(format, error);
     match format {
-        Format::Jpeg => jpeg::read(bytes, limits),
+        Format::Jpeg => jpeg::read(bytes, budget),
         Format::Png => {
             let mut metadata = ::image::Limits::no_limits();
             metadata.max_alloc = Some(PNG_METADATA);
-            let mut decoder = PngDecoder::with_limits(cursor, metadata).map_err(failed)?;
+            let mut decoder = PngDecoder::with_limits(reader, metadata).map_err(failed)?;
             let orientation = exif(&mut decoder);
-            read_with(format, decoder, orientation, 0, limits)
+            read_with(format, decoder, orientation, 0, budget)
         }
         Format::Bmp => {
-            check_bmp(bytes, limits)?;
-            let decoder = BmpDecoder::new(cursor).map_err(failed)?;
-            read_with(format, decoder, Orientation::NoTransforms, 0, limits)
+            check_bmp(bytes, budget.limits())?;
+            let decoder = BmpDecoder::new(reader).map_err(failed)?;
+            read_with(format, decoder, Orientation::NoTransforms, 0, budget)
         }
-        Format::Webp => webp::read(bytes, limits),
-        Format::Gif => gif::read(bytes, limits),
-        Format::Tiff => tiff::read(bytes, limits),
+        Format::Webp => webp::read(bytes, budget),
+        Format::Gif => gif::read(bytes, budget),
+        Format::Tiff => tiff::read(bytes, budget),
     }
 }
 
@@ -186,16 +187,16 @@ fn read_with(
     decoder: impl ImageDecoder,
     orientation: Orientation,
     scratch: u64,
-    limits: &Limits,
+    budget: &Budget<'_>,
 ) -> Result<Bitmap> {
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
-    limits.check_size(width, height)?;
+    budget.limits().check_size(width, height)?;
     let (channels, wide) =
         layout(color).ok_or_else(|| unsupported(format, &format!("a pixel of type {color:?}")))?;
     let convert = if channels == Channels::Rgb { 0 } else { 3 };
     let pixel = u64::from(color.bytes_per_pixel()) + scratch.max(convert);
-    limits.check_memory(width, height, pixel)?;
+    budget.reserve(u64::from(width) * u64::from(height) * pixel)?;
     let mut data = zeroed(usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX))?;
     decoder.read_image(&mut data).map_err(|error| failed(format, error))?;
     if wide {

@@ -12,6 +12,7 @@
 //! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
 //! are known to are guarded.
 
+pub mod budget;
 pub mod error;
 pub mod image;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod preprocess;
 pub mod priority;
 pub mod score;
 
+pub use budget::Budget;
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
 pub use preprocess::Preprocessing;

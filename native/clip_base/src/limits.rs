@@ -1,5 +1,7 @@
 //! How much a picture may cost: every bound in one place.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a picture may cost before it is refused.
@@ -18,6 +20,8 @@ pub struct Limits {
     /// What decoding may hold in memory at once, in bytes: decoder buffers and pixels together, a
     /// careful estimate.
     pub max_decode_bytes: u64,
+    /// The processor time that decoding may take.
+    pub max_decode_time: Duration,
 }
 
 impl Default for Limits {
@@ -27,6 +31,7 @@ impl Default for Limits {
             max_side: 16_384,
             max_bytes: 25_000_000,
             max_decode_bytes: 512 * 1024 * 1024,
+            max_decode_time: Duration::from_secs(10),
         }
     }
 }
@@ -74,20 +79,17 @@ impl Limits {
         Ok(())
     }
 
-    /// Refuses a picture that needs more than `max_decode_bytes`, at `bytes_per_pixel` bytes of
-    /// memory a pixel.
+    /// Refuses a picture that needs more than `max_decode_bytes` of memory.
     ///
     /// # Errors
     /// `ImageTooLarge`.
-    pub fn check_memory(&self, width: u32, height: u32, bytes_per_pixel: u64) -> Result<()> {
-        let pixels = u64::from(width) * u64::from(height);
-        let needed = pixels.saturating_mul(bytes_per_pixel);
+    pub fn check_decode_bytes(&self, needed: u64) -> Result<()> {
         if needed <= self.max_decode_bytes {
             return Ok(());
         }
         Err(too_large(format!(
-            "picture of {width} x {height} pixels takes {needed} bytes to decode, the limit is {} \
-            bytes; resize it first or raise :max_decode_bytes",
+            "picture takes {needed} bytes of memory to decode, the limit is {} bytes; resize it \
+            first or raise :max_decode_bytes",
             self.max_decode_bytes
         )))
     }

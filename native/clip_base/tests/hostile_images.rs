@@ -9,6 +9,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clip_base::budget::Budget;
 use clip_base::error::ErrorKind;
 use clip_base::image::{DecodeOptions, decode};
 use clip_base::limits::Limits;
@@ -20,8 +21,7 @@ const SMALL_STACK: usize = 40 * 1024 * 8;
 /// Decodes and preprocesses; `None` for pixels, else the kind of error. A panic that escapes fails
 /// the test.
 fn outcome(bytes: &[u8], limits: Limits) -> Option<ErrorKind> {
-    let options = DecodeOptions { background: None, limits };
-    match decode(bytes, &options) {
+    match decode(bytes, &DecodeOptions::default(), &Budget::new(limits)) {
         Ok(rgb) => {
             assert_eq!(Preprocessing::clip(32).apply(&rgb).unwrap().len(), 3 * 32 * 32);
             None
@@ -88,8 +88,7 @@ fn headers_that_claim_too_much_are_refused_at_once() {
 #[test]
 fn limits_name_themselves() {
     let message = |bytes: &[u8], limits| {
-        let options = DecodeOptions { background: None, limits };
-        decode(bytes, &options).unwrap_err().to_string()
+        decode(bytes, &DecodeOptions::default(), &Budget::new(limits)).unwrap_err().to_string()
     };
     assert_eq!(
         message(&hostile::png(50_000, 50_000, &[], &[]), Limits::default()),
@@ -107,8 +106,8 @@ fn limits_name_themselves() {
     );
     assert_eq!(
         message(&hostile::bmp(100, 100), Limits { max_decode_bytes: 1000, ..Limits::default() }),
-        "picture of 100 x 100 pixels takes 30000 bytes to decode, the limit is 1000 bytes; resize \
-        it first or raise :max_decode_bytes"
+        "picture takes 30000 bytes of memory to decode, the limit is 1000 bytes; resize it first or \
+        raise :max_decode_bytes"
     );
 }
 
@@ -168,7 +167,9 @@ fn only_the_first_frame_is_decoded() {
     let frame_start = one.iter().position(|byte| *byte == 0x21).unwrap();
     let frames = &one[frame_start..one.len() - 1];
     let many = [&one[..one.len() - 1], &frames.repeat(10_000), b";"].concat();
-    let pixels = |bytes: &[u8]| decode(bytes, &DecodeOptions::default()).unwrap().pixels();
+    let pixels = |bytes: &[u8]| {
+        decode(bytes, &DecodeOptions::default(), &Budget::default()).unwrap().pixels()
+    };
     assert_eq!(pixels(&many), pixels(&one));
     let time = time(|| drop(pixels(&many)));
     assert!(time < Duration::from_millis(50), "{time:?}");
@@ -250,7 +251,7 @@ fn content_decides_and_other_formats_are_named() {
         (b"%PDF-1.7", "PDF"),
         (b"P6\n1 1\n255\n\0\0\0", "PNM"),
     ] {
-        let error = decode(bytes, &DecodeOptions::default()).unwrap_err();
+        let error = decode(bytes, &DecodeOptions::default(), &Budget::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedImage);
         let expected = format!(
             "picture looks like {name}, which is not supported; convert it to JPEG, PNG, GIF, \

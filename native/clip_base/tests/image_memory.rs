@@ -5,6 +5,7 @@
 #[path = "support/hostile.rs"]
 mod hostile;
 
+use clip_base::Budget;
 use clip_base::image::{DecodeOptions, decode};
 
 /// Most memory this process has held so far, in KiB; `None` where Linux does not say.
@@ -18,7 +19,7 @@ fn peak() -> Option<u64> {
 fn growth(files: &[Vec<u8>]) -> Option<u64> {
     let before = peak()?;
     for bytes in files {
-        let _ = decode(bytes, &DecodeOptions::default());
+        let _ = decode(bytes, &DecodeOptions::default(), &Budget::default());
     }
     Some(peak()? - before)
 }

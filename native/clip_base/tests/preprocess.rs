@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clip_base::Budget;
 use clip_base::image::{DecodeOptions, Rgb, decode, from_raw};
 use clip_base::preprocess::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Resize};
 use safetensors::SafeTensors;
@@ -53,7 +54,7 @@ fn path_of(name: &str) -> PathBuf {
 }
 
 fn read(bytes: &[u8]) -> Rgb {
-    decode(bytes, &DecodeOptions::default()).unwrap()
+    decode(bytes, &DecodeOptions::default(), &Budget::default()).unwrap()
 }
 
 /// Largest and mean difference.
@@ -82,7 +83,7 @@ fn pattern(height: u32, width: u32) -> Rgb {
             data.push(if edge { 255 * (c % 2) } else { noise } as u8);
         }
     }
-    from_raw(&data, height, width, 3, &DecodeOptions::default()).unwrap()
+    from_raw(&data, height, width, 3, &DecodeOptions::default(), &Budget::default()).unwrap()
 }
 
 /// One file against Pillow: lossless ones exactly, JPEG within a mean of one level.
@@ -115,7 +116,12 @@ fn every_file_equals_pillow() {
             continue;
         }
         if REFUSED.iter().any(|(refused, _)| *refused == name) {
-            decode(&std::fs::read(path_of(&name)).unwrap(), &DecodeOptions::default()).unwrap_err();
+            decode(
+                &std::fs::read(path_of(&name)).unwrap(),
+                &DecodeOptions::default(),
+                &Budget::default(),
+            )
+            .unwrap_err();
         } else if facts != "error" {
             check_file(&name, &facts, &goldens);
             checked += 1;
@@ -126,10 +132,10 @@ fn every_file_equals_pillow() {
 
 #[test]
 fn alpha_is_flattened_on_a_background() {
-    let options = DecodeOptions { background: Some([10, 200, 30]), ..DecodeOptions::default() };
+    let options = DecodeOptions { background: Some([10, 200, 30]) };
     let goldens = Goldens::load();
     for name in ["rgba.png", "la.png", "palette_trns.png", "animated.gif", "rgba.webp"] {
-        let rgb = decode(&fixture(name), &options).unwrap();
+        let rgb = decode(&fixture(name), &options, &Budget::default()).unwrap();
         let pixels = Preprocessing::clip(32).apply(&rgb).unwrap();
         let (max, _) = difference(&pixels, &goldens.tensor(&format!("flattened/{name}")));
         assert!(max <= 1, "{name}: {max} levels off");
@@ -190,7 +196,8 @@ fn extreme_shapes_work() {
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (height, width) = ((state >> 33) as u32 % 400 + 1, (state >> 50) as u32 % 400 + 1);
         let data = vec![77; (height * width * 3) as usize];
-        let rgb = from_raw(&data, height, width, 3, &DecodeOptions::default()).unwrap();
+        let rgb = from_raw(&data, height, width, 3, &DecodeOptions::default(), &Budget::default())
+            .unwrap();
         let pixels = Preprocessing::clip(17).apply(&rgb).unwrap();
         assert!(pixels.iter().all(|value| *value == 77), "{height} x {width}");
     }
@@ -199,13 +206,17 @@ fn extreme_shapes_work() {
 #[test]
 fn raw_pixels_are_checked_and_converted() {
     let options = DecodeOptions::default();
-    let rgb = |data: &[u8], channels| from_raw(data, 1, 2, channels, &options).unwrap().pixels();
+    let rgb = |data: &[u8], channels| {
+        from_raw(data, 1, 2, channels, &options, &Budget::default()).unwrap().pixels()
+    };
     assert_eq!(rgb(&[7, 9], 1), [7, 7, 7, 9, 9, 9]);
     assert_eq!(rgb(&[7, 0, 9, 255], 2), [7, 7, 7, 9, 9, 9]);
     assert_eq!(rgb(&[1, 2, 3, 4, 5, 6], 3), [1, 2, 3, 4, 5, 6]);
     assert_eq!(rgb(&[1, 2, 3, 0, 4, 5, 6, 255], 4), [1, 2, 3, 4, 5, 6]);
     let message = |height, width, channels| {
-        from_raw(&[0; 6], height, width, channels, &options).unwrap_err().to_string()
+        from_raw(&[0; 6], height, width, channels, &options, &Budget::default())
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(message(1, 2, 4), "picture of 1 x 2 x 4 bytes has to be 8 bytes long, it is 6");
     assert_eq!(

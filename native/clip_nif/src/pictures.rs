@@ -5,10 +5,11 @@
 
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use clip_base::image::{self, DecodeOptions, Rgb};
 use clip_base::pool::{Pool, Task, Ticket};
-use clip_base::{Error, ErrorKind, Limits, Preprocessing};
+use clip_base::{Budget, Error, ErrorKind, Limits, Preprocessing};
 use nif_terms::{Failure, PreprocessingTerm};
 use rustler::env::SavedTerm;
 use rustler::{
@@ -52,6 +53,7 @@ fn preprocess(
             tag: terms.save(tag),
             source: terms.save(source),
             preprocessing: preprocessing.into(),
+            limits: options.limits(),
             options: options.into(),
             terms,
         };
@@ -74,6 +76,7 @@ struct Picture {
     source: SavedTerm,
     preprocessing: Preprocessing,
     options: DecodeOptions,
+    limits: Limits,
 }
 
 impl Task for Picture {
@@ -84,8 +87,9 @@ impl Task for Picture {
     }
 
     fn run(&self) -> clip_base::Result<Vec<u8>> {
+        let budget = Budget::new(self.limits);
         let decoded = self.terms.run(|env| match self.source.load(env).decode::<Source<'_>>() {
-            Ok(source) => source.decode(&self.options),
+            Ok(source) => source.decode(&self.options, &budget),
             Err(_) => Err(Error::new(ErrorKind::Internal, "the picture's term changed")),
         });
         self.preprocessing.apply(&decoded?)
@@ -121,11 +125,11 @@ enum Source<'a> {
 
 impl Source<'_> {
     /// The picture's upright RGB pixels.
-    fn decode(&self, options: &DecodeOptions) -> clip_base::Result<Rgb> {
+    fn decode(&self, options: &DecodeOptions, budget: &Budget<'_>) -> clip_base::Result<Rgb> {
         match self {
-            Self::Encoded(bytes) => image::decode(bytes, options),
+            Self::Encoded(bytes) => image::decode(bytes, options, budget),
             Self::Raw(bytes, height, width, channels) => {
-                image::from_raw(bytes, *height, *width, *channels, options)
+                image::from_raw(bytes, *height, *width, *channels, options, budget)
             }
             #[allow(clippy::panic)]
             Self::Drill => panic!("drill"),
@@ -141,18 +145,23 @@ struct ImageOptions {
     max_side: u32,
     max_bytes: u64,
     max_decode_bytes: u64,
+    max_decode_ms: u64,
+}
+
+impl ImageOptions {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_pixels: self.max_pixels,
+            max_side: self.max_side,
+            max_bytes: self.max_bytes,
+            max_decode_bytes: self.max_decode_bytes,
+            max_decode_time: Duration::from_millis(self.max_decode_ms),
+        }
+    }
 }
 
 impl From<ImageOptions> for DecodeOptions {
     fn from(options: ImageOptions) -> Self {
-        Self {
-            background: options.background.map(|(red, green, blue)| [red, green, blue]),
-            limits: Limits {
-                max_pixels: options.max_pixels,
-                max_side: options.max_side,
-                max_bytes: options.max_bytes,
-                max_decode_bytes: options.max_decode_bytes,
-            },
-        }
+        Self { background: options.background.map(|(red, green, blue)| [red, green, blue]) }
     }
 }

@@ -111,13 +111,7 @@ defmodule Image.ZeroShot.NativeTest do
     end
 
     test "raw pixels that are not as many as they claim", %{model: model} do
-      limits = %{
-        background: nil,
-        max_bytes: 1_000_000,
-        max_pixels: 1_000_000,
-        max_side: 10_000,
-        max_decode_bytes: 1_000_000_000
-      }
+      limits = Options.picture(Options.similarity!([]))
 
       for {bytes, height, width, channels} <- [
             {"", 1, 1, 3},

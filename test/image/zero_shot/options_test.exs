@@ -213,7 +213,8 @@ defmodule Image.ZeroShot.OptionsTest do
     end
 
     test "limits" do
-      for name <- ~w(max_bytes max_pixels max_side max_decode_bytes max_labels max_label_bytes)a do
+      for name <-
+            ~w(max_bytes max_pixels max_side max_decode_bytes max_decode_ms max_labels max_label_bytes)a do
         assert Options.classify!([{name, 1}])[name] == 1
 
         for value <- [0, -1, 1.0, nil, "1", :infinity, 0x1_0000_0000] do

@@ -1,17 +1,13 @@
 defmodule Image.ZeroShot.PreprocessTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.{Error, Native, Preprocess}
+  alias Image.ZeroShot.{Error, Native, Options, Preprocess}
   alias Image.ZeroShot.Test.Pictures
 
   @preprocessing %{resize: {:shortest_edge, 224}, crop: {224, 224}, filter: :bicubic}
-  @limits %{
-    background: nil,
-    max_bytes: 100_000_000,
-    max_pixels: 50_000_000,
-    max_side: 16_384,
-    max_decode_bytes: 1_000_000_000
-  }
+  @limits [max_bytes: 100_000_000, max_decode_bytes: 1_000_000_000]
+          |> Options.similarity!()
+          |> Options.picture()
 
   defp run(source, deadline \\ :infinity),
     do: Preprocess.run(source, @preprocessing, @limits, deadline)

@@ -9,7 +9,6 @@ defmodule Image.ZeroShot.Test.Responsiveness do
   alias Image.ZeroShot.Serving.Queue
   alias Image.ZeroShot.Test.Photo
 
-  @limits [:background, :max_bytes, :max_pixels, :max_side, :max_decode_bytes]
   @labels ["a cat", "a dog", "a pizza", "a car", "a tree"]
 
   @probes [:timer, :file, :dirty]
@@ -76,7 +75,7 @@ defmodule Image.ZeroShot.Test.Responsiveness do
     pixels = List.duplicate(:binary.copy(<<7>>, 3 * info.image_size ** 2), info.max_batch)
     prompts = for i <- 1..Queue.max_prompts(info.max_batch), do: "a photo of a dog #{i}"
     vector = :binary.copy(<<1.0::float-32-native>>, 768)
-    limits = Map.take(Options.similarity!([]), @limits)
+    limits = Options.picture(Options.similarity!([]))
     picture = {:encoded, :binary.copy("no picture", 2_500_000)}
 
     calls = [

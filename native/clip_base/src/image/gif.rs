@@ -1,6 +1,5 @@
 //! The first frame of a GIF on its canvas.
 
-use std::io::Cursor;
 use std::num::NonZeroU64;
 
 use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, Frame, MemoryLimit};
@@ -8,26 +7,27 @@ use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, Frame, MemoryLimit
 use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
 use super::{broken, zeroed};
+use crate::budget::{Budget, Reader};
 use crate::error::Result;
-use crate::limits::Limits;
 
 /// The canvas (RGBA) and, after the indices have gone, RGB.
 const BYTES_PER_PIXEL: u64 = 4 + 3;
 
-pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
+pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     options.set_memory_limit(
-        NonZeroU64::new(limits.max_decode_bytes).map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes),
+        NonZeroU64::new(budget.limits().max_decode_bytes)
+            .map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes),
     );
-    let mut decoder = options.read_info(Cursor::new(bytes)).map_err(failed)?;
+    let mut decoder = options.read_info(budget.reader(bytes)).map_err(failed)?;
     let frame = decoder.next_frame_info().map_err(failed)?.cloned();
     let frame = frame.ok_or_else(|| broken(Format::Gif, "it holds no frame"))?;
     // A frame that sticks out of its canvas enlarges it.
     let width = decoder.width().max(frame.left.saturating_add(frame.width)).into();
     let height = decoder.height().max(frame.top.saturating_add(frame.height)).into();
-    limits.check_size(width, height)?;
-    limits.check_memory(width, height, BYTES_PER_PIXEL)?;
+    budget.limits().check_size(width, height)?;
+    budget.reserve(u64::from(width) * u64::from(height) * BYTES_PER_PIXEL)?;
     let mut indices = zeroed(decoder.buffer_size())?;
     decoder.read_into_buffer(&mut indices).map_err(failed)?;
     let palette = Palette::new(&decoder, &frame);
@@ -42,7 +42,7 @@ struct Palette {
 }
 
 impl Palette {
-    fn new(decoder: &Decoder<Cursor<&[u8]>>, frame: &Frame<'_>) -> Self {
+    fn new(decoder: &Decoder<Reader<'_>>, frame: &Frame<'_>) -> Self {
         let stored = frame.palette.as_deref().or(decoder.global_palette()).unwrap_or_default();
         let mut colors = [[0, 0, 0, 255]; 256];
         for (color, stored) in colors.iter_mut().zip(stored.as_chunks::<3>().0) {

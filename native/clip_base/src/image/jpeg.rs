@@ -1,12 +1,11 @@
 //! JPEG: what its decoder does not look after.
 
-use std::io::Cursor;
-
 use image::codecs::jpeg::JpegDecoder;
 
 use super::bitmap::Bitmap;
 use super::format::Format;
 use super::{broken, exif, failed, read_with};
+use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
@@ -15,10 +14,10 @@ use crate::limits::Limits;
 const MAX_SCANS: u64 = 100;
 const MAX_PASSES: u64 = 20;
 
-pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
-    let outline = Outline::of(bytes);
+pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
+    let (outline, limits) = (Outline::of(bytes), budget.limits());
     let mut decoder =
-        JpegDecoder::new(Cursor::new(bytes)).map_err(|error| failed(Format::Jpeg, error))?;
+        JpegDecoder::new(budget.reader(bytes)).map_err(|error| failed(Format::Jpeg, error))?;
     limits.check_size(outline.width.into(), outline.height.into())?;
     outline.check_work(limits)?;
     // The decoder fills what is missing with grey; Pillow refuses, and so a torn upload is noticed.
@@ -26,7 +25,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
         return Err(broken(Format::Jpeg, "its end is missing"));
     }
     let orientation = exif(&mut decoder);
-    read_with(Format::Jpeg, decoder, orientation, outline.scratch(), limits)
+    read_with(Format::Jpeg, decoder, orientation, outline.scratch(), budget)
 }
 
 /// What a walk from marker to marker finds.

@@ -1,7 +1,6 @@
 //! The first page of a TIFF.
 
 use std::borrow::Cow;
-use std::io::Cursor;
 
 use image::metadata::Orientation;
 use tiff::ColorType;
@@ -12,10 +11,11 @@ use tiff::tags::Tag;
 use super::bitmap::{self, Bitmap, Channels};
 use super::format::Format;
 use super::{broken, jpeg, unsupported, zeroed};
+use crate::budget::{self, Budget};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
-type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
+type Reader<'a> = Decoder<budget::Reader<'a>>;
 
 const PHOTOMETRIC: u16 = 262;
 const GREY: u8 = 1;
@@ -24,17 +24,17 @@ const PALETTE: u8 = 3;
 /// Value of the compression tag.
 const JPEG: u16 = 7;
 
-pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
+pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     // The decoder knows no palettes, but pictures of grey levels that are stored the same way.
     let patched = palette_as_grey(bytes);
     let indexed = matches!(patched, Cow::Owned(_));
-    let decoder = Decoder::new(Cursor::new(&*patched)).map_err(failed)?;
-    let mut decoder = decoder.with_limits(budget(limits));
+    let decoder = Decoder::new(budget.reader(&patched)).map_err(failed)?;
+    let mut decoder = decoder.with_limits(buffers(budget.limits()));
     let size = decoder.dimensions().map_err(failed)?;
     let color = decoder.colortype().map_err(failed)?;
     check_samples(&mut decoder, color)?;
-    check_cost(&mut decoder, color, limits)?;
-    check_chunks(&mut decoder, bytes, limits)?;
+    check_cost(&mut decoder, color, budget)?;
+    check_chunks(&mut decoder, bytes, budget.limits())?;
     let premultiplied = matches!(color, ColorType::RGBA(_)) && is_premultiplied(&mut decoder);
     let data = read_samples(&mut decoder, color, size, indexed)?;
     let (channels, mut data) = if indexed {
@@ -52,13 +52,14 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
 
 /// Checks size and memory: the samples as read, and beside them either a JPEG with its scratch, or
 /// the samples as bytes, or RGB.
-fn check_cost(decoder: &mut Reader<'_>, color: ColorType, limits: &Limits) -> Result<()> {
+fn check_cost(decoder: &mut Reader<'_>, color: ColorType, budget: &Budget<'_>) -> Result<()> {
     let (width, height) = decoder.dimensions().map_err(failed)?;
-    limits.check_size(width, height)?;
+    budget.limits().check_size(width, height)?;
     let samples = u64::from(color.num_samples());
     let pixel = samples * u64::from(color.bit_depth()).div_ceil(8);
     let jpeg = if is_jpeg(decoder)? { 3 * samples } else { 0 };
-    limits.check_memory(width, height, pixel + jpeg.max(samples).max(3))
+    let pixel = pixel + jpeg.max(samples).max(3);
+    budget.reserve(u64::from(width) * u64::from(height) * pixel)
 }
 
 fn is_jpeg(decoder: &mut Reader<'_>) -> Result<bool> {
@@ -66,7 +67,7 @@ fn is_jpeg(decoder: &mut Reader<'_>) -> Result<bool> {
     Ok(compression == Some(JPEG))
 }
 
-fn budget(limits: &Limits) -> tiff::decoder::Limits {
+fn buffers(limits: &Limits) -> tiff::decoder::Limits {
     let mut budget = tiff::decoder::Limits::default();
     budget.decoding_buffer_size = usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX);
     budget

@@ -1,7 +1,6 @@
 //! WebP: what its decoder does not look after.
 
 use std::borrow::Cow;
-use std::io::Cursor;
 
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
@@ -9,6 +8,7 @@ use image::metadata::Orientation;
 use super::bitmap::Bitmap;
 use super::format::Format;
 use super::{broken, failed, read_with};
+use crate::budget::Budget;
 use crate::error::Result;
 use crate::limits::Limits;
 
@@ -23,18 +23,18 @@ const FRAME_HEADER: usize = 16;
 /// The bit of a frame's flags that says: replace the canvas instead of blending with it.
 const REPLACE: u8 = 0b10;
 
-pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Bitmap> {
+pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     // A torn upload may have all pixels and yet lack what follows them, the orientation for one.
     if riff_length(bytes).is_none_or(|length| length > bytes.len() as u64) {
         return Err(broken(Format::Webp, "its end is missing"));
     }
     let mut scan = Scan::default();
-    scan.walk(bytes, 12, bytes.len(), limits)?;
+    scan.walk(bytes, 12, bytes.len(), budget.limits())?;
     let patched = scan.unblended(bytes);
-    let decoder = WebPDecoder::new(Cursor::new(&*patched));
+    let decoder = WebPDecoder::new(budget.reader(&patched));
     let decoder = decoder.map_err(|error| failed(Format::Webp, error))?;
     let scratch = if scan.frame_flags.is_some() { ANIMATED_SCRATCH } else { STILL_SCRATCH };
-    read_with(Format::Webp, decoder, scan.orientation, scratch, limits)
+    read_with(Format::Webp, decoder, scan.orientation, scratch, budget)
 }
 
 /// Length of the file, as its first header says.

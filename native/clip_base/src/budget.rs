@@ -1,0 +1,413 @@
+//! What one decode may still spend: memory, reads, processor time, and its caller's patience.
+//!
+//! Limits on a picture's size bound neither the work nor the memory of a decoder: a file can name the
+//! same bytes over and over, or hold tables larger than its pixels. So every decoder gets a
+//! [`Budget`], reserves its memory there before it allocates, and reads through [`Budget::reader`],
+//! which ends the decode once the time is up or nobody waits for it any more.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// How many times its own length a decoder may read a file, and what it may read of a small one. No
+/// decoder here needs more than two passes.
+const MAX_PASSES: u64 = 4;
+const MIN_READ: u64 = 1 << 16;
+
+/// A clock is read once for so many bytes, or so many reads of fewer.
+const CHECK_BYTES: u64 = 1 << 15;
+const CHECK_READS: u32 = 1 << 10;
+
+/// How often a decode that waits for memory looks whether it is still wanted.
+const WAIT: Duration = Duration::from_millis(10);
+
+/// Memory that several decodes share.
+#[derive(Debug)]
+pub struct Memory {
+    max: u64,
+    used: Mutex<u64>,
+    freed: Condvar,
+}
+
+impl Memory {
+    /// All decodes together may hold `max` bytes. One that needs more has to run alone.
+    pub const fn new(max: u64) -> Self {
+        Self { max, used: Mutex::new(0), freed: Condvar::new() }
+    }
+
+    /// Bytes that are reserved now.
+    pub fn used(&self) -> u64 {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn acquire(&self, bytes: u64, check: impl Fn() -> Result<()>) -> Result<()> {
+        let mut used = self.lock();
+        while *used > 0 && used.saturating_add(bytes) > self.max {
+            check()?;
+            let waited = self.freed.wait_timeout(used, WAIT);
+            used = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *used += bytes;
+        Ok(())
+    }
+
+    fn release(&self, bytes: u64) {
+        *self.lock() -= bytes;
+        self.freed.notify_all();
+    }
+}
+
+/// What one decode may still spend. It belongs to the thread that decodes.
+pub struct Budget<'a> {
+    limits: Limits,
+    deadline: Option<Instant>,
+    wanted: Option<&'a dyn Fn() -> bool>,
+    memory: Option<&'a Memory>,
+    reserved: Cell<u64>,
+    began: Duration,
+    read: Cell<u64>,
+    refusal: RefCell<Option<Error>>,
+}
+
+impl std::fmt::Debug for Budget<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Budget").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Default for Budget<'_> {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl<'a> Budget<'a> {
+    /// A budget of `limits`, whose processor time begins to count now, on this thread.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            deadline: None,
+            wanted: None,
+            memory: None,
+            reserved: Cell::new(0),
+            began: processor_time(),
+            read: Cell::new(0),
+            refusal: RefCell::new(None),
+        }
+    }
+
+    /// Ends the decode at `deadline`, with the kind `Timeout`.
+    #[must_use]
+    pub fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Ends the decode when `wanted` becomes false, with the kind `Timeout`.
+    #[must_use]
+    pub fn while_wanted(mut self, wanted: &'a dyn Fn() -> bool) -> Self {
+        self.wanted = Some(wanted);
+        self
+    }
+
+    /// Takes the memory from what all decodes share.
+    #[must_use]
+    pub fn sharing(mut self, memory: &'a Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// What the picture may cost.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Reserves all memory that decoding takes, in bytes, and waits until other decodes leave room
+    /// for it. To be called once, before the first large allocation; it is given back when the
+    /// budget is dropped.
+    ///
+    /// # Errors
+    /// `ImageTooLarge` over `max_decode_bytes`; `Timeout`.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
+        self.limits.check_decode_bytes(bytes)?;
+        if let Some(memory) = self.memory {
+            // A second reservation that waited for others' could wait for one that waits for this.
+            debug_assert_eq!(self.reserved.get(), 0, "memory is reserved once");
+            memory.acquire(bytes, || self.check())?;
+        }
+        self.reserved.set(self.reserved.get() + bytes);
+        Ok(())
+    }
+
+    /// Whether to go on. To be called by work that reads nothing, every few milliseconds.
+    ///
+    /// # Errors
+    /// `Timeout` past the deadline or when nobody waits any more, `ImageTooLarge` over
+    /// `max_decode_time`.
+    pub fn check(&self) -> Result<()> {
+        let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late || self.wanted.is_some_and(|wanted| !wanted()) {
+            let message = "the time limit of the call was reached while its picture was decoded; \
+                send a smaller one or raise :timeout";
+            return Err(Error::new(ErrorKind::Timeout, message));
+        }
+        if processor_time().saturating_sub(self.began) > self.limits.max_decode_time {
+            return Err(Error::new(
+                ErrorKind::ImageTooLarge,
+                format!(
+                    "picture took {} ms of processor time and was not decoded yet, the limit; \
+                    resize it or save it as a plain JPEG or PNG, or raise :max_decode_ms",
+                    self.limits.max_decode_time.as_millis()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Counts `bytes` of a file of `len` bytes as read, as often as they are.
+    ///
+    /// # Errors
+    /// `InvalidImage` when that adds up to several times the file.
+    pub fn charge_read(&self, bytes: u64, len: u64) -> Result<()> {
+        let read = self.read.get().saturating_add(bytes);
+        self.read.set(read);
+        let most = MAX_PASSES.saturating_mul(len).max(MIN_READ);
+        if read <= most {
+            return Ok(());
+        }
+        let message = format!(
+            "picture of {len} bytes names the same bytes again and again: decoding it would read \
+            more than {most} bytes"
+        );
+        Err(Error::new(ErrorKind::InvalidImage, message))
+    }
+
+    /// Reads `bytes`, the whole file, and ends with an error once the budget is spent.
+    /// [`refusal`](Self::refusal) then tells why.
+    pub fn reader<'b>(&'b self, bytes: &'b [u8]) -> Reader<'b> {
+        Reader { bytes, at: 0, unchecked: 0, reads: 0, budget: self }
+    }
+
+    /// Why a [`reader`](Self::reader) refused to go on, if it did: decoders turn its error into one
+    /// of their own.
+    pub fn refusal(&self) -> Option<Error> {
+        self.refusal.take()
+    }
+}
+
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory {
+            memory.release(self.reserved.get());
+        }
+    }
+}
+
+/// Time that this thread has had on a processor; where the system does not say, time that passed.
+fn processor_time() -> Duration {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+    #[cfg(not(unix))]
+    {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+}
+
+/// A file in memory, read on a [`Budget`].
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: u64,
+    unchecked: u64,
+    reads: u32,
+    budget: &'a Budget<'a>,
+}
+
+impl Reader<'_> {
+    fn rest(&self) -> &[u8] {
+        let at = usize::try_from(self.at).unwrap_or(usize::MAX).min(self.bytes.len());
+        &self.bytes[at..]
+    }
+
+    fn spend(&mut self, bytes: usize) -> io::Result<()> {
+        self.unchecked += bytes as u64;
+        self.reads += 1;
+        if self.unchecked < CHECK_BYTES && self.reads < CHECK_READS {
+            return Ok(());
+        }
+        let charged = self.budget.charge_read(self.unchecked, self.bytes.len() as u64);
+        (self.unchecked, self.reads) = (0, 0);
+        charged.and_then(|()| self.budget.check()).map_err(|error| {
+            let told = io::Error::other(error.to_string());
+            self.budget.refusal.replace(Some(error));
+            told
+        })
+    }
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.rest().read(buffer)?;
+        self.spend(count)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl BufRead for Reader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.spend(0)?;
+        let rest = self.rest();
+        Ok(&rest[..rest.len().min(CHECK_BYTES as usize)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count as u64;
+        self.unchecked += count as u64;
+    }
+}
+
+impl Seek for Reader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, by) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::End(by) => (self.bytes.len() as u64, by),
+            SeekFrom::Current(by) => (self.at, by),
+        };
+        let at = from.checked_add_signed(by);
+        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits::default()
+    }
+
+    #[test]
+    fn a_reader_reads_and_seeks_like_a_cursor() {
+        let bytes: Vec<u8> = (0..200_000).map(|i| (i % 251) as u8).collect();
+        let budget = Budget::new(limits());
+        let mut reader = budget.reader(&bytes);
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        assert_eq!(all, bytes);
+        assert_eq!(reader.seek(SeekFrom::End(-3)).unwrap(), 199_997);
+        assert_eq!(reader.fill_buf().unwrap(), &bytes[199_997..]);
+        assert_eq!(reader.seek(SeekFrom::Start(1 << 40)).unwrap(), 1 << 40);
+        assert_eq!(reader.fill_buf().unwrap(), b"");
+        assert!(reader.seek(SeekFrom::Current(i64::MIN)).is_err());
+    }
+
+    #[test]
+    fn reading_the_same_bytes_again_and_again_is_refused_with_the_figure() {
+        let bytes = vec![0; 100_000];
+        let budget = Budget::new(limits());
+        let mut reader = budget.reader(&bytes);
+        let mut passes = 0;
+        let failed = loop {
+            reader.seek(SeekFrom::Start(0)).unwrap();
+            match reader.read_to_end(&mut Vec::new()) {
+                Ok(_) if passes < 100 => passes += 1,
+                other => break other,
+            }
+        };
+        assert!(failed.is_err());
+        assert_eq!(passes, MAX_PASSES);
+        let error = budget.refusal().unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidImage);
+        assert!(error.to_string().contains("read more than 400000 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_deadline_ends_a_read() {
+        let bytes = vec![0; 100_000];
+        let budget = Budget::new(limits()).until(Some(Instant::now()));
+        budget.reader(&bytes).read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(budget.refusal().unwrap().kind(), ErrorKind::Timeout);
+        assert!(budget.refusal().is_none());
+    }
+
+    #[test]
+    fn a_decode_that_nobody_waits_for_ends() {
+        let wanted = Cell::new(true);
+        let asked = || wanted.get();
+        let budget = Budget::new(limits()).while_wanted(&asked);
+        budget.check().unwrap();
+        wanted.set(false);
+        assert_eq!(budget.check().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn processor_time_is_bounded() {
+        let max_decode_time = Duration::from_millis(20);
+        let budget = Budget::new(Limits { max_decode_time, ..limits() });
+        std::thread::sleep(2 * max_decode_time);
+        budget.check().unwrap();
+        let error = (0..1_000_000_000u64).find_map(|_| budget.check().err()).unwrap();
+        assert_eq!(error.kind(), ErrorKind::ImageTooLarge);
+        assert!(error.to_string().starts_with("picture took 20 ms of processor time"), "{error}");
+    }
+
+    #[test]
+    fn memory_over_the_limit_is_refused_with_the_figure() {
+        let budget = Budget::new(Limits { max_decode_bytes: 1000, ..limits() });
+        let error = budget.reserve(1001).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ImageTooLarge);
+        assert!(error.to_string().contains("1001 bytes"), "{error}");
+    }
+
+    #[test]
+    fn decodes_wait_for_memory_that_others_hold() {
+        let memory = Memory::new(100);
+        let first = Budget::new(limits()).sharing(&memory);
+        first.reserve(60).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let budget = Budget::new(limits()).sharing(&memory);
+                budget.reserve(60).map(|()| memory.used())
+            });
+            std::thread::sleep(3 * WAIT);
+            assert!(!second.is_finished());
+            drop(first);
+            assert_eq!(second.join().unwrap().unwrap(), 60);
+        });
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_decode_that_waits_for_memory_ends_at_its_deadline() {
+        let memory = Memory::new(100);
+        let first = Budget::new(limits()).sharing(&memory);
+        first.reserve(100).unwrap();
+        let second = Budget::new(limits()).sharing(&memory).until(Some(Instant::now() + WAIT));
+        assert_eq!(second.reserve(1).unwrap_err().kind(), ErrorKind::Timeout);
+        drop(second);
+        assert_eq!(memory.used(), 100);
+    }
+
+    #[test]
+    fn a_decode_larger_than_all_memory_runs_alone() {
+        let memory = Memory::new(100);
+        let alone = Budget::new(limits()).sharing(&memory);
+        alone.reserve(500).unwrap();
+        assert_eq!(memory.used(), 500);
+    }
+}

@@ -33,8 +33,12 @@ defmodule Image.ZeroShot.MixProject do
   end
 
   def application do
-    [mod: {Image.ZeroShot.Application, []}, extra_applications: [:logger]]
+    [mod: {Image.ZeroShot.Application, []}, extra_applications: extra_applications(Mix.env())]
   end
+
+  # Tests make hashes.
+  defp extra_applications(:test), do: [:logger, :crypto]
+  defp extra_applications(_), do: [:logger]
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_), do: ["lib"]

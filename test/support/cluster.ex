@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Test.Cluster do
   alias Image.ZeroShot.Serving
   alias Image.ZeroShot.Test.Runner
 
-  @loopback '127.0.0.1'
+  @loopback ~c"127.0.0.1"
 
   @doc """
   Makes this VM a node, unless it is one. Returns whether it was made one.
@@ -101,11 +101,14 @@ defmodule Image.ZeroShot.Test.Cluster do
   defp unique(prefix), do: :"#{prefix}_#{System.pid()}_#{System.unique_integer([:positive])}"
 
   defp arguments do
-    paths = :code.get_path() |> Enum.reverse() |> Enum.flat_map(&['-pa', &1])
+    paths = :code.get_path() |> Enum.reverse() |> Enum.flat_map(&["-pa", &1])
 
     # Else a node that loses one connection gives up others, to keep what `:global` knows whole.
-    ['-kernel', 'prevent_overlapping_partitions', 'false', '-connect_all', 'false'] ++
-      ['-setcookie', Atom.to_charlist(Node.get_cookie())] ++
-      ['-kernel', 'inet_dist_use_interface', '{127,0,0,1}', 'logger_level', 'emergency'] ++ paths
+    flags =
+      ~w(-kernel prevent_overlapping_partitions false -connect_all false) ++
+        ["-setcookie", Atom.to_string(Node.get_cookie())] ++
+        ~w(-kernel inet_dist_use_interface {127,0,0,1} logger_level emergency)
+
+    Enum.map(flags ++ paths, &to_charlist/1)
   end
 end

@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.Ahead do
   @doc """
   A lazy stream of `{element, outcome}`. `start` is called when the stream is first consumed.
   """
-  @spec map(Enumerable.t(), (() -> {window :: pos_integer(), work()})) :: Enumerable.t()
+  @spec map(Enumerable.t(), (... -> {window :: pos_integer(), work()})) :: Enumerable.t()
   def map(enumerable, start) do
     Stream.transform(enumerable, fn -> open(start.()) end, &step/2, &rest/1, &close/1)
   end

@@ -77,7 +77,7 @@ defmodule Image.ZeroShot.Many do
   @doc """
   Calls again while the serving is full, for as long as the call may take.
   """
-  @spec patiently(Options.t(), (() -> result)) :: result when result: {:ok | :error, term()}
+  @spec patiently(Options.t(), (... -> result)) :: result when result: {:ok | :error, term()}
   def patiently(%{timeout: :infinity}, call), do: retry(call, @pause_ms, :infinity)
 
   def patiently(%{timeout: timeout}, call),

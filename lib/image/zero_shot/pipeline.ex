@@ -72,8 +72,7 @@ defmodule Image.ZeroShot.Pipeline do
 
   # The rows of the labels, and of what stands behind them.
   defp split(embeddings, count, info) do
-    size = count * info.dim * 4
-    <<texts::binary-size(size), background::binary>> = embeddings.texts
+    {texts, background} = :erlang.split_binary(embeddings.texts, count * info.dim * 4)
     own = Enum.filter(embeddings.truncated, &(&1 < count))
     {%{embeddings | texts: texts, truncated: own}, background}
   end
@@ -148,8 +147,7 @@ defmodule Image.ZeroShot.Pipeline do
          {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
          pictures = [{first, "first picture"}, {second, "second picture"}],
          {:ok, {_info, %{images: images}}} <- embed(pictures, [], opts) do
-      half = div(byte_size(images), 2)
-      <<embedding1::binary-size(half), embedding2::binary>> = images
+      {embedding1, embedding2} = :erlang.split_binary(images, div(byte_size(images), 2))
       Error.from_native(Native.cosine(embedding1, embedding2))
     end
   end

@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Secret do
   @enforce_keys [:reveal]
   defstruct [:reveal]
 
-  @type t :: %__MODULE__{reveal: (() -> String.t())}
+  @type t :: %__MODULE__{reveal: (... -> String.t())}
 
   @spec new(String.t()) :: t()
   def new(text) when is_binary(text), do: %__MODULE__{reveal: fn -> text end}

@@ -45,7 +45,7 @@ defmodule Image.ZeroShot.Telemetry do
   end
 
   @doc false
-  @spec span(atom(), map(), (() -> result)) :: result when result: tuple()
+  @spec span(atom(), map(), (... -> result)) :: result when result: tuple()
   def span(event, metadata, run) do
     started = System.monotonic_time()
     emit([event, :start], %{system_time: System.system_time()}, metadata)

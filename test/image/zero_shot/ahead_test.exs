@@ -27,8 +27,12 @@ defmodule Image.ZeroShot.AheadTest do
   end
 
   test "does nothing before the stream is consumed" do
-    source = Stream.map(1..3, fn n -> send(self(), {:read, n}) && n end)
-    stream = Ahead.map(source, fn -> send(self(), :started) && {2, & &1} end)
+    start = fn ->
+      send(self(), :started)
+      {2, & &1}
+    end
+
+    stream = 1..3 |> Stream.each(&send(self(), {:read, &1})) |> Ahead.map(start)
     refute_received _
     assert Enum.to_list(stream) == for(n <- 1..3, do: {n, {:ok, n}})
     assert_received :started
@@ -54,7 +58,7 @@ defmodule Image.ZeroShot.AheadTest do
 
   test "begins no more than the window, though all but the first are done" do
     test = self()
-    source = Stream.map(1..100, fn n -> send(test, {:read, n}) && n end)
+    source = Stream.each(1..100, &send(test, {:read, &1}))
     {_consumer, monitor} = source |> Ahead.map(fn -> {4, asks(test)} end) |> consume()
     [first | others] = for n <- 1..4, do: begun(n)
     for worker <- others, do: ended(worker, :done)
@@ -103,8 +107,16 @@ defmodule Image.ZeroShot.AheadTest do
 
   test "ends the work on its way when the stream is halted, and leaves no message" do
     test = self()
-    waits = fn _ -> receive do: (:never -> :ok) end
-    work = fn n -> if n == 1, do: send(test, :first), else: send(test, self()) && waits.(n) end
+
+    work = fn
+      1 ->
+        send(test, :first)
+
+      _ ->
+        send(test, self())
+        receive do: (:never -> :ok)
+    end
+
     assert [{1, {:ok, :first}}] = 1..10 |> Ahead.map(fn -> {4, work} end) |> Enum.take(1)
 
     for worker <- pids([]), monitor = Process.monitor(worker) do

@@ -42,9 +42,15 @@ defmodule Image.ZeroShot.ClusterTest do
 
   defp eventually(fun, rounds \\ 500) do
     cond do
-      fun.() -> :ok
-      rounds == 0 -> flunk("did not come about")
-      true -> Process.sleep(10) && eventually(fun, rounds - 1)
+      fun.() ->
+        :ok
+
+      rounds == 0 ->
+        flunk("did not come about")
+
+      true ->
+        Process.sleep(10)
+        eventually(fun, rounds - 1)
     end
   end
 
@@ -225,7 +231,13 @@ defmodule Image.ZeroShot.ClusterTest do
   # A run of a caller that has given up may have begun before.
   defp next_run(server, pixels) do
     assert_receive {:run, ^server, _, asked, _} = run, 5_000
-    if asked == pixels, do: run, else: Runner.answer(run) && next_run(server, pixels)
+
+    if asked == pixels do
+      run
+    else
+      Runner.answer(run)
+      next_run(server, pixels)
+    end
   end
 
   test "what a killed caller asked for is dropped", %{peer: peer, name: name} do

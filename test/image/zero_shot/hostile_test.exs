@@ -42,7 +42,7 @@ defmodule Image.ZeroShot.HostileTest do
     for name <- ["dog.jpg", "cat.png", "pizza.webp"], _ <- 1..60 do
       bytes = Pictures.sample_bytes(name)
       position = :rand.uniform(byte_size(bytes)) - 1
-      <<head::binary-size(position), _, tail::binary>> = bytes
+      {head, <<_, tail::binary>>} = :erlang.split_binary(bytes, position)
       assert_harmless(<<head::binary, :rand.uniform(256) - 1, tail::binary>>)
     end
   end

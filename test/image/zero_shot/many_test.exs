@@ -95,10 +95,16 @@ defmodule Image.ZeroShot.ManyTest do
     test "that stays full, they give up when their time is over" do
       refused = Error.error(:overloaded, "full")
       test = self()
-      assert Many.patiently(%{timeout: 50}, fn -> send(test, :tried) && refused end) == refused
+
+      call = fn ->
+        send(test, :tried)
+        refused
+      end
+
+      assert Many.patiently(%{timeout: 50}, call) == refused
       assert_received :tried
       assert_received :tried
-      assert Many.patiently(%{timeout: 0}, fn -> send(test, :tried) && refused end) == refused
+      assert Many.patiently(%{timeout: 0}, call) == refused
     end
 
     test "any other error is the answer at once" do
@@ -173,10 +179,11 @@ defmodule Image.ZeroShot.ManyTest do
 
     test "reads no more pictures ahead than the window" do
       test = self()
-      source = Stream.map(1..20, fn n -> send(test, {:read, n}) && Pictures.sample("cat.png") end)
+      source = Stream.each(1..20, &send(test, {:read, &1}))
       opts = [window: 4] ++ @embedded
 
       source
+      |> Stream.map(fn _ -> Pictures.sample("cat.png") end)
       |> ZeroShot.classify_many(@labels, opts)
       |> Enum.reduce(0, fn {_picture, {:ok, _}}, taken ->
         assert count_read(0) <= if(taken == 0, do: 4, else: 1)

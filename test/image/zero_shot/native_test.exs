@@ -144,11 +144,9 @@ defmodule Image.ZeroShot.NativeTest do
 
   test "embeddings are unit vectors", %{model: model} do
     batch = encode_images(model, Enum.map(Pictures.samples(), &pixels(&1, model)))
-    width = 4 * model.info.dim
 
-    for <<row::binary-size(width) <- batch>> do
-      assert_in_delta row |> floats() |> Enum.map(&(&1 * &1)) |> Enum.sum(), 1.0, 1.0e-5
-    end
+    for row <- batch |> floats() |> Enum.chunk_every(model.info.dim),
+        do: assert_in_delta(row |> Enum.map(&(&1 * &1)) |> Enum.sum(), 1.0, 1.0e-5)
   end
 
   test "a model that was unloaded is an error, and so is what waited for it" do

@@ -42,9 +42,15 @@ defmodule Image.ZeroShot.ServingTest do
   # Bounded, for what happens a moment later and tells nobody.
   defp eventually(check, attempts \\ 500) do
     cond do
-      check.() -> :ok
-      attempts == 0 -> flunk("did not happen")
-      true -> Process.sleep(10) && eventually(check, attempts - 1)
+      check.() ->
+        :ok
+
+      attempts == 0 ->
+        flunk("did not happen")
+
+      true ->
+        Process.sleep(10)
+        eventually(check, attempts - 1)
     end
   end
 

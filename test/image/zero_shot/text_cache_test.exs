@@ -237,9 +237,15 @@ defmodule Image.ZeroShot.TextCacheTest do
   # Bounded by the messages that will come, since nobody tells when they have.
   defp await_messages(server, count, attempts \\ 500) do
     case Process.info(server, :message_queue_len) do
-      {:message_queue_len, ^count} -> :ok
-      _ when attempts == 0 -> flunk("there are no #{count} messages")
-      _ -> Process.sleep(10) && await_messages(server, count, attempts - 1)
+      {:message_queue_len, ^count} ->
+        :ok
+
+      _ when attempts == 0 ->
+        flunk("there are no #{count} messages")
+
+      _ ->
+        Process.sleep(10)
+        await_messages(server, count, attempts - 1)
     end
   end
 end

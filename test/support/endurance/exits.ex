@@ -41,8 +41,8 @@ defmodule Image.ZeroShot.Test.Exits do
   end
 
   # As long as loading takes, and exporting, with the model that comes with the library.
-  defp reach(:loading, model), do: spawn(fn -> ZeroShot.load(model) end) && pause(300)
-  defp reach(:exporting, model), do: spawn(fn -> ZeroShot.load(model) end) && pause(900)
+  defp reach(:loading, model), do: begin_loading(model, 300)
+  defp reach(:exporting, model), do: begin_loading(model, 900)
 
   defp reach(:running, model) do
     :ok = ZeroShot.load(model)
@@ -51,6 +51,11 @@ defmodule Image.ZeroShot.Test.Exits do
   end
 
   defp reach(:idle, model), do: {:ok, _} = ZeroShot.try_classify(@picture, @labels, model)
+
+  defp begin_loading(model, most) do
+    spawn(fn -> ZeroShot.load(model) end)
+    pause(most)
+  end
 
   defp pause(most), do: Process.sleep(:rand.uniform(most))
 

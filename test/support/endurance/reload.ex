@@ -58,9 +58,15 @@ defmodule Image.ZeroShot.Test.Reload do
     done = for i <- 1..callers, do: :counters.get(counts, i)
 
     cond do
-      Enum.all?(Enum.zip(before, done), fn {before, now} -> now >= before + 2 end) -> :ok
-      attempts == 0 -> raise "callers do not get their answers"
-      true -> Process.sleep(10) && wait_for_calls(counts, callers, before, attempts - 1)
+      Enum.all?(Enum.zip(before, done), fn {before, now} -> now >= before + 2 end) ->
+        :ok
+
+      attempts == 0 ->
+        raise "callers do not get their answers"
+
+      true ->
+        Process.sleep(10)
+        wait_for_calls(counts, callers, before, attempts - 1)
     end
   end
 

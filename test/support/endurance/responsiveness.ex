@@ -46,8 +46,10 @@ defmodule Image.ZeroShot.Test.Responsiveness do
     end
 
     spawn_link(fn ->
-      file() && send(test, {:done, :file})
-      dirty() && send(test, {:done, :dirty})
+      file()
+      send(test, {:done, :file})
+      dirty()
+      send(test, {:done, :dirty})
       scoring = %{kind: :softmax, logit_scale: 1.0, top: nil, least: nil}
       vector = <<1.0::float-32-native>>
       {:ok, [{0, 1.0}]} = Native.rank(vector, vector, "", scoring)

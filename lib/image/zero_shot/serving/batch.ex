@@ -84,6 +84,6 @@ defmodule Image.ZeroShot.Serving.Batch do
 
   defp split(binary, count) do
     size = div(byte_size(binary), count)
-    for <<row::binary-size(size) <- binary>>, do: row
+    for i <- 0..(count - 1), do: binary_part(binary, i * size, size)
   end
 end

@@ -51,14 +51,14 @@ defmodule Image.ZeroShot.Picture do
   @doc """
   The pixels for a model that preprocesses so: u8, 3 x height x width, resized and cropped.
 
-  Takes until `deadline`, in milliseconds of monotonic time, at most.
+  Waits for them as long as they are `wanted`.
   """
-  @spec pixels(t(), map(), Options.t(), integer() | :infinity) ::
+  @spec pixels(t(), map(), Options.t(), Preprocess.wanted()) ::
           {:ok, binary()} | {:error, Error.t()}
-  def pixels(%__MODULE__{given: given, source: source}, preprocessing, opts, deadline) do
+  def pixels(%__MODULE__{given: given, source: source}, preprocessing, opts, wanted) do
     result =
       Telemetry.span(:preprocess, %{bytes: source |> elem(1) |> byte_size()}, fn ->
-        Preprocess.run(source, preprocessing, Options.picture(opts), deadline)
+        Preprocess.run(source, preprocessing, Options.picture(opts), wanted)
       end)
 
     with {:error, error} <- result, do: {:error, explain(error, given)}

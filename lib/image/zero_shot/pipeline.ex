@@ -157,8 +157,8 @@ defmodule Image.ZeroShot.Pipeline do
   """
   @spec embed([{Picture.t(), String.t() | nil}], [String.t()], Options.t()) :: Client.answer()
   def embed(pictures, prompts, opts) do
-    prepare = fn info, deadline ->
-      with {:ok, pixels} <- pixels(pictures, [], info.preprocessing, opts, deadline),
+    prepare = fn info, wanted ->
+      with {:ok, pixels} <- pixels(pictures, [], info.preprocessing, opts, wanted),
            do: {:ok, {pixels, prompts}}
     end
 
@@ -170,12 +170,11 @@ defmodule Image.ZeroShot.Pipeline do
          do: {:ok, if(opts.multi_label, do: @background, else: {nil, [], []})}
   end
 
-  defp pixels([], done, _preprocessing, _opts, _deadline), do: {:ok, Enum.reverse(done)}
+  defp pixels([], done, _preprocessing, _opts, _wanted), do: {:ok, Enum.reverse(done)}
 
-  defp pixels([{picture, name} | pictures], done, preprocessing, opts, deadline) do
-    with {:ok, pixels} <-
-           picture |> Picture.pixels(preprocessing, opts, deadline) |> named(name),
-         do: pixels(pictures, [pixels | done], preprocessing, opts, deadline)
+  defp pixels([{picture, name} | pictures], done, preprocessing, opts, wanted) do
+    with {:ok, pixels} <- picture |> Picture.pixels(preprocessing, opts, wanted) |> named(name),
+         do: pixels(pictures, [pixels | done], preprocessing, opts, wanted)
   end
 
   defp named({:error, error}, name) when name != nil, do: {:error, Error.prefix(error, name)}

@@ -9,36 +9,54 @@ defmodule Image.ZeroShot.Preprocess do
   @typedoc "A moment of `System.monotonic_time(:millisecond)`."
   @type deadline :: integer() | :infinity
 
+  @typedoc """
+  How long the pixels are of use: until a moment, and while the process lives that a monitor of the
+  caller watches.
+  """
+  @type wanted :: deadline() | {deadline(), reference()}
+
   @doc """
   The pixels for a model: u8, 3 x height x width, already resized and cropped.
   """
-  @spec run(Source.source(), map(), map(), deadline()) :: {:ok, binary()} | {:error, Error.t()}
-  def run(source, preprocessing, limits, deadline) do
+  @spec run(Source.source(), map(), map(), wanted()) :: {:ok, binary()} | {:error, Error.t()}
+  def run(source, preprocessing, limits, {deadline, monitor}) do
     tag = make_ref()
 
     with {:ok, job} <- Error.from_native(Native.preprocess(tag, source, preprocessing, limits)) do
       receive do
         {^tag, answer} -> Error.from_native(answer)
+        {:DOWN, ^monitor, :process, _server, _reason} -> cancel(job, tag, serving_down())
       after
-        left(deadline) -> cancel(job, tag)
+        left(deadline) -> cancel(job, tag, too_late())
       end
     end
   end
 
+  def run(source, preprocessing, limits, deadline),
+    do: run(source, preprocessing, limits, {deadline, make_ref()})
+
   defp left(:infinity), do: :infinity
   defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
-  defp cancel(job, tag) do
+  defp cancel(job, tag, error) do
     case Native.preprocess_cancel(job) do
-      {:ok, :cancelled} ->
-        Error.error(
-          :timeout,
-          "the picture was not decoded and resized in time; allow more time, or hand in fewer or " <>
-            "smaller pictures at once"
-        )
-
-      {:ok, :sent} ->
-        receive do: ({^tag, answer} -> Error.from_native(answer))
+      {:ok, :cancelled} -> error
+      {:ok, :sent} -> receive do: ({^tag, answer} -> Error.from_native(answer))
     end
+  end
+
+  defp too_late do
+    Error.error(
+      :timeout,
+      "the picture was not decoded and resized in time; allow more time, or hand in fewer or " <>
+        "smaller pictures at once"
+    )
+  end
+
+  defp serving_down do
+    Error.error(
+      :serving_down,
+      "the serving terminated while the picture was being decoded; try again"
+    )
   end
 end

@@ -240,6 +240,26 @@ defmodule Image.ZeroShot.ClusterTest do
     end
   end
 
+  test "a killed serving reaches callers whose pixels are not there yet",
+       %{peer: peer, name: name} do
+    server = serve(peer, name)
+    test = self()
+
+    # Pixels that never come.
+    prepare = fn _info, {_deadline, monitor} ->
+      send(test, :preparing)
+      receive do: ({:DOWN, ^monitor, :process, _attendant, _reason} -> {:error, :unused})
+    end
+
+    opts = Runner.opts(serving: name, timeout: 60_000)
+    task = Task.async(fn -> {Client.encode(opts, prepare, Runner), now(), mailbox()} end)
+    assert_receive :preparing, 5_000
+    Process.exit(server, :kill)
+    assert {{:error, %Error{reason: :serving_down}}, _} = answer(task)
+  end
+
+  defp mailbox, do: Process.info(self(), :message_queue_len)
+
   test "what a killed caller asked for is dropped", %{peer: peer, name: name} do
     server = serve(peer, name)
     first = async(name)

@@ -152,6 +152,29 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert_nothing_left()
   end
 
+  test "a wait for pixels ends with the process that they are for" do
+    occupied = occupy()
+    serving = spawn(fn -> Process.sleep(:infinity) end)
+    test = self()
+
+    waiting =
+      Task.async(fn ->
+        monitor = Process.monitor(serving)
+        send(test, :waiting)
+        answer = run(encoded("dog.jpg"), {:infinity, monitor})
+        {answer, Process.info(self(), :message_queue_len)}
+      end)
+
+    assert_receive :waiting
+    Process.exit(serving, :kill)
+
+    assert {{:error, %Error{reason: :serving_down}}, {:message_queue_len, 0}} =
+             Task.await(waiting)
+
+    take_back(occupied)
+    assert_nothing_left()
+  end
+
   test "a picture can be taken back at any moment, and an answer comes or does not" do
     source = encoded("dog.jpg")
 

@@ -298,6 +298,22 @@ defmodule Image.ZeroShot.ServingTest do
       assert {:ok, _} = Task.await(task)
     end
 
+    test "reaches callers whose pixels are not there yet" do
+      opts = Runner.ready()
+      server = start(opts)
+      test = self()
+
+      prepare = fn _info, {:infinity, monitor} ->
+        send(test, :preparing)
+        receive do: ({:DOWN, ^monitor, :process, ^server, :killed} -> {:ok, {[<<1>>], []}})
+      end
+
+      task = Task.async(fn -> Client.encode(%{opts | timeout: :infinity}, prepare, Runner) end)
+      assert_receive :preparing
+      await_end(server, fn -> Process.exit(server, :kill) end)
+      assert {:error, %Error{reason: :serving_down}} = Task.await(task)
+    end
+
     test "however often it happens, ends no other" do
       other = start(Runner.ready())
       opts = Runner.ready()

@@ -6,17 +6,18 @@ defmodule Image.ZeroShot.Serving.Client do
   # Everything runs in the process of the caller. Whatever becomes of the call, no message of it is
   # left in the caller's mailbox.
 
-  alias Image.ZeroShot.{Error, Options, Serving, Telemetry}
+  alias Image.ZeroShot.{Error, Options, Preprocess, Serving, Telemetry}
   alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Remote, Request, TextCache}
 
   # A caller can meet a serving that is about to end; more often than this it is no accident.
   @attempts 5
 
   @typedoc """
-  Makes the pixels and the prompts of a call, once it is admitted, for the model it will go to.
+  Makes the pixels and the prompts of a call, once it is admitted, for the model it will go to. They
+  are wanted until the deadline of the call, and while the serving lives.
   """
   @type prepare ::
-          (Serving.info(), deadline :: integer() | :infinity ->
+          (Serving.info(), Preprocess.wanted() ->
              {:ok, {pixels :: [binary()], prompts :: [String.t()]}} | {:error, Error.t()})
 
   @typedoc """
@@ -123,11 +124,24 @@ defmodule Image.ZeroShot.Serving.Client do
   defp admitted(server, entry, timeout, prepare) do
     with {:ok, info} <- loaded(server, entry),
          deadline = deadline(timeout),
-         {:ok, {pixels, prompts}} <- prepare.(info, deadline),
+         {:ok, {pixels, prompts}} <- while_alive(server, &prepare.(info, {deadline, &1})),
          known = TextCache.fetch(entry.cache, prompts),
          new = prompts |> Enum.reject(&is_map_key(known, &1)) |> Enum.uniq(),
          {:ok, embeddings} <- request_all(server, info, deadline, pixels, new),
          do: {:ok, {info, assemble(prompts, known, new, embeddings)}}
+  end
+
+  @doc false
+  # Hands the function a monitor of the process, and leaves no message of it behind.
+  @spec while_alive(pid(), (reference() -> result)) :: result when result: term()
+  def while_alive(process, work) do
+    monitor = Process.monitor(process)
+
+    try do
+      work.(monitor)
+    after
+      Process.demonitor(monitor, [:flush])
+    end
   end
 
   defp assemble(prompts, _known, prompts, {images, texts, cut}),

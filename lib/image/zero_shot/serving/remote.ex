@@ -96,7 +96,9 @@ defmodule Image.ZeroShot.Serving.Remote do
 
     receive do
       {:prepare, ^attendant, info} ->
-        send(attendant, {:prepared, prepare.(info, deadline)})
+        # The attendant ends when its serving does, and when the connection is lost.
+        prepared = Client.while_alive(attendant, &prepare.(info, {deadline, &1}))
+        send(attendant, {:prepared, prepared})
         courier_loop(call, deadline, prepare)
 
       {:answer, answer} ->
@@ -122,9 +124,13 @@ defmodule Image.ZeroShot.Serving.Remote do
   @doc false
   # Runs on the node of the serving. Its name and arguments are for all versions.
   def attend(@protocol, server, courier, timeout) do
-    prepare = fn info, _deadline ->
+    prepare = fn info, {_deadline, monitor} ->
       send(courier, {:prepare, self(), info})
-      receive do: ({:prepared, prepared} -> prepared)
+
+      receive do
+        {:prepared, prepared} -> prepared
+        {:DOWN, ^monitor, :process, _server, _reason} -> gone(server)
+      end
     end
 
     answer =

@@ -87,6 +87,10 @@ defmodule Image.ZeroShot do
   answers are right. Choose `:min_score` on pictures of your own. The guide "Labels and prompts"
   shows what each choice does.
 
+  The last digits of a score can differ between two equal calls. Pictures and prompts of several
+  calls share a batch, and the size of the batch decides which matrix kernels run and in which order
+  they add. Compare scores with a tolerance: 1.0e-4 is enough for `:softmax` and `:cosine`.
+
   Limits, so that no picture and no list of labels takes more than its share:
 
     * `:max_bytes` - the size of an image file. Defaults to `25_000_000`

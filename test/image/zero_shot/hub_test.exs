@@ -40,20 +40,26 @@ defmodule Image.ZeroShot.HubTest do
       site = HubSite.start!()
       opts = model_opts(site, opts, dir)
       expected = ZeroShot.classify(@photo, @labels, repo: :embedded, device: :cpu)
-      assert ZeroShot.classify(@photo, @labels, opts) == expected
+      assert_same(ZeroShot.classify(@photo, @labels, opts), expected)
 
       gets = for %{method: "GET", path: path} <- HubSite.requests(site), do: path
       assert gets != [] and gets == Enum.uniq(gets)
 
       before = length(HubSite.requests(site))
       ZeroShot.unload(opts)
-      assert ZeroShot.classify(@photo, @labels, opts) == expected
+      assert_same(ZeroShot.classify(@photo, @labels, opts), expected)
       assert length(HubSite.requests(site)) == before
 
       ZeroShot.unload(opts)
       offline = Keyword.merge(opts, offline: true, hub_endpoint: "http://127.0.0.1:1")
       on_exit(fn -> ZeroShot.unload(offline) end)
-      assert ZeroShot.classify(@photo, @labels, offline) == expected
+      assert_same(ZeroShot.classify(@photo, @labels, offline), expected)
+    end
+
+    # The last digits of a prompt's embedding depend on the prompts that were run with it.
+    defp assert_same(results, expected) do
+      assert Enum.map(results, & &1.label) == Enum.map(expected, & &1.label)
+      for {a, b} <- Enum.zip(results, expected), do: assert_in_delta(a.score, b.score, 1.0e-4)
     end
 
     test "is the default one, and needs no more than a network", %{tmp_dir: dir} do

@@ -79,6 +79,14 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
     end
   end
 
+  test "a classifier whose labels take far more memory than bytes is not written" do
+    classifier = compile([{List.duplicate(0, 200_000), "a dog"}])
+
+    assert_raise ArgumentError, ~r/^expected labels that take about as much memory/, fn ->
+      Classifier.to_binary(classifier)
+    end
+  end
+
   describe "the wrong model" do
     test "is one with embeddings of another length" do
       binary = Classifier.to_binary(compile(["dog"]))
@@ -197,6 +205,44 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
           ],
           value <- values,
           do: refused_with(kept, key, value)
+    end
+
+    test "is refused before it takes memory", %{binary: binary} do
+      kept = kept(binary)
+      placeholder = <<109, 11::32, "placeholder">>
+      whole = :erlang.term_to_binary(%{kept | labels: {"placeholder", 1, 2}})
+
+      # Each takes eight to forty bytes for one that it is written in.
+      expanding = [
+        tuples: <<105, 2_000_000::32, :binary.copy(<<104, 0>>, 2_000_000)::binary>>,
+        lists: <<108, 4_000_000::32, :binary.copy(<<106>>, 4_000_001)::binary>>,
+        strings: <<108, 60::32, :binary.copy(<<107, 65_535::16, 0::524_280>>, 60)::binary, 106>>,
+        maps: <<108, 800_000::32, :binary.copy(<<116, 0::32>>, 800_000)::binary, 106>>,
+        nested:
+          <<:binary.copy(<<108, 1::32>>, 600_000)::binary,
+            :binary.copy(<<106>>, 600_001)::binary>>,
+        numbers: <<105, 2_000_000::32, :binary.copy(<<97, 7>>, 2_000_000)::binary>>
+      ]
+
+      for {kind, term} <- expanding do
+        binary = seal(String.replace(whole, placeholder, term))
+        assert {:error, error} = within_heap(2_000_000, binary)
+        assert error.reason == :invalid_classifier
+        assert error.message =~ ~r/would take \d+ bytes of memory/, "#{kind}: #{error.message}"
+      end
+    end
+
+    # In a process that is killed when it takes more than so many words.
+    defp within_heap(words, binary) do
+      {process, monitor} =
+        :erlang.spawn_opt(
+          fn -> exit({:answer, Classifier.from_binary(binary, @opts)}) end,
+          [:monitor, max_heap_size: %{size: words, kill: true, error_logger: false}]
+        )
+
+      assert_receive {:DOWN, ^monitor, :process, ^process, reason}, 10_000
+      assert {:answer, answer} = reason
+      answer
     end
 
     test "may have a right hash, and be more than data", %{binary: binary} do

@@ -4,28 +4,46 @@ defmodule Image.ZeroShot.Classifier.Codec do
   # A compiled label set as a binary: a line that says what it is, a hash, and a term of Erlang's
   # external format that holds nothing but plain data.
 
+  alias Image.ZeroShot.Classifier.ExternalTerm
   alias Image.ZeroShot.{Error, Native}
 
   # The number is the version of the layout.
   @magic "image_zero_shot classifier 1\n"
 
+  # In memory a classifier takes little more than as a binary: nearly all of it is the embeddings.
+  # Labels that are written in few bytes and read as many times as much, such as a long list of small
+  # numbers, have this much room.
+  @room 1024 * 1024
+
   @spec encode!(map()) :: binary()
   def encode!(kept) do
-    unless plain?(kept.labels) do
-      raise ArgumentError, "expected labels of plain data, got processes, references or functions"
-    end
-
     data = :erlang.term_to_binary(swapped(kept))
-    @magic <> :erlang.md5(data) <> data
+
+    case check_memory(data) do
+      :ok ->
+        @magic <> :erlang.md5(data) <> data
+
+      :error ->
+        raise ArgumentError,
+              "expected labels of plain data, got processes, references or functions"
+
+      {:too_large, memory} ->
+        raise ArgumentError,
+              "expected labels that take about as much memory as they take bytes, got a " <>
+                "classifier of #{memory} bytes in memory and #{byte_size(data)} in the binary; " <>
+                "use strings or numbers as labels in place of long lists"
+    end
   end
 
   @spec decode(term()) :: {:ok, map()} | {:error, Error.t()}
   def decode(@magic <> <<hash::binary-size(16), data::binary>>) do
     with ^hash <- :erlang.md5(data),
+         :ok <- check_memory(data),
          {:ok, kept} <- safe_term(data),
          true <- shape?(kept) do
       {:ok, swapped(kept)}
     else
+      {:too_large, memory} -> too_large(memory, byte_size(data))
       _ -> damaged()
     end
   end
@@ -40,12 +58,28 @@ defmodule Image.ZeroShot.Classifier.Codec do
     )
   end
 
-  # A term that is compressed could be a thousand times as large as it came.
-  defp safe_term(<<131, 80, _::binary>>), do: :error
+  defp too_large(memory, size) do
+    Error.error(
+      :invalid_classifier,
+      "the binary of #{size} bytes would take #{memory} bytes of memory, which nothing that " <>
+        "Image.ZeroShot.Classifier.to_binary/1 wrote does; compile the labels anew with " <>
+        "Image.ZeroShot.classifier/2"
+    )
+  end
 
+  # Before anything is allocated. A term that is compressed is refused too, as its tag is not that
+  # of plain data.
+  defp check_memory(data) do
+    case ExternalTerm.memory(data) do
+      {:ok, memory} when memory > 2 * byte_size(data) + @room -> {:too_large, memory}
+      {:ok, _memory} -> :ok
+      :error -> :error
+    end
+  end
+
+  # It holds nothing but plain data, and no atom that is not known.
   defp safe_term(data) do
-    term = :erlang.binary_to_term(data, [:safe])
-    if plain?(term), do: {:ok, term}, else: :error
+    {:ok, :erlang.binary_to_term(data, [:safe])}
   rescue
     ArgumentError -> :error
   end
@@ -84,11 +118,6 @@ defmodule Image.ZeroShot.Classifier.Codec do
   # and no score.
   defp unit?(rows, count),
     do: match?({:ok, _}, rows |> swap() |> Native.ensemble(List.duplicate(1, count)))
-
-  defp plain?([head | tail]), do: plain?(head) and plain?(tail)
-  defp plain?(term) when is_tuple(term), do: term |> Tuple.to_list() |> plain?()
-  defp plain?(term) when is_map(term), do: term |> :maps.to_list() |> plain?()
-  defp plain?(term), do: is_bitstring(term) or is_atom(term) or is_number(term) or term == []
 
   # Floats are little-endian in the binary, whatever the machine has.
   defp swapped(%{texts: texts, probe: {prompt, row}} = kept),

@@ -8,8 +8,9 @@ defmodule Mix.Tasks.Compile.Cargo do
   libtorch is found or installed first (see `native/libtorch.exs`); `priv/libtorch` leads to its
   libraries, where the installed crates look for them. `mix release` turns that link into a copy.
 
-  cargo decides what is out of date. Its folder is `CARGO_TARGET_DIR`, or `target`, so that mix in
-  every environment and `cargo test --release` share one build.
+  cargo decides what is out of date and where it builds, by its own variables and configuration, so
+  that mix in every environment and `cargo test --release` share one build. It also says where each
+  library lies: `CARGO_BUILD_TARGET` and the like move them.
   """
 
   use Mix.Task.Compiler
@@ -25,11 +26,14 @@ defmodule Mix.Tasks.Compile.Cargo do
     crates = crates()
     cargo = cargo!()
     root = Libtorch.ensure!(Path.expand("native"))
-    build!(cargo, crates)
+    messages = build!(cargo, crates)
 
     File.mkdir_p!("priv")
     linked = Libtorch.link!(Path.join(root, "lib"), priv("libtorch"))
-    installed = Enum.map(crates, &install!/1)
+
+    installed =
+      for crate <- crates, do: messages |> artefact!(crate) |> install!(installed(crate))
+
     if Enum.any?([linked | installed]), do: {write_manifest(crates), []}, else: {:noop, []}
   end
 
@@ -53,16 +57,21 @@ defmodule Mix.Tasks.Compile.Cargo do
       Mix.raise("expected cargo #{@needed} or later in PATH, found none; #{@get_rust}")
   end
 
+  # Returns what cargo tells about its artefacts, one JSON object a line.
   defp build!(cargo, crates) do
     packages = Enum.flat_map(crates, &["--package", &1])
     quiet = if changed?(crates), do: [], else: ["--quiet"]
 
-    arguments =
-      ["build", "--release", "--locked", "--target-dir", target_dir()] ++ quiet ++ packages
+    # A panic is caught before it reaches the VM; a user's configuration may say "abort".
+    unwind = ["--config", ~s(profile.release.panic="unwind")]
+    format = ["--message-format", "json-render-diagnostics"]
+    arguments = ["build", "--release", "--locked"] ++ unwind ++ format ++ quiet ++ packages
 
-    # cargo writes to stderr, which it inherits: colours and its progress bar are as in a terminal.
-    {_, status} = System.cmd(cargo, arguments)
-    if status != 0, do: failed!(cargo, status)
+    # The rest goes to stderr, which cargo inherits: colours and its progress bar are as in a terminal.
+    case System.cmd(cargo, arguments) do
+      {messages, 0} -> String.split(messages, "\n", trim: true)
+      {_, status} -> failed!(cargo, status)
+    end
   end
 
   # Only about what is printed: a build that has nothing to do should say nothing.
@@ -90,10 +99,35 @@ defmodule Mix.Tasks.Compile.Cargo do
     end
   end
 
-  # A new file under the old name: a VM that has the old library mapped keeps it unharmed.
-  defp install!(crate) do
-    {from, to} = {artefact(crate), installed(crate)}
+  # The library that this build made or found up to date, never one that an earlier build left.
+  defp artefact!(messages, crate) do
+    artefact? =
+      &(&1 =~ ~s("reason":"compiler-artifact") and &1 =~ ~s("name":"#{crate}","src_path":))
 
+    case messages |> Enum.filter(artefact?) |> Enum.flat_map(&libraries/1) do
+      [library] ->
+        library
+
+      [] ->
+        Mix.raise("expected cargo to build a library of the crate #{crate}, it names none")
+
+      several ->
+        Mix.raise(
+          "expected cargo to build #{crate} once, it did for several targets: " <>
+            "#{Enum.join(several, ", ")}; name one in CARGO_BUILD_TARGET"
+        )
+    end
+  end
+
+  # JSON escapes of a path no more than quotes and backslashes.
+  defp libraries(message) do
+    for [path] <- Regex.scan(~r/"((?:[^"\\]|\\.)*)"/, message, capture: :all_but_first),
+        Path.extname(path) in [".so", ".dylib"],
+        do: String.replace(path, ~r/\\(.)/, "\\1")
+  end
+
+  # A new file under the old name: a VM that has the old library mapped keeps it unharmed.
+  defp install!(from, to) do
     if same?(from, to) do
       # Newer than every source, see changed?/1.
       File.touch!(to)
@@ -111,12 +145,6 @@ defmodule Mix.Tasks.Compile.Cargo do
       File.read!(from) == File.read!(to)
   end
 
-  defp artefact(crate) do
-    extension = if match?({_, :darwin}, :os.type()), do: "dylib", else: "so"
-    Path.join([target_dir(), "release", "lib#{crate}.#{extension}"])
-  end
-
-  defp target_dir, do: System.get_env("CARGO_TARGET_DIR") || "target"
   # :erlang.load_nif/2 looks for .so, on macOS too.
   defp installed(crate), do: priv(crate <> ".so")
   defp priv(name), do: Path.join("priv", name)

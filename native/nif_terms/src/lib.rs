@@ -2,6 +2,10 @@
 
 mod preprocessing;
 
+// Only a panic that unwinds can be caught before it reaches the VM.
+#[cfg(not(panic = "unwind"))]
+compile_error!("the native library needs panics that unwind: take `panic=abort` out of RUSTFLAGS");
+
 use std::borrow::Cow;
 use std::fmt::Display;
 

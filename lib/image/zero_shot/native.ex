@@ -12,8 +12,9 @@ defmodule Image.ZeroShot.Native do
 
   # Pictures to pixels. The answer is a job; the caller gets `{tag, answer}` as a message when the
   # pixels are there, unless it takes the job back before.
-  def preprocess(_tag, _source, _preprocessing, _limits), do: not_loaded()
+  def preprocess(_tag, _source, _preprocessing, _limits, _owner, _timeout), do: not_loaded()
   def preprocess_cancel(_job), do: not_loaded()
+  def pixel_threads, do: not_loaded()
 
   # Unit vectors to numbers
   def rank(_image, _texts, _background, _scoring), do: not_loaded()

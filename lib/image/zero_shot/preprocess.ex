@@ -22,7 +22,10 @@ defmodule Image.ZeroShot.Preprocess do
   def run(source, preprocessing, limits, {deadline, monitor}) do
     tag = make_ref()
 
-    with {:ok, job} <- Error.from_native(Native.preprocess(tag, source, preprocessing, limits)) do
+    submitted =
+      Native.preprocess(tag, source, preprocessing, limits, owner(), timeout(left(deadline)))
+
+    with {:ok, job} <- Error.from_native(submitted) do
       receive do
         {^tag, answer} -> Error.from_native(answer)
         {:DOWN, ^monitor, :process, _server, _reason} -> cancel(job, tag, serving_down())
@@ -34,6 +37,13 @@ defmodule Image.ZeroShot.Preprocess do
 
   def run(source, preprocessing, limits, deadline),
     do: run(source, preprocessing, limits, {deadline, make_ref()})
+
+  # Pictures of one owner take turns with those of others. All tasks of a process count as that
+  # process, or a hundred tasks would have a hundred turns.
+  defp owner, do: [self() | Process.get(:"$callers", [])] |> List.last() |> :erlang.phash2()
+
+  defp timeout(:infinity), do: nil
+  defp timeout(left), do: left
 
   defp left(:infinity), do: :infinity
   defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
@@ -48,8 +58,8 @@ defmodule Image.ZeroShot.Preprocess do
   defp too_late do
     Error.error(
       :timeout,
-      "the picture was not decoded and resized in time; allow more time, or hand in fewer or " <>
-        "smaller pictures at once"
+      "the time limit of the call was reached while its picture was decoded; send a smaller one " <>
+        "or raise :timeout"
     )
   end
 

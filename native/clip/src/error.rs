@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Torch,
     /// The time of the call was over before a picture was decoded.
     Timeout,
+    /// Other pictures hold the memory that decoding this one takes.
+    Busy,
     /// A fault of this library: a panic that was caught.
     Internal,
 }
@@ -61,6 +63,7 @@ impl ErrorKind {
             Self::Io => "io",
             Self::Torch => "torch",
             Self::Timeout => "timeout",
+            Self::Busy => "overloaded",
             Self::Internal => "internal",
         }
     }
@@ -135,6 +138,7 @@ impl From<clip_base::Error> for Error {
             Base::InvalidConfig => ErrorKind::InvalidConfig,
             Base::InvalidArgument => ErrorKind::InvalidArgument,
             Base::Timeout => ErrorKind::Timeout,
+            Base::Busy => ErrorKind::Busy,
             Base::Internal => ErrorKind::Internal,
         };
         Self { kind, message, source }

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -22,46 +22,42 @@ const MIN_READ: u64 = 1 << 16;
 const CHECK_BYTES: u64 = 1 << 15;
 const CHECK_READS: u32 = 1 << 10;
 
-/// How often a decode that waits for memory looks whether it is still wanted.
-const WAIT: Duration = Duration::from_millis(10);
-
 /// Memory that several decodes share.
 #[derive(Debug)]
 pub struct Memory {
     max: u64,
-    used: Mutex<u64>,
-    freed: Condvar,
+    used: AtomicU64,
 }
 
 impl Memory {
     /// All decodes together may hold `max` bytes. One that needs more has to run alone.
     pub const fn new(max: u64) -> Self {
-        Self { max, used: Mutex::new(0), freed: Condvar::new() }
+        Self { max, used: AtomicU64::new(0) }
     }
 
     /// Bytes that are reserved now.
     pub fn used(&self) -> u64 {
-        *self.lock()
+        self.used.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn acquire(&self, bytes: u64, check: impl Fn() -> Result<()>) -> Result<()> {
-        let mut used = self.lock();
-        while *used > 0 && used.saturating_add(bytes) > self.max {
-            check()?;
-            let waited = self.freed.wait_timeout(used, WAIT);
-            used = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *used += bytes;
-        Ok(())
+    fn acquire(&self, bytes: u64) -> Result<()> {
+        let fits = |used: u64| {
+            let after = used.saturating_add(bytes);
+            (used == 0 || after <= self.max).then_some(after)
+        };
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits);
+        taken.map(drop).map_err(|used| {
+            let message = format!(
+                "picture takes {bytes} bytes of memory to decode, and others hold {used} of {} \
+                bytes; try again later",
+                self.max
+            );
+            Error::new(ErrorKind::Busy, message)
+        })
     }
 
     fn release(&self, bytes: u64) {
-        *self.lock() -= bytes;
-        self.freed.notify_all();
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
     }
 }
 
@@ -130,20 +126,19 @@ impl<'a> Budget<'a> {
         &self.limits
     }
 
-    /// Reserves all memory that decoding takes, in bytes, and waits until other decodes leave room
-    /// for it. To be called once, before the first large allocation; it is given back when the
-    /// budget is dropped.
+    /// Reserves memory, in bytes, before it is allocated; all that is reserved is given back when
+    /// the budget is dropped. What fails as busy may be begun anew, so reserve early.
     ///
     /// # Errors
-    /// `ImageTooLarge` over `max_decode_bytes`; `Timeout`.
+    /// `ImageTooLarge` when all together is over `max_decode_bytes`, `Busy` when other decodes hold
+    /// too much.
     pub fn reserve(&self, bytes: u64) -> Result<()> {
-        self.limits.check_decode_bytes(bytes)?;
+        let all = self.reserved.get().saturating_add(bytes);
+        self.limits.check_decode_bytes(all)?;
         if let Some(memory) = self.memory {
-            // A second reservation that waited for others' could wait for one that waits for this.
-            debug_assert_eq!(self.reserved.get(), 0, "memory is reserved once");
-            memory.acquire(bytes, || self.check())?;
+            memory.acquire(bytes)?;
         }
-        self.reserved.set(self.reserved.get() + bytes);
+        self.reserved.set(all);
         Ok(())
     }
 
@@ -375,38 +370,26 @@ mod tests {
     }
 
     #[test]
-    fn decodes_wait_for_memory_that_others_hold() {
+    fn memory_that_others_hold_is_not_there() {
         let memory = Memory::new(100);
-        let first = Budget::new(limits()).sharing(&memory);
+        let first = Budget::default().sharing(&memory);
         first.reserve(60).unwrap();
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| {
-                let budget = Budget::new(limits()).sharing(&memory);
-                budget.reserve(60).map(|()| memory.used())
-            });
-            std::thread::sleep(3 * WAIT);
-            assert!(!second.is_finished());
-            drop(first);
-            assert_eq!(second.join().unwrap().unwrap(), 60);
-        });
-        assert_eq!(memory.used(), 0);
-    }
-
-    #[test]
-    fn a_decode_that_waits_for_memory_ends_at_its_deadline() {
-        let memory = Memory::new(100);
-        let first = Budget::new(limits()).sharing(&memory);
-        first.reserve(100).unwrap();
-        let second = Budget::new(limits()).sharing(&memory).until(Some(Instant::now() + WAIT));
-        assert_eq!(second.reserve(1).unwrap_err().kind(), ErrorKind::Timeout);
+        first.reserve(10).unwrap();
+        let second = Budget::default().sharing(&memory);
+        let error = second.reserve(60).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("others hold 70 of 100 bytes"), "{error}");
+        second.reserve(30).unwrap();
+        drop(first);
+        assert_eq!(memory.used(), 30);
         drop(second);
-        assert_eq!(memory.used(), 100);
+        assert_eq!(memory.used(), 0);
     }
 
     #[test]
     fn a_decode_larger_than_all_memory_runs_alone() {
         let memory = Memory::new(100);
-        let alone = Budget::new(limits()).sharing(&memory);
+        let alone = Budget::default().sharing(&memory);
         alone.reserve(500).unwrap();
         assert_eq!(memory.used(), 500);
     }

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The time of the call was over, or nobody waited for the result any more.
     Timeout,
+    /// Others hold what this needs; the same may succeed when they have ended.
+    Busy,
     /// A fault of this library: a panic that was caught.
     Internal,
 }
@@ -31,6 +33,7 @@ impl ErrorKind {
             Self::InvalidConfig => "invalid_config",
             Self::InvalidArgument => "invalid_argument",
             Self::Timeout => "timeout",
+            Self::Busy => "overloaded",
             Self::Internal => "internal",
         }
     }

@@ -5,8 +5,9 @@
 
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use clip_base::budget::Memory;
 use clip_base::image::{self, DecodeOptions, Rgb};
 use clip_base::pool::{Pool, Task, Ticket};
 use clip_base::{Budget, Error, ErrorKind, Limits, Preprocessing};
@@ -23,6 +24,9 @@ use crate::guarded;
 static POOL: LazyLock<Pool<Picture>> =
     LazyLock::new(|| Pool::new("clip-pixels", available_parallelism().map_or(1, Into::into)));
 
+/// What all pictures that are decoded at the same time may hold.
+static MEMORY: Memory = Memory::new(1 << 30);
+
 mod atoms {
     rustler::atoms! { cancelled, sent }
 }
@@ -37,7 +41,9 @@ type Job = ResourceArc<JobResource>;
 
 /// Hands a picture in. The caller will get `{tag, {:ok, pixels}}` or `{tag, {:error, failure}}`.
 ///
-/// Takes as long for a large picture as for a small one: the bytes are shared, not copied.
+/// Pictures of one owner, a number of the caller's choice, wait for each other and not for those of
+/// others. `timeout` is in milliseconds. Takes as long for a large picture as for a small one: the
+/// bytes are shared, not copied.
 #[rustler::nif]
 fn preprocess(
     env: Env<'_>,
@@ -45,11 +51,16 @@ fn preprocess(
     source: Source<'_>,
     preprocessing: PreprocessingTerm,
     options: ImageOptions,
+    owner: u64,
+    timeout: Option<u64>,
 ) -> Result<Job, Failure> {
     guarded(|| {
         let terms = OwnedEnv::new();
         let picture = Picture {
+            owner,
             caller: env.pid(),
+            deadline: timeout
+                .and_then(|left| Instant::now().checked_add(Duration::from_millis(left))),
             tag: terms.save(tag),
             source: terms.save(source),
             preprocessing: preprocessing.into(),
@@ -68,10 +79,38 @@ fn preprocess_cancel(job: Job) -> Result<Atom, Failure> {
     guarded(|| Ok(if job.0.cancel() { atoms::cancelled() } else { atoms::sent() }))
 }
 
+/// What the threads are doing, and what memory they have reserved.
+#[rustler::nif]
+fn pixel_threads() -> Result<PixelThreads, Failure> {
+    guarded(|| {
+        let load = POOL.load();
+        Ok(PixelThreads {
+            threads: load.threads,
+            busy: load.busy,
+            waiting: load.waiting,
+            oldest_ms: load.oldest.map_or(0, |age| age.as_millis().try_into().unwrap_or(u64::MAX)),
+            memory: MEMORY.used(),
+        })
+    })
+}
+
+/// `%{threads: 2, busy: 1, waiting: 0, oldest_ms: 12, memory: 36_000_000}`.
+#[derive(NifMap)]
+#[rustler(encode)]
+struct PixelThreads {
+    threads: usize,
+    busy: usize,
+    waiting: usize,
+    oldest_ms: u64,
+    memory: u64,
+}
+
 /// A picture, and where its pixels go.
 struct Picture {
     terms: OwnedEnv,
+    owner: u64,
     caller: LocalPid,
+    deadline: Option<Instant>,
     tag: SavedTerm,
     source: SavedTerm,
     preprocessing: Preprocessing,
@@ -82,17 +121,26 @@ struct Picture {
 impl Task for Picture {
     type Output = Vec<u8>;
 
+    fn owner(&self) -> u64 {
+        self.owner
+    }
+
     fn wanted(&self) -> bool {
         self.terms.run(|env| self.caller.is_alive(env))
     }
 
-    fn run(&self) -> clip_base::Result<Vec<u8>> {
-        let budget = Budget::new(self.limits);
-        let decoded = self.terms.run(|env| match self.source.load(env).decode::<Source<'_>>() {
-            Ok(source) => source.decode(&self.options, &budget),
-            Err(_) => Err(Error::new(ErrorKind::Internal, "the picture's term changed")),
-        });
-        self.preprocessing.apply(&decoded?)
+    fn run(&self, cancelled: &dyn Fn() -> bool) -> clip_base::Result<Vec<u8>> {
+        self.terms.run(|env| {
+            let source = self.source.load(env).decode::<Source<'_>>();
+            let source = source
+                .map_err(|_| Error::new(ErrorKind::Internal, "the picture's term changed"))?;
+            let wanted = || !cancelled() && self.caller.is_alive(env);
+            let budget = Budget::new(self.limits)
+                .until(self.deadline)
+                .while_wanted(&wanted)
+                .sharing(&MEMORY);
+            self.preprocessing.apply(&source.decode(&self.options, &budget)?)
+        })
     }
 
     fn reply(mut self, result: clip_base::Result<Vec<u8>>) {

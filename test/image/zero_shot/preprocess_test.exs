@@ -12,7 +12,7 @@ defmodule Image.ZeroShot.PreprocessTest do
   defp run(source, deadline \\ :infinity),
     do: Preprocess.run(source, @preprocessing, @limits, deadline)
 
-  defp submit(tag, source), do: Native.preprocess(tag, source, @preprocessing, @limits)
+  defp submit(tag, source), do: Native.preprocess(tag, source, @preprocessing, @limits, 1, nil)
 
   defp now, do: System.monotonic_time(:millisecond)
   defp encoded(name), do: {:encoded, Pictures.sample_bytes(name)}

@@ -85,7 +85,7 @@ defmodule Image.ZeroShot.Test.Responsiveness do
       info: fn -> {:ok, _} = Torch.model_info(ref) end,
       cosine: fn -> {:ok, _} = Native.cosine(vector, vector) end,
       preprocess: fn ->
-        {:ok, _} = Native.preprocess(make_ref(), picture, info.preprocessing, limits)
+        {:ok, _} = Native.preprocess(make_ref(), picture, info.preprocessing, limits, 1, nil)
       end
     ]
 
@@ -95,7 +95,7 @@ defmodule Image.ZeroShot.Test.Responsiveness do
 
   defp cancels(picture, info, limits, count) do
     for _ <- 1..count do
-      {:ok, job} = Native.preprocess(make_ref(), picture, info.preprocessing, limits)
+      {:ok, job} = Native.preprocess(make_ref(), picture, info.preprocessing, limits, 1, nil)
       timed(fn -> {:ok, _} = Native.preprocess_cancel(job) end)
     end
   end

@@ -162,6 +162,10 @@ defmodule Image.ZeroShot do
     * `:copies`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
     * `:queue` - callers `:admitted` of at most `:max`, of them requests `:waiting`; batches
       `:running`; requests `:dropped` because nobody waited for them any more
+    * `:pixels` - the threads of that node that decode and resize pictures, shared by its servings:
+      how many `:threads` there are at most, pictures that they are `:busy` with and that are
+      `:waiting`, `:oldest_ms` since the oldest of those was handed in, and the `:memory` that they
+      have reserved, in bytes
     * `:text_cache` - how many prompts' embeddings are kept, their `:size` and `:max`, and since it
       was loaded the `:hits` and `:misses` of prompts that were asked for
     * `:batches` - since it was loaded: their `:count`, the `:pictures` and `:prompts` in them, the

@@ -65,7 +65,7 @@ defmodule Image.ZeroShot.Serving do
 
   use GenServer
 
-  alias Image.ZeroShot.{Error, Model, Options, Telemetry}
+  alias Image.ZeroShot.{Error, Model, Native, Options, Telemetry}
   alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Request, TextCache}
 
   # How often the places of callers that were killed are taken back.
@@ -384,7 +384,9 @@ defmodule Image.ZeroShot.Serving do
     }
 
     more = %{queue: queue, batches: state.batches, node: node()}
-    {:ok, state.info |> Map.merge(more) |> Map.put(:text_cache, TextCache.stats(state.cache))}
+    {:ok, pixels} = Native.pixel_threads()
+    more = Map.merge(more, %{pixels: pixels, text_cache: TextCache.stats(state.cache)})
+    {:ok, Map.merge(state.info, more)}
   end
 
   defp metadata(state), do: %{model: state.info[:name], serving: Directory.name(state.key)}

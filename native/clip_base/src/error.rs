@@ -1,6 +1,8 @@
 //! The one error type of this crate.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::sync::Once;
 
 /// What went wrong, for a program to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,13 +92,34 @@ impl std::error::Error for Error {
     }
 }
 
-/// Runs `job`, and gives the text of the panic if there was one.
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs `job`, and gives the text and the place of the panic if there was one. Nothing is written to
+/// standard error: a hostile file could fill a log with it.
 pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if CATCHING.get() {
+                let place = panic.location().map(ToString::to_string);
+                PLACE.replace(place.unwrap_or_default());
+            } else {
+                before(panic);
+            }
+        }));
+    });
+    let outer = CATCHING.replace(true);
     // What `job` borrowed is dropped or discarded by every caller when it fails.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).map_err(|panic| {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    CATCHING.set(outer);
+    result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        text.unwrap_or("a panic without a message").to_owned()
+        format!("{} at {}", text.unwrap_or("a panic without a message"), PLACE.take())
     })
 }
 

@@ -25,7 +25,7 @@ use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
 use self::orientation::Turn;
 use crate::budget::Budget;
-use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::error::{Error, ErrorKind, Result, caught};
 use crate::limits::Limits;
 
 /// The text and colour profile of a PNG, which nobody reads, may take this much memory, in bytes.
@@ -92,8 +92,8 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Res
     budget.limits().check_bytes(bytes.len())?;
     let format = format::detect(bytes)?;
     // The decoders' own documentation says that they can panic on malicious input.
-    let what = format!("decoding the {format} picture");
-    let bitmap = guarded(&what, ErrorKind::InvalidImage, || read(format, bytes, budget));
+    let bitmap = caught(|| read(format, bytes, budget))
+        .unwrap_or_else(|panic| Err(broken(format, "its decoder gave up").with_source(panic)));
     let bitmap = bitmap.map_err(|error| budget.refusal().unwrap_or(error))?;
     bitmap.into_rgb(options.background)
 }

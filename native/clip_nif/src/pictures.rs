@@ -169,6 +169,8 @@ enum Source<'a> {
     Raw(Binary<'a>, u32, u32, u32),
     /// Panics, for the tests of what becomes of it.
     Drill,
+    /// Takes as long as it may, likewise.
+    Spin,
 }
 
 impl Source<'_> {
@@ -181,6 +183,9 @@ impl Source<'_> {
             }
             #[allow(clippy::panic)]
             Self::Drill => panic!("drill"),
+            Self::Spin => loop {
+                budget.check()?;
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 defmodule Image.ZeroShot.PreprocessTest do
-  use ExUnit.Case, async: true
+  # Looks at what the threads of the whole VM are doing.
+  use ExUnit.Case, async: false
 
   alias Image.ZeroShot.{Error, Native, Options, Preprocess}
   alias Image.ZeroShot.Test.Pictures
@@ -135,7 +136,7 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert {:error, %Error{reason: :timeout, message: message}} =
              run(encoded("dog.jpg"), now() + 5)
 
-    assert message =~ "in time"
+    assert message =~ "raise :timeout"
     take_back(occupied)
     assert {:ok, _pixels} = run(encoded("dog.jpg"))
     assert_nothing_left()
@@ -200,6 +201,70 @@ defmodule Image.ZeroShot.PreprocessTest do
   end
 
   defp spin(until), do: if(System.monotonic_time(:microsecond) < until, do: spin(until))
+
+  describe "a decode that takes too long" do
+    test "ends at its deadline" do
+      1..System.schedulers_online()
+      |> Enum.map(fn _ -> Task.async(fn -> run(:spin, now() + 20) end) end)
+      |> Enum.each(&assert {:error, %Error{reason: :timeout}} = Task.await(&1))
+
+      assert_idle()
+    end
+
+    test "ends when its caller has given up or was killed" do
+      for task <- spin(2 * System.schedulers_online(), fn -> run(:spin) end),
+          do: Task.shutdown(task, :brutal_kill)
+
+      assert_idle()
+      assert {:ok, _pixels} = run(encoded("dog.jpg"))
+    end
+
+    test "ends when it has had its processor time" do
+      limits = %{@limits | max_decode_ms: 20}
+
+      assert {:error, %Error{reason: :image_too_large, message: message}} =
+               Preprocess.run(:spin, @preprocessing, limits, :infinity)
+
+      assert message =~ "picture took 20 ms of processor time"
+    end
+  end
+
+  test "many pictures of one caller do not keep another's waiting" do
+    limits = %{@limits | max_decode_ms: 50}
+
+    many = fn ->
+      for _ <- 1..200, do: Native.preprocess(make_ref(), :spin, @preprocessing, limits, 1, nil)
+      Process.sleep(:infinity)
+    end
+
+    [greedy] = spin(1, many)
+    # Behind all of those it would take 10 s of processor time.
+    assert {:ok, _pixels} = Task.await(Task.async(fn -> run(encoded("dog.jpg")) end), 60_000)
+    assert {:ok, %{waiting: waiting, oldest_ms: oldest}} = Native.pixel_threads()
+    assert waiting > 100 and oldest > 0
+    Task.shutdown(greedy, :brutal_kill)
+    assert_idle()
+  end
+
+  # Tasks, once all threads have begun with them.
+  defp spin(count, job) do
+    tasks = for _ <- 1..count, do: Task.async(job)
+    wait_until(fn load -> load.busy == load.threads or load.busy == count end)
+    tasks
+  end
+
+  defp assert_idle,
+    do: wait_until(&match?(%{busy: 0, waiting: 0, oldest_ms: 0, memory: 0}, &1))
+
+  defp wait_until(condition, attempts \\ 1_000) do
+    {:ok, load} = Native.pixel_threads()
+
+    unless condition.(load) do
+      assert attempts > 0, "the threads stay at #{inspect(load)}"
+      Process.sleep(10)
+      wait_until(condition, attempts - 1)
+    end
+  end
 
   test "losing the job takes nothing back" do
     tag = make_ref()

@@ -1,0 +1,239 @@
+//! The hostile set: hundreds of files, each with what has to become of it, in bounded processor time
+//! and memory.
+//!
+//! Memory is what the decoding thread allocates in Rust. The C of libjpeg-turbo has a bound of its
+//! own, which is part of what [`Budget::reserve`] counts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unsafe_code)]
+
+#[path = "support/hostile.rs"]
+mod hostile;
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use clip_base::budget::Budget;
+use clip_base::error::ErrorKind::{self, ImageTooLarge, InvalidImage};
+use clip_base::image::{DecodeOptions, decode};
+use clip_base::limits::Limits;
+use clip_base::preprocess::Preprocessing;
+
+/// What a refusal may take. Those from the header take far less, see below.
+const MAX_TIME: Duration = Duration::from_secs(1);
+const HEADER_TIME: Duration = Duration::from_millis(50);
+const HEADER_MEMORY: usize = 16 << 20;
+
+/// Counts what each thread holds, and the most that it held.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(add: usize, take: usize) {
+    let held = HELD.get().saturating_add(add).saturating_sub(take);
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
+// SAFETY: all is handed on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size, layout.size());
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What has to become of a file.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// This error, from the header alone.
+    Header(ErrorKind),
+    /// This error.
+    Refused(ErrorKind),
+    /// Pixels.
+    Pixels,
+    /// Pixels or an error of any kind.
+    Bounded,
+}
+
+struct Case {
+    name: String,
+    bytes: Vec<u8>,
+    fate: Fate,
+}
+
+fn case(name: impl Into<String>, bytes: Vec<u8>, fate: Fate) -> Case {
+    Case { name: name.into(), bytes, fate }
+}
+
+/// The kind of error, `None` for pixels; processor time and peak memory.
+fn measure(bytes: &[u8]) -> (Option<ErrorKind>, Duration, usize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let start = processor_time();
+    let budget = Budget::default();
+    let result = decode(bytes, &DecodeOptions::default(), &budget)
+        .and_then(|rgb| Preprocessing::clip(32).apply(&rgb));
+    let kind = result.err().map(|error| {
+        let text = error.to_string();
+        assert!(!text.is_empty() && text.len() < 400 && !text.contains("assert"), "{text}");
+        error.kind()
+    });
+    (kind, processor_time() - start, PEAK.get() - before)
+}
+
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+fn check(case: &Case) -> Result<(), String> {
+    let (kind, time, memory) = measure(&case.bytes);
+    let expected = match case.fate {
+        Fate::Header(expected) | Fate::Refused(expected) => kind == Some(expected),
+        Fate::Pixels => kind.is_none(),
+        Fate::Bounded => kind != Some(ErrorKind::Internal),
+    };
+    let (max_time, max_memory) = match case.fate {
+        Fate::Header(_) => (HEADER_TIME, HEADER_MEMORY),
+        _ => (MAX_TIME, Limits::default().max_decode_bytes as usize),
+    };
+    if expected && time <= max_time && memory <= max_memory {
+        return Ok(());
+    }
+    Err(format!("{}: {kind:?} in {time:?} and {memory} bytes, not {:?}", case.name, case.fate))
+}
+
+fn check_all(cases: &[Case], least: usize) {
+    assert!(cases.len() >= least, "{} cases", cases.len());
+    let failed: Vec<_> = cases.iter().filter_map(|case| check(case).err()).collect();
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
+
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let folder = support::project("test/fixtures/pictures");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.filter(|path| path.is_file()).collect();
+    files.sort();
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    files.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn headers_that_lie() {
+    let sizes: [(u16, u16, ErrorKind); 8] = [
+        (65_535, 65_535, ImageTooLarge),
+        (16_383, 16_383, ImageTooLarge),
+        (8_000, 8_000, ImageTooLarge),
+        (16_385, 1, ImageTooLarge),
+        (1, 16_385, ImageTooLarge),
+        (65_535, 1, ImageTooLarge),
+        (0, 10, InvalidImage),
+        (10, 0, InvalidImage),
+    ];
+    let mut cases = Vec::new();
+    for (width, height, kind) in sizes {
+        let (w, h) = (u32::from(width), u32::from(height));
+        let files = [
+            ("PNG", hostile::png(w, h, &[], &hostile::zlib_zeros(100))),
+            ("JPEG", hostile::jpeg(width, height, false)),
+            ("progressive JPEG", hostile::jpeg(width, height, true)),
+            ("GIF", hostile::gif(width, height)),
+            ("BMP", hostile::bmp(w as i32, h as i32)),
+            ("BMP from the top", hostile::bmp(w as i32, -(h as i32))),
+            ("TIFF", hostile::tiff(w, h, 1, &[0; 64])),
+            ("JPEG in TIFF", hostile::tiff(w, h, 7, &hostile::grey_jpeg(width, height, 1))),
+        ];
+        for (name, bytes) in files {
+            cases.push(case(format!("{name} of {w} x {h}"), bytes, Fate::Header(kind)));
+        }
+    }
+    for (canvas, frame) in [((1 << 24, 1 << 24), (16, 16)), ((16, 16), (16_383, 16_383))] {
+        let bytes = hostile::webp(canvas, frame, b"");
+        cases.push(case(format!("WebP {canvas:?} {frame:?}"), bytes, Fate::Header(ImageTooLarge)));
+    }
+    check_all(&cases, 60);
+}
+
+#[test]
+fn bombs() {
+    let zeros = hostile::zlib_zeros(200_000_000);
+    let rows = hostile::zlib_zeros(310);
+    let named = [b"x\0\0".to_vec(), zeros.clone()].concat();
+    let exif = [b"EXIF", &[0xff, 0xff, 0xff, 0x7f][..]].concat();
+    let scans =
+        |size, count| [hostile::jpeg(size, size, true), hostile::scan().repeat(count)].concat();
+    let in_tiff = |side, scans| hostile::tiff(16, 16, 7, &hostile::grey_jpeg(side, side, scans));
+    let cases = [
+        case("pixels of a PNG", hostile::png(10, 10, &[], &zeros), Fate::Pixels),
+        case("PNG text", hostile::png(10, 10, &[(b"zTXt", named.clone())], &rows), Fate::Pixels),
+        case("PNG profile", hostile::png(10, 10, &[(b"iCCP", named)], &rows), Fate::Pixels),
+        case("WebP Exif", hostile::webp((16, 16), (16, 16), &exif), Fate::Bounded),
+        case("scans", scans(4_000, 100_000), Fate::Header(ImageTooLarge)),
+        case("scans of many pixels", scans(7_000, 30), Fate::Header(ImageTooLarge)),
+        case("a JPEG larger than its strip", in_tiff(16_000, 1), Fate::Header(InvalidImage)),
+        case("scans in a TIFF", in_tiff(16, 200), Fate::Header(ImageTooLarge)),
+    ];
+    check_all(&cases, 8);
+}
+
+#[test]
+fn files_that_end_too_soon() {
+    // What comes after the pixels may be missing: later frames and pages, checksums, profiles.
+    let may_be_whole = ["animated", "pages", "frame", "l.gif", ".png"];
+    let mut cases = Vec::new();
+    for (name, bytes) in fixtures() {
+        let whole = may_be_whole.iter().any(|part| name.contains(part));
+        for part in 0..8 {
+            let cut = bytes[..bytes.len() * part / 8].to_vec();
+            let fate = match measure(&bytes).0 {
+                _ if part == 0 => Fate::Refused(InvalidImage),
+                // A variant that is not read is named as that, however little there is of it.
+                Some(kind) => Fate::Refused(kind),
+                None if whole => Fate::Bounded,
+                None => Fate::Refused(InvalidImage),
+            };
+            cases.push(case(format!("{part}/8 of {name}"), cut, fate));
+        }
+    }
+    check_all(&cases, 300);
+}
+
+#[test]
+fn fields_that_claim_the_most() {
+    let mut cases = Vec::new();
+    for (name, bytes) in fixtures() {
+        for at in (4..bytes.len().min(64)).step_by(4) {
+            for value in [[0xff; 4], [0x7f, 0xff, 0xff, 0xff], [0xff, 0xff, 0xff, 0x7f], [0; 4]] {
+                let mut bytes = bytes.clone();
+                for (byte, value) in bytes[at..].iter_mut().zip(value) {
+                    *byte = value;
+                }
+                cases.push(case(format!("{name} with {value:x?} at {at}"), bytes, Fate::Bounded));
+            }
+        }
+    }
+    check_all(&cases, 3_000);
+}

@@ -1,0 +1,25 @@
+//! Decodes pictures for a program in another language, `test/oracle/corpus.py` for one.
+//!
+//! Reads one path a line from standard input. Answers each with a line, `WIDTH HEIGHT` and the upright
+//! RGB pixels behind it, or `error KIND MESSAGE`.
+
+use std::io::{self, BufRead, Write};
+
+use clip_base::Budget;
+use clip_base::image::{DecodeOptions, decode};
+
+fn main() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for path in io::stdin().lock().lines() {
+        let bytes = std::fs::read(path?)?;
+        match decode(&bytes, &DecodeOptions::default(), &Budget::default()) {
+            Ok(rgb) => {
+                writeln!(out, "{} {}", rgb.width(), rgb.height())?;
+                out.write_all(&rgb.pixels())?;
+            }
+            Err(error) => writeln!(out, "error {} {error}", error.kind().as_str())?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}

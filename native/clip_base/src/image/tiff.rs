@@ -107,9 +107,8 @@ fn check_chunks(decoder: &mut Reader<'_>, bytes: &[u8], limits: &Limits) -> Resu
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let chunk = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
-        let outline = jpeg::Outline::of(chunk);
-        outline.check_work(limits)?;
-        if u32::from(outline.width) > width || u32::from(outline.height) > height {
+        let jpeg = jpeg::inspect_raw(chunk, limits)?;
+        if jpeg.width > width || jpeg.height > height {
             return Err(broken(Format::Tiff, "a JPEG in it is larger than its place"));
         }
     }

@@ -1,0 +1,169 @@
+//! libjpeg-turbo, a C library, through its TurboJPEG 3 interface: what is unsafe about it stays
+//! here. It returns its errors; it jumps only within its own functions.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ptr::NonNull;
+
+use turbojpeg_sys as tj;
+
+/// Warnings that Pillow's pixels are still worth something after: stray bytes, restart markers that
+/// are missing or too many, scans in an unusual order, an unknown program's marker. After any other
+/// one, pixels are missing or made up.
+const HARMLESS: [&str; 6] = [
+    "extraneous bytes before marker",
+    "Corrupt JPEG data: found marker 0x",
+    "Inconsistent progression sequence",
+    "Invalid SOS parameters for sequential JPEG",
+    "Unknown Adobe color transform code",
+    "unknown JFIF revision number",
+];
+
+/// What a pixel consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pixel {
+    Grey,
+    Rgb,
+    Cmyk,
+}
+
+impl Pixel {
+    pub(super) fn channels(self) -> u8 {
+        match self {
+            Self::Grey => 1,
+            Self::Rgb => 3,
+            Self::Cmyk => 4,
+        }
+    }
+
+    fn code(self) -> c_int {
+        match self {
+            Self::Grey => tj::TJPF_TJPF_GRAY,
+            Self::Rgb => tj::TJPF_TJPF_RGB,
+            Self::Cmyk => tj::TJPF_TJPF_CMYK,
+        }
+    }
+}
+
+/// What the header says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// What the file's colours can be decoded to.
+    pub(super) pixel: Pixel,
+}
+
+/// Decodes one file.
+#[derive(Debug)]
+pub(super) struct Decoder<'a> {
+    handle: NonNull<c_void>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Decoder<'a> {
+    /// Takes at most so many scans, and so many bytes of memory for what it keeps between them.
+    ///
+    /// # Errors
+    /// The library's own message, here and below.
+    pub(super) fn new(bytes: &'a [u8], scans: u64, memory: u64) -> Result<Self, String> {
+        // SAFETY: takes no pointer. What it returns is freed by `drop` alone.
+        let handle = NonNull::new(unsafe { tj::tj3Init(tj::TJINIT_TJINIT_DECOMPRESS as c_int) });
+        let handle = handle.ok_or("Insufficient memory")?;
+        let decoder = Self { handle, bytes };
+        decoder.set(tj::TJPARAM_TJPARAM_SCANLIMIT, scans)?;
+        decoder.set(tj::TJPARAM_TJPARAM_MAXMEMORY, memory.div_ceil(1 << 20))?;
+        // No copy of the colour profile.
+        decoder.set(tj::TJPARAM_TJPARAM_SAVEMARKERS, 0)?;
+        Ok(decoder)
+    }
+
+    fn set(&self, parameter: c_uint, value: u64) -> Result<(), String> {
+        let value = c_int::try_from(value).unwrap_or(c_int::MAX);
+        // SAFETY: the handle is valid until `drop`.
+        match unsafe { tj::tj3Set(self.handle.as_ptr(), parameter as c_int, value) } {
+            0 => Ok(()),
+            _ => Err(self.message()),
+        }
+    }
+
+    fn get(&self, parameter: c_uint) -> c_int {
+        // SAFETY: the handle is valid until `drop`.
+        unsafe { tj::tj3Get(self.handle.as_ptr(), parameter as c_int) }
+    }
+
+    /// The message of the error, or of the first warning if there was no error.
+    fn message(&self) -> String {
+        // SAFETY: the handle is valid until `drop`; the string belongs to it or to this thread, is
+        // terminated, and is copied before anything else is called.
+        let message = unsafe { CStr::from_ptr(tj::tj3GetErrorStr(self.handle.as_ptr())) };
+        message.to_string_lossy().into_owned()
+    }
+
+    /// Forgives a failure that was a harmless warning.
+    fn forgive(&self) -> Result<(), String> {
+        let message = self.message();
+        if HARMLESS.iter().any(|harmless| message.contains(harmless)) {
+            Ok(())
+        } else {
+            Err(message)
+        }
+    }
+
+    pub(super) fn header(&self) -> Result<Header, String> {
+        let (bytes, len) = (self.bytes.as_ptr(), self.bytes.len());
+        // SAFETY: the handle is valid until `drop`; it reads the bytes and does not keep them.
+        match unsafe { tj::tj3DecompressHeader(self.handle.as_ptr(), bytes, len as tj::size_t) } {
+            0 => {}
+            _ => self.forgive()?,
+        }
+        let side = |parameter| u32::try_from(self.get(parameter)).unwrap_or(0);
+        let lossless = self.get(tj::TJPARAM_TJPARAM_LOSSLESS) != 0;
+        let pixel = match self.get(tj::TJPARAM_TJPARAM_COLORSPACE) as c_uint {
+            // It repeats grey while it decodes, but not the grey of a lossless file.
+            tj::TJCS_TJCS_GRAY if lossless => Pixel::Grey,
+            tj::TJCS_TJCS_CMYK | tj::TJCS_TJCS_YCCK => Pixel::Cmyk,
+            _ => Pixel::Rgb,
+        };
+        Ok(Header {
+            width: side(tj::TJPARAM_TJPARAM_JPEGWIDTH),
+            height: side(tj::TJPARAM_TJPARAM_JPEGHEIGHT),
+            pixel,
+        })
+    }
+
+    /// Decodes to rows of `pixel`, which have to fill `rows`: `header.height` of `header.width`.
+    pub(super) fn decode(
+        &self,
+        header: Header,
+        pixel: Pixel,
+        rows: &mut [u8],
+    ) -> Result<(), String> {
+        let pitch = header.width as usize * usize::from(pixel.channels());
+        if Some(rows.len()) != pitch.checked_mul(header.height as usize) {
+            return Err(format!("{} bytes are not {} rows of {pitch}", rows.len(), header.height));
+        }
+        // The header was read from the same bytes, so its size is the one that is decoded to.
+        // SAFETY: the handle is valid until `drop`; it reads the bytes and writes `height` rows of
+        // `pitch` bytes.
+        let failed = unsafe {
+            tj::tj3Decompress8(
+                self.handle.as_ptr(),
+                self.bytes.as_ptr(),
+                self.bytes.len() as tj::size_t,
+                rows.as_mut_ptr(),
+                c_int::try_from(pitch).map_err(|_| "Image too wide")?,
+                pixel.code(),
+            )
+        };
+        if failed == 0 { Ok(()) } else { self.forgive() }
+    }
+}
+
+impl Drop for Decoder<'_> {
+    fn drop(&mut self) {
+        // SAFETY: nothing uses the handle after this.
+        unsafe { tj::tj3Destroy(self.handle.as_ptr()) }
+    }
+}

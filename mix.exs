@@ -14,6 +14,8 @@ defmodule Image.ZeroShot.MixProject do
       compilers: [:cargo] ++ Mix.compilers(),
       cargo_crates: ["clip_nif", "torch_nif"],
       elixirc_paths: elixirc_paths(Mix.env()),
+      # Mix names files in test/ that are no tests.
+      test_ignore_filters: [&String.starts_with?(&1, ["test/support/", "test/fixtures/"])],
       deps: [],
       name: "Image.ZeroShot",
       description: "Zero-shot image classification with CLIP on libtorch, in the same VM",

@@ -105,7 +105,7 @@ defmodule Image.ZeroShot.Test.Cluster do
 
     # Else a node that loses one connection gives up others, to keep what `:global` knows whole.
     flags =
-      ~w(-kernel prevent_overlapping_partitions false -connect_all false) ++
+      ~w(+fnu -kernel prevent_overlapping_partitions false -connect_all false) ++
         ["-setcookie", Atom.to_string(Node.get_cookie())] ++
         ~w(-kernel inet_dist_use_interface {127,0,0,1} logger_level emergency)
 

@@ -8,8 +8,9 @@ defmodule Image.ZeroShot.Test.FreshVM do
   Calls a function in a VM that has the application started. `flags` are those of `erl`.
   """
   def call({module, function, arguments}, flags \\ [], timeout \\ 60_000) do
-    {:ok, peer, _node} =
-      :peer.start_link(%{connection: :standard_io, args: charlists(flags ++ paths())})
+    # Elixir warns where the locale is not UTF-8.
+    arguments = charlists(["+fnu" | flags] ++ paths())
+    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: arguments})
 
     try do
       {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:logger])

@@ -14,10 +14,11 @@ mod format;
 mod gif;
 mod jpeg;
 pub(crate) mod orientation;
+mod png;
 mod tiff;
 mod webp;
 
-use ::image::codecs::{bmp::BmpDecoder, png::PngDecoder};
+use ::image::codecs::bmp::BmpDecoder;
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageError};
 
@@ -27,9 +28,6 @@ use self::orientation::Turn;
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result, caught};
 use crate::limits::Limits;
-
-/// The text and colour profile of a PNG, which nobody reads, may take this much memory, in bytes.
-const PNG_METADATA: u64 = 16 * 1024 * 1024;
 
 /// A decoded picture: RGB, 8 bits a channel.
 ///
@@ -140,13 +138,7 @@ fn read(format: Format, bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let failed = |error| failed(format, error);
     match format {
         Format::Jpeg => jpeg::read(bytes, budget),
-        Format::Png => {
-            let mut metadata = ::image::Limits::no_limits();
-            metadata.max_alloc = Some(PNG_METADATA);
-            let mut decoder = PngDecoder::with_limits(reader, metadata).map_err(failed)?;
-            let orientation = exif(&mut decoder);
-            read_with(format, decoder, orientation, 0, budget)
-        }
+        Format::Png => png::read(bytes, budget),
         Format::Bmp => {
             check_bmp(bytes, budget.limits())?;
             let decoder = BmpDecoder::new(reader).map_err(failed)?;
@@ -173,11 +165,6 @@ fn check_bmp(bytes: &[u8], limits: &Limits) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A picture with a broken Exif block is still a picture.
-fn exif(decoder: &mut impl ImageDecoder) -> Orientation {
-    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
 /// Runs one of `image`'s decoders, which has read the header and no more. `scratch` is what the
@@ -236,13 +223,6 @@ fn failed(format: Format, error: ImageError) -> Error {
     match error {
         ImageError::Unsupported(_) => {
             unsupported(format, "this variant of the format").with_source(error)
-        }
-        ImageError::Limits(_) => {
-            let message = format!(
-                "metadata of the {format} picture takes more than {PNG_METADATA} bytes; save it \
-                without metadata"
-            );
-            Error::new(ErrorKind::ImageTooLarge, message).with_source(error)
         }
         error => broken(format, &error.to_string()).with_source(error),
     }

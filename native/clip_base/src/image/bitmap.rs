@@ -51,17 +51,17 @@ impl Bitmap {
     pub(super) fn into_rgb(self, background: Option<[u8; 3]>) -> Result<Rgb> {
         let Self { width, height, channels, data, orientation } = self;
         let data = match (channels, background) {
-            (Channels::Grey, _) => map_pixels::<1>(&data, |[v]| [v, v, v])?,
-            (Channels::GreyAlpha, None) => map_pixels::<2>(&data, |[v, _]| [v, v, v])?,
+            (Channels::Grey, _) => map_pixels::<1, 3>(&data, |[v]| [v, v, v])?,
+            (Channels::GreyAlpha, None) => map_pixels::<2, 3>(&data, |[v, _]| [v, v, v])?,
             (Channels::GreyAlpha, Some(under)) => {
-                map_pixels::<2>(&data, |[v, a]| over([v, v, v], a, under))?
+                map_pixels::<2, 3>(&data, |[v, a]| over([v, v, v], a, under))?
             }
             (Channels::Rgb, _) => data,
-            (Channels::Rgba, None) => map_pixels::<4>(&data, |[r, g, b, _]| [r, g, b])?,
+            (Channels::Rgba, None) => map_pixels::<4, 3>(&data, |[r, g, b, _]| [r, g, b])?,
             (Channels::Rgba, Some(under)) => {
-                map_pixels::<4>(&data, |[r, g, b, a]| over([r, g, b], a, under))?
+                map_pixels::<4, 3>(&data, |[r, g, b, a]| over([r, g, b], a, under))?
             }
-            (Channels::Cmyk, _) => map_pixels::<4>(&data, cmyk)?,
+            (Channels::Cmyk, _) => map_pixels::<4, 3>(&data, cmyk)?,
         };
         Ok(Rgb {
             stored_width: width,
@@ -72,14 +72,34 @@ impl Bitmap {
     }
 }
 
-pub(super) fn map_pixels<const N: usize>(
+/// Turns pixels of `N` bytes into pixels of `M`.
+pub(super) fn map_pixels<const N: usize, const M: usize>(
     data: &[u8],
-    rgb: impl Fn([u8; N]) -> [u8; 3],
+    convert: impl Fn([u8; N]) -> [u8; M],
 ) -> Result<Vec<u8>> {
     let (pixels, _) = data.as_chunks::<N>();
-    let mut out = zeroed(pixels.len() * 3)?;
-    for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
-        *out = rgb(*pixel);
+    let mut out = zeroed(pixels.len() * M)?;
+    for (out, pixel) in out.as_chunks_mut::<M>().0.iter_mut().zip(pixels) {
+        *out = convert(*pixel);
+    }
+    Ok(out)
+}
+
+/// Spreads samples of 1, 2 or 4 bits, one a pixel, in rows of whole bytes, to bytes, times `scale`.
+pub(super) fn unpack(
+    packed: &[u8],
+    bits: u8,
+    (width, height): (usize, usize),
+    scale: u8,
+) -> Result<Vec<u8>> {
+    let highest = (1u8 << bits) - 1;
+    let per_byte = usize::from(8 / bits);
+    let mut out = zeroed(width * height)?;
+    for (row, packed) in out.chunks_exact_mut(width).zip(packed.chunks(width.div_ceil(per_byte))) {
+        for (x, out) in row.iter_mut().enumerate() {
+            let shift = 8 - usize::from(bits) * (x % per_byte + 1);
+            *out = packed.get(x / per_byte).map_or(0, |byte| (byte >> shift & highest) * scale);
+        }
     }
     Ok(out)
 }

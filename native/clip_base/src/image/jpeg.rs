@@ -6,13 +6,11 @@
 mod outline;
 mod turbo;
 
-use image::metadata::Orientation;
-
 use self::outline::{Frame, Outline, Segments};
 use self::turbo::{Decoder, Header, Pixel};
 use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
-use super::{broken, unsupported, zeroed};
+use super::{broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -47,7 +45,7 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
         }
     };
     let bitmap = Bitmap::new(header.width, header.height, channels, data);
-    Ok(bitmap.with_orientation(orientation(bytes)))
+    Ok(bitmap.with_orientation(orientation::from_app1(app1(bytes))))
 }
 
 /// What a JPEG inside another format says of itself.
@@ -257,14 +255,8 @@ fn failed(reason: &str) -> Error {
     broken(Format::Jpeg, reason)
 }
 
-/// The payload of the first Exif block, in which the orientation stands.
-fn exif(bytes: &[u8]) -> Option<&[u8]> {
+/// The payloads of the APP1 markers before the first scan.
+fn app1(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let header = Segments::of(bytes).take_while(|(marker, _)| *marker != SCAN);
-    header
-        .filter(|(marker, _)| *marker == 0xe1)
-        .find_map(|(_, payload)| payload.strip_prefix(b"Exif\0\0"))
-}
-
-fn orientation(bytes: &[u8]) -> Orientation {
-    exif(bytes).and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
+    header.filter(|(marker, _)| *marker == 0xe1).map(|(_, payload)| payload)
 }

@@ -182,7 +182,9 @@ fn interpret(color: ColorType, data: Vec<u8>) -> Result<(Channels, Vec<u8>)> {
         ColorType::RGB(_) => Ok((Channels::Rgb, data)),
         ColorType::RGBA(_) => Ok((Channels::Rgba, data)),
         ColorType::CMYK(_) => Ok((Channels::Cmyk, data)),
-        ColorType::YCbCr(_) => Ok((Channels::Rgb, bitmap::map_pixels::<3>(&data, bitmap::ycbcr)?)),
+        ColorType::YCbCr(_) => {
+            Ok((Channels::Rgb, bitmap::map_pixels::<3, 3>(&data, bitmap::ycbcr)?))
+        }
         other => Err(unsupported(Format::Tiff, &format!("{other:?}"))),
     }
 }

@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use image::codecs::webp::WebPDecoder;
-use image::metadata::Orientation;
 
 use super::bitmap::Bitmap;
 use super::format::Format;
-use super::{broken, failed, read_with};
+use super::{broken, failed, orientation, read_with};
 use crate::budget::Budget;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -34,7 +33,8 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let decoder = WebPDecoder::new(budget.reader(&patched));
     let decoder = decoder.map_err(|error| failed(Format::Webp, error))?;
     let scratch = if scan.frame_flags.is_some() { ANIMATED_SCRATCH } else { STILL_SCRATCH };
-    read_with(Format::Webp, decoder, scan.orientation, scratch, budget)
+    let orientation = orientation::find(scan.exif, scan.xmp);
+    read_with(Format::Webp, decoder, orientation, scratch, budget)
 }
 
 /// Length of the file, as its first header says.
@@ -43,25 +43,22 @@ fn riff_length(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(u32::from_le_bytes(*length)) + 8)
 }
 
-struct Scan {
-    orientation: Orientation,
+#[derive(Default)]
+struct Scan<'a> {
+    /// The first chunk of each kind counts.
+    exif: Option<&'a [u8]>,
+    xmp: Option<&'a [u8]>,
     /// Where the flags of the first frame of an animation stand.
     frame_flags: Option<usize>,
 }
 
-impl Default for Scan {
-    fn default() -> Self {
-        Self { orientation: Orientation::NoTransforms, frame_flags: None }
-    }
-}
-
-impl Scan {
+impl<'a> Scan<'a> {
     /// Walks the chunks between two offsets.
     ///
     /// The decoder believes the canvas until it has decoded a frame, of whatever size that is, and
     /// allocates an Exif chunk of whatever length it claims: so frames are measured and Exif is
     /// read here.
-    fn walk(&mut self, bytes: &[u8], start: usize, end: usize, limits: &Limits) -> Result<()> {
+    fn walk(&mut self, bytes: &'a [u8], start: usize, end: usize, limits: &Limits) -> Result<()> {
         let mut at = start;
         while let Some(header) = bytes.get(at..end).and_then(|rest| rest.first_chunk::<8>()) {
             let [a, b, c, d, length @ ..] = *header;
@@ -76,7 +73,8 @@ impl Scan {
                     self.frame_flags = Some(at + 8 + FRAME_HEADER - 1);
                     self.walk(bytes, at + 8 + FRAME_HEADER, at + 8 + length, limits)?;
                 }
-                b"EXIF" => self.read_exif(chunk),
+                b"EXIF" => self.exif = self.exif.or(Some(chunk)),
+                b"XMP " => self.xmp = self.xmp.or(Some(chunk)),
                 _ => {}
             }
             at += 8 + length + length % 2;
@@ -96,16 +94,9 @@ impl Scan {
         }
     }
 
-    fn read_exif(&mut self, chunk: &[u8]) {
-        let exif = chunk.strip_prefix(b"Exif\0\0").unwrap_or(chunk);
-        if let Some(orientation) = Orientation::from_exif_chunk(exif) {
-            self.orientation = orientation;
-        }
-    }
-
     /// The bytes, with the first frame of an animation told to replace the canvas. Blending over an
     /// empty canvas loses the colours under transparent pixels, which Pillow keeps.
-    fn unblended<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    fn unblended(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(at) = self.frame_flags else { return Cow::Borrowed(bytes) };
         let mut patched = bytes.to_vec();
         if let Some(flags) = patched.get_mut(at) {

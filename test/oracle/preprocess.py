@@ -23,7 +23,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from safetensors.numpy import save_file
 
 PICTURES = Path("test/fixtures/pictures")
@@ -160,6 +160,7 @@ def write_pictures():
     write_gif(rgb)
     write_webp(rgb, rgba)
     write_tiff(rgb, rgba, grey)
+    write_orientations(rgb)
     save(rgb, "rgb.bmp")
     save(rgb.quantize(16), "palette.bmp")
     save(rgb.convert("1"), "one_bit.bmp")
@@ -170,10 +171,10 @@ def save(picture, name, **options):
     picture.save(PICTURES / name, **options)
 
 
-def exif(orientation):
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags.tobytes()
+def exif(orientation, kind="H"):
+    """One tag, a number of two bytes (H) or four (I)."""
+    entry = struct.pack(">HHI", 0x0112, {"H": 3, "I": 4}[kind], 1) + struct.pack(">" + kind, orientation).ljust(4, b"\0")
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
 
 
 def write_png(rgb, rgba, grey):
@@ -220,6 +221,38 @@ def write_jpeg(rgb, grey):
     # The last byte of Adobe's marker says how the colours are stored: 0 is CMYK, 2 is YCCK.
     (PICTURES / "ycck.jpg").write_bytes(inverted[: at + 15] + b"\2" + inverted[at + 16 :])
     (PICTURES / "cmyk_plain.jpg").write_bytes(inverted[:at] + inverted[at + 16 :])
+
+
+def write_orientations(rgb):
+    """Each way in which Pillow finds an orientation, beside Exif with a number of two bytes."""
+    save(rgb, "orientation_long.jpg", quality=90, exif=exif(6, kind="I"))
+    save(rgb, "orientation_two.jpg", quality=90, exif=exif(6))
+    once = (PICTURES / "orientation_two.jpg").read_bytes()
+    end = once.index(b"Exif") + len(exif(6))
+    (PICTURES / "orientation_two.jpg").write_bytes(once[:end] + app1(exif(3)) + once[end:])
+    save(rgb, "orientation_xmp.jpg", quality=90, xmp=xmp(6))
+    save(rgb, "orientation_xmp.webp", lossless=True, xmp=xmp(6))
+    save(rgb, "orientation_xmp.png", pnginfo=itxt("XML:com.adobe.xmp", xmp(6).decode(), zip=True))
+    profile = f"\nexif\n{len(exif(6)):8}\n{exif(6).hex()}\n"
+    save(rgb, "orientation_profile.png", pnginfo=itxt("Raw profile type exif", profile, zip=False))
+    plain = (PICTURES / "orientation_6.png").read_bytes()
+    start, end, last = plain.index(b"eXIf") - 4, plain.index(b"IDAT") - 4, plain.index(b"IEND") - 4
+    moved = plain[:start] + plain[end:last] + plain[start:end] + plain[last:]
+    (PICTURES / "orientation_after.png").write_bytes(moved)
+
+
+def app1(payload):
+    return b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload
+
+
+def xmp(orientation):
+    return b'<rdf:Description tiff:Orientation="%d"/>' % orientation
+
+
+def itxt(key, text, zip):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt(key, text, zip=zip)
+    return chunks
 
 
 def cmyk(rgb):

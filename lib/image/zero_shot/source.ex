@@ -11,6 +11,22 @@ defprotocol Image.ZeroShot.Source do
     * an `Nx.Tensor` - height x width x channels, of type `{:u, 8}`; one channel is grey, two are
       grey and alpha, three are RGB, four are RGB and alpha
 
+  A file's picture is turned upright as Pillow's `ImageOps.exif_transpose` does. What counts is the
+  first of these in which an orientation is found:
+
+  | format | orientation |
+  | --- | --- |
+  | JPEG | the first Exif block; XMP |
+  | PNG | `eXIf`, before or after the pixels; ImageMagick's text `Raw profile type exif`; XMP in the text `XML:com.adobe.xmp` |
+  | WebP | `EXIF`; `XMP ` |
+  | TIFF | the tag `Orientation` |
+  | GIF, BMP | none |
+
+  In Exif and TIFF the tag may be of any numeric type but `BYTE`, and its first value counts. In XMP
+  it is the first `tiff:Orientation`, an attribute or an element. XMP does not count where Exif has
+  the tag, whatever its value. A value other than 1 to 8, or an Exif block that cannot be read,
+  leaves the picture as it is stored.
+
   Any other struct of yours can be a picture:
 
       defimpl Image.ZeroShot.Source, for: MyApp.Upload do

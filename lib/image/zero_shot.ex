@@ -158,6 +158,10 @@ defmodule Image.ZeroShot do
     * `:tokenizer` - the files that the tokenizer was made of
     * `:encoders` - where the exported encoders are kept, or `nil` if they could not be written
     * `:encoders_note` - why they could not, or `nil`
+    * `:state` - `:ready`; or of a serving with a name whose model was loaded before, `:loading` or
+      `:failed`. All facts above are then those of the last load
+    * `:last_error` - the `Image.ZeroShot.Error` of the last load, or `nil` if that succeeded
+    * `:retry_in` - the milliseconds until the model is loaded again, or `nil`
     * `:node` - where the serving is
     * `:copies`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
     * `:queue` - callers `:admitted` of at most `:max`, of them requests `:waiting`; batches

@@ -17,6 +17,7 @@ defmodule Image.ZeroShot.Classifier do
 
   alias Image.ZeroShot.{Error, Labels, Native, Options, Pipeline, Secret, Serving}
   alias Image.ZeroShot.Classifier.Codec
+  alias Image.ZeroShot.Serving.Directory
 
   # How far the embedding of one prompt may be off and still be of the same model: precisions and
   # devices differ by less, models by far more.
@@ -94,7 +95,8 @@ defmodule Image.ZeroShot.Classifier do
   def from_binary(binary, opts \\ []) do
     all = Options.classifier!(opts)
 
-    with {:ok, kept} <- Codec.decode(binary),
+    with :ok <- Directory.check_started(),
+         {:ok, kept} <- Codec.decode(binary),
          {prompt, row} = kept.probe,
          {:ok, {info, %{texts: again}}} <- Pipeline.embed([], [prompt], all),
          :ok <- same_model(kept, row, again, info),

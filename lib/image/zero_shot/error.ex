@@ -26,7 +26,7 @@ defmodule Image.ZeroShot.Error do
   | `:model_unloaded` | the model was unloaded while it was being used |
   | `:overloaded` | as many callers as the serving takes are inside: try again later |
   | `:timeout` | the time limit of the call was reached |
-  | `:serving_down` | the process that keeps the model ended during the call, or none of that name is there: try again |
+  | `:serving_down` | the process that keeps the model ended during the call, none of that name is there, or the application `:image_zero_shot` is not started: try again |
   | `:node_down` | the node with the serving was lost during the call: try again |
   | `:incompatible` | the node with the serving runs another version of this library |
   | `:out_of_memory` | the device has no room for the work |

@@ -48,6 +48,7 @@ defmodule Image.ZeroShot.Hub do
 
   alias Image.ZeroShot.{Error, Native, Options, Repo, Secret}
   alias Image.ZeroShot.Hub.Announcer
+  alias Image.ZeroShot.Serving.Directory
 
   @typedoc "The name of a model on the Hub, with a revision or without."
   @type name :: String.t() | {:hf, String.t()} | {:hf, String.t(), revision: String.t()}
@@ -138,7 +139,8 @@ defmodule Image.ZeroShot.Hub do
   # What a native function raises carries its arguments, and with them the token, to wherever that
   # is printed.
   defp native(call) do
-    Error.from_native(call.())
+    # Once it is loaded, downloads need nothing else of the application.
+    if Native.loaded?(), do: Error.from_native(call.()), else: Directory.not_started()
   rescue
     ArgumentError ->
       Error.error(:invalid_argument, "the native library does not take these options for the Hub")

@@ -13,8 +13,29 @@ defmodule Image.ZeroShot.Serving do
 
       Image.ZeroShot.classify(photo, labels, serving: MyApp.Clip)
 
-  The supervisor goes on to the next child when the model is loaded, and fails to start if it
-  cannot be.
+  The supervisor starts the next child when the model is loaded. The first start fails if the model
+  cannot be loaded, so that a wrong configuration is seen at boot.
+
+  ## Restarts
+
+  After the first start, nothing that happens to the model costs your supervisor a restart.
+
+    * Your supervisor's child is a small process. It starts the one that holds the model, and starts
+      that again when it crashes or is killed. Calls in flight get the reason `:serving_down` at
+      once; later calls wait until the model is loaded again.
+    * A model that cannot be loaded again, for instance because its directory was moved, is tried
+      again after 1, 2, 4, … and at most 60 seconds. Each failure is logged with the model, the
+      reason and the time of the next try. Meanwhile calls get that reason at once, such as
+      `:not_found`, and `Image.ZeroShot.info/1` tells `state: :failed`, `:last_error` and
+      `:retry_in`. On a node whose cluster has another serving of the name, calls go there.
+    * A start is a restart if a serving of the same name has loaded the same model since the
+      application `:image_zero_shot` was started. It returns when the first try is over, and
+      succeeds even if that failed: so it is harmless too when your supervisor restarts the child,
+      because it was killed or because a sibling crashed.
+    * If the child itself is killed more than twice within six seconds, its next start waits until
+      they are over. So a supervisor with the default limits, three restarts within five seconds,
+      does not give up. It waits too, and restarts nothing else meanwhile.
+    * A serving survives a stop of the application `:image_zero_shot`, and is back when that is.
 
   ## Batches
 
@@ -63,16 +84,8 @@ defmodule Image.ZeroShot.Serving do
   `:image_zero_shot` too.
   """
 
-  use GenServer
-
-  alias Image.ZeroShot.{Error, Model, Native, Options, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Request, TextCache}
-
-  # How often the places of callers that were killed are taken back.
-  @sweep_ms 1_000
-
-  # How long the error of a load that failed at once waits for the caller who began it.
-  @linger_ms 5_000
+  alias Image.ZeroShot.{Error, Model, Options}
+  alias Image.ZeroShot.Serving.{Directory, Keeper, Server}
 
   @typedoc "A model in the form of its runner."
   @type model :: term()
@@ -112,25 +125,24 @@ defmodule Image.ZeroShot.Serving do
 
   @doc """
   Starts a serving with a name and returns when its model is loaded.
+
+  A restart returns without an error if the model cannot be loaded, see
+  [Restarts](#module-restarts).
   """
   @spec start_link(keyword()) :: {:ok, pid()} | {:error, Error.t() | {:already_started, pid()}}
   def start_link(opts) do
     opts = Options.serving!(opts)
-
-    with {:ok, server} <- start_link(Model, {:name, opts.name}, opts) do
-      case await(server) do
-        {:ok, _info} -> {:ok, server}
-        {:error, error} -> {:error, error}
-        :gone -> Error.error(:serving_down, "the serving ended while it was loading the model")
-      end
-    end
+    Keeper.start_link(Model, {:name, opts.name}, opts)
   end
 
   @doc false
   @spec start_link(module(), Directory.key(), map()) :: GenServer.on_start()
-  def start_link(runner, key, opts) do
-    GenServer.start_link(__MODULE__, {runner, key, opts}, name: Directory.via(key))
-  end
+  def start_link(runner, key, opts), do: Server.start_link(runner, key, opts)
+
+  # How logs call the model of these options.
+  @doc false
+  @spec model(map()) :: String.t()
+  def model(opts), do: inspect(Map.get(opts, :repo))
 
   @doc false
   @spec await(pid()) :: {:ok, info()} | {:error, Error.t()} | :gone
@@ -162,232 +174,15 @@ defmodule Image.ZeroShot.Serving do
   @spec unload(pid()) :: :ok
   def unload(server) do
     monitor = Process.monitor(server)
-    {runner, model} = GenServer.call(server, :unload)
-    receive do: ({:DOWN, ^monitor, :process, _server, _reason} -> :ok)
-    if model, do: runner.close(model), else: :ok
-  catch
-    :exit, _reason -> :ok
-  end
 
-  @impl true
-  def init({runner, key, opts}) do
-    # A load that crashes is an error for those who wait for it, and no reason to try for ever.
-    Process.flag(:trap_exit, true)
-    gate = Gate.new(opts.max_queue)
-    cache = TextCache.new(opts.max_cached_prompts)
-    Directory.put(key, %{gate: gate, cache: cache, info: nil})
-    Process.send_after(self(), :sweep, @sweep_ms)
-
-    state = %{
-      runner: runner,
-      key: key,
-      gate: gate,
-      cache: cache,
-      loading: load(runner, opts),
-      error: nil,
-      model: nil,
-      info: nil,
-      awaiting: [],
-      queue: nil,
-      running: %{},
-      batches: %{count: 0, pictures: 0, prompts: 0, largest: 0, failed: 0}
-    }
-
-    {:ok, state}
-  end
-
-  # In a process of its own: this one stays there for those who ask, and for those who stop it.
-  defp load(runner, opts) do
-    Task.async(fn ->
-      Telemetry.span(:load, %{repo: Map.get(opts, :repo)}, fn -> runner.open(opts) end)
-    end)
-  end
-
-  @impl true
-  def handle_call(:await, _from, %{error: error} = state) when error != nil,
-    do: {:stop, :normal, {:error, error}, state}
-
-  def handle_call(:await, from, %{info: nil} = state),
-    do: {:noreply, %{state | awaiting: [from | state.awaiting]}}
-
-  def handle_call(:await, _from, state), do: {:reply, {:ok, state.info}, state}
-
-  def handle_call(:entry, _from, state),
-    do: {:reply, %{gate: state.gate, cache: state.cache, info: state.info}, state}
-
-  def handle_call(:describe, _from, state), do: {:reply, description(state), state}
-
-  # Who unloads waits for the end of the run, and this process does not.
-  def handle_call(:unload, _from, state) do
-    Directory.remove(state.key)
-    if state.loading, do: Task.shutdown(state.loading, :brutal_kill)
-    unloaded = Error.error(:model_unloaded, "the model was unloaded; call again to load it anew")
-    for from <- state.awaiting, do: GenServer.reply(from, unloaded)
-    for request <- unanswered(state), do: answer(request, unloaded)
-    {:stop, :normal, {state.runner, state.model}, %{state | model: nil}}
-  end
-
-  @impl true
-  def handle_info({:request, %Request{} = request}, state),
-    do: {:noreply, run(%{state | queue: Queue.push(state.queue, request)})}
-
-  def handle_info({tag, result}, state) when is_map_key(state.running, tag) do
-    {batch, running} = Map.pop!(state.running, tag)
-    {:noreply, %{state | running: running} |> finish(batch, result) |> run()}
-  end
-
-  def handle_info({ref, {:ok, model, info}}, %{loading: %{ref: ref}} = state) do
-    Process.demonitor(ref, [:flush])
-    Directory.put(state.key, %{gate: state.gate, cache: state.cache, info: info})
-    Directory.announce(state.key)
-    for from <- state.awaiting, do: GenServer.reply(from, {:ok, info})
-    queue = Queue.new(info.max_batch)
-    {:noreply, %{state | loading: nil, model: model, info: info, awaiting: [], queue: queue}}
-  end
-
-  def handle_info({ref, {:error, error}}, %{loading: %{ref: ref}} = state),
-    do: not_loaded(state, error)
-
-  def handle_info({:DOWN, ref, :process, _loader, reason}, %{loading: %{ref: ref}} = state),
-    do: crashed(state, reason)
-
-  def handle_info({:EXIT, loader, reason}, %{loading: %{pid: loader}} = state)
-      when reason != :normal,
-      do: crashed(state, reason)
-
-  # A load that crashed says so twice, by its monitor and by its link. To end for that would bring
-  # the supervisor to try again, and again.
-  def handle_info({:EXIT, _loader, _reason}, %{error: error} = state) when error != nil,
-    do: {:noreply, state}
-
-  # The registry has ended, and nobody finds this process any more.
-  def handle_info({:EXIT, _process, reason}, state) when reason != :normal,
-    do: {:stop, reason, state}
-
-  def handle_info(:sweep, state) do
-    Process.send_after(self(), :sweep, @sweep_ms)
-    Gate.sweep(state.gate)
-    {:noreply, if(state.queue, do: %{state | queue: Queue.sweep(state.queue)}, else: state)}
-  end
-
-  def handle_info(:linger_no_more, state), do: {:stop, :normal, state}
-
-  def handle_info(_other, state), do: {:noreply, state}
-
-  defp crashed(state, reason) do
-    {:error, error} = Error.error(:internal, "loading failed: #{Exception.format_exit(reason)}")
-    not_loaded(state, error)
-  end
-
-  # The next call starts another one; to end in order keeps the supervisor from doing so at once.
-  defp not_loaded(state, error) do
-    Directory.remove(state.key)
-    for from <- state.awaiting, do: GenServer.reply(from, {:error, error})
-
-    if state.awaiting == [] do
-      Process.send_after(self(), :linger_no_more, @linger_ms)
-      {:noreply, %{state | loading: nil, error: error}}
-    else
-      {:stop, :normal, state}
+    try do
+      {runner, model} = GenServer.call(server, :unload)
+      receive do: ({:DOWN, ^monitor, :process, _server, _reason} -> :ok)
+      if model, do: runner.close(model), else: :ok
+    catch
+      :exit, _reason -> :ok
+    after
+      Process.demonitor(monitor, [:flush])
     end
   end
-
-  # Starts runs while there is work and a copy of the model to do it.
-  defp run(state) when map_size(state.running) >= state.info.copies, do: state
-
-  defp run(state) do
-    case Queue.pop_batch(state.queue) do
-      {[], queue} -> %{state | queue: queue}
-      {requests, queue} -> %{state | queue: queue} |> start(Batch.new(requests)) |> run()
-    end
-  end
-
-  defp start(state, batch) do
-    for request <- batch.requests do
-      Telemetry.emit(:queue, %{duration: batch.started - request.since}, metadata(state))
-    end
-
-    tag = make_ref()
-
-    case state.runner.encode(state.model, tag, batch.pixels, batch.prompts) do
-      :ok -> %{state | running: Map.put(state.running, tag, batch)}
-      {:error, error} -> finish(state, batch, {:error, {error.reason, error.message}})
-    end
-  end
-
-  defp finish(state, batch, {:ok, {_images, texts, truncated} = embeddings}) do
-    # Before the answers: who has one and asks again finds the prompts.
-    for {prompt, row} <- Batch.rows(batch.prompts, texts, truncated),
-        do: TextCache.put(state.cache, prompt, row)
-
-    for {request, share} <- Batch.divide(batch, embeddings), do: answer(request, {:ok, share})
-
-    finished(state, batch, :ok)
-  end
-
-  defp finish(state, %{requests: [request]} = batch, error) do
-    answer(request, Error.from_native(error))
-    finished(state, batch, :error)
-  end
-
-  # One bad request must not fail the others.
-  defp finish(state, batch, _error) do
-    %{state | queue: Queue.push_back_alone(state.queue, batch.requests)}
-    |> finished(batch, :error)
-  end
-
-  defp finished(state, batch, result) do
-    {pictures, prompts} = {length(batch.pixels), length(batch.prompts)}
-
-    Telemetry.emit(
-      :batch,
-      %{
-        duration: System.monotonic_time() - batch.started,
-        requests: length(batch.requests),
-        pictures: pictures,
-        prompts: prompts
-      },
-      Map.put(metadata(state), :result, result)
-    )
-
-    counts = state.batches
-
-    %{
-      state
-      | batches: %{
-          count: counts.count + 1,
-          pictures: counts.pictures + pictures,
-          prompts: counts.prompts + prompts,
-          largest: max(counts.largest, pictures),
-          failed: counts.failed + if(result == :error, do: 1, else: 0)
-        }
-    }
-  end
-
-  defp answer(%Request{reply_to: alias}, result), do: send(alias, {alias, result})
-
-  defp unanswered(state) do
-    running = state.running |> Map.values() |> Enum.flat_map(& &1.requests)
-    if state.queue, do: running ++ Queue.to_list(state.queue), else: running
-  end
-
-  defp description(%{info: nil}),
-    do: Error.error(:model_unloaded, "the model is still being loaded")
-
-  defp description(state) do
-    queue = %{
-      admitted: Gate.size(state.gate),
-      max: state.gate.max,
-      waiting: state.queue.length,
-      running: map_size(state.running),
-      dropped: state.queue.dropped
-    }
-
-    more = %{queue: queue, batches: state.batches, node: node()}
-    {:ok, pixels} = Native.pixel_threads()
-    more = Map.merge(more, %{pixels: pixels, text_cache: TextCache.stats(state.cache)})
-    {:ok, Map.merge(state.info, more)}
-  end
-
-  defp metadata(state), do: %{model: state.info[:name], serving: Directory.name(state.key)}
 end

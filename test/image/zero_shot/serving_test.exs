@@ -347,12 +347,20 @@ defmodule Image.ZeroShot.ServingTest do
       refute_received {:closed, _id}
     end
 
-    test "with the application leaves a clear message" do
+    test "with the application is a typed error with a clear message" do
       opts = Runner.ready()
       start(opts)
+      on_exit(fn -> {:ok, _} = Application.ensure_all_started(:image_zero_shot) end)
       capture_log(fn -> :ok = Application.stop(:image_zero_shot) end)
-      message = assert_raise(RuntimeError, fn -> Runner.call(opts, [<<1>>]) end).message
-      assert message =~ "the application :image_zero_shot is not started"
+
+      for opts <- [opts, %{opts | serving: __MODULE__.None}] do
+        assert {:error, %Error{reason: :serving_down} = error} = Runner.call(opts, [<<1>>])
+        assert error.message =~ "the application :image_zero_shot is not started"
+        assert {:error, %Error{}} = Client.load(opts, Runner)
+        assert {:error, %Error{}} = Client.info(opts, Runner)
+        assert Client.unload(opts, Runner) == :ok
+      end
+
       assert {:ok, _} = Application.ensure_all_started(:image_zero_shot)
       assert {:ok, _} = Runner.call(opts, [<<1>>])
     end

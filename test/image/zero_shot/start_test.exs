@@ -25,13 +25,11 @@ defmodule Image.ZeroShot.StartTest do
     end
     """
 
-    arguments = [
-      "-pa",
-      Path.join(application, "ebin"),
-      "-e",
-      prelude <> script <> "\nIO.inspect(:ok)"
-    ]
+    run(application, prelude <> script)
+  end
 
+  defp run(application, script) do
+    arguments = ["-pa", Path.join(application, "ebin"), "-e", script <> "\nIO.inspect(:ok)"]
     System.cmd("elixir", arguments, stderr_to_stdout: true)
   end
 
@@ -51,6 +49,43 @@ defmodule Image.ZeroShot.StartTest do
     """
 
     assert {":ok\n", 0} = in_a_fresh_vm(application(), script)
+  end
+
+  test "a call before the application is started is an error that says so" do
+    script = """
+    alias Image.ZeroShot
+    alias Image.ZeroShot.{Classifier, Error, Hub, Serving}
+    picture = {:path, #{inspect(Path.expand(@picture))}}
+
+    calls =
+      for opts <- [[repo: :embedded], [serving: MyApp.Clip]] do
+        [
+          fn -> ZeroShot.try_classify(picture, ["a"], opts) end,
+          fn -> ZeroShot.try_classify(picture, Enum.map(1..600, &to_string/1), opts) end,
+          fn -> ZeroShot.try_label(picture, ["a"], opts) end,
+          fn -> ZeroShot.try_similarity(picture, picture, opts) end,
+          fn -> ZeroShot.try_classifier(["a"], opts) end,
+          fn -> Classifier.from_binary("a", opts) end,
+          fn -> ZeroShot.load(opts) end,
+          fn -> ZeroShot.info(opts) end
+        ]
+      end
+
+    others = [
+      fn -> Hub.fetch("org/name") end,
+      fn -> Hub.cached("org/name") end,
+      fn -> Serving.start_link(name: MyApp.Clip, repo: :embedded) end
+    ]
+
+    for call <- List.flatten([calls, others]) do
+      {:error, %Error{reason: :serving_down} = error} = call.()
+      true = error.message =~ "the application :image_zero_shot is not started"
+    end
+
+    :ok = ZeroShot.unload(repo: :embedded)
+    """
+
+    assert {":ok\n", 0} = run(application(), script)
   end
 
   test "without libtorch there is no model, but pictures can be prepared", %{tmp_dir: dir} do

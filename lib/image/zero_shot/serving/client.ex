@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Serving.Client do
   # left in the caller's mailbox.
 
   alias Image.ZeroShot.{Error, Options, Preprocess, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Queue, Remote, Request, TextCache}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Keeper, Queue, Remote, Request, TextCache}
 
   # A caller can meet a serving that is about to end; more often than this it is no accident.
   @attempts 5
@@ -54,11 +54,18 @@ defmodule Image.ZeroShot.Serving.Client do
   def info(opts, runner) do
     key = key(opts, runner)
 
-    case {Directory.lookup(key), key} do
+    case {lookup(key), key} do
+      {{:error, error}, _key} -> {:error, error}
       {{server, _entry}, _key} -> Serving.describe(server)
       {nil, {:name, _name}} -> Remote.describe(key)
-      {nil, _model} -> Error.error(:model_unloaded, "the model is not loaded")
+      {nil, _model} -> unloaded()
     end
+  end
+
+  defp unloaded do
+    if Directory.started?(),
+      do: Error.error(:model_unloaded, "the model is not loaded"),
+      else: Directory.not_started()
   end
 
   @doc """
@@ -85,7 +92,13 @@ defmodule Image.ZeroShot.Serving.Client do
   end
 
   defp find(key, opts, runner, local, remote) do
-    case {Directory.lookup(key), key} do
+    case {lookup(key), key} do
+      {{_server, %{error: %Error{} = error}}, _key} ->
+        if Directory.others(key) == [], do: {:error, error}, else: remote.(key)
+
+      {{:error, error}, _key} ->
+        {:error, error}
+
       {{server, entry}, _key} ->
         local.(server, entry)
 
@@ -93,8 +106,22 @@ defmodule Image.ZeroShot.Serving.Client do
         remote.(key)
 
       {nil, _model} ->
-        server = Directory.start(runner, key, opts)
-        if entry = Serving.entry(server), do: local.(server, entry), else: :gone
+        with server when is_pid(server) <- Directory.start(runner, key, opts),
+             do: if(entry = Serving.entry(server), do: local.(server, entry), else: :gone)
+    end
+  end
+
+  # A serving with a name is started again by its keeper when it ends. Another node's has its model.
+  defp lookup(key) do
+    with nil <- Directory.lookup(key),
+         {:name, _name} <- key,
+         [] <- Directory.others(key),
+         server when is_pid(server) <- Keeper.server(key) do
+      if entry = Serving.entry(server), do: {server, entry}
+    else
+      {:error, error} -> {:error, error}
+      {server, %{} = entry} -> {server, entry}
+      _none_here -> nil
     end
   end
 
@@ -160,6 +187,7 @@ defmodule Image.ZeroShot.Serving.Client do
   end
 
   defp loaded(_server, %{info: %{} = info}), do: {:ok, info}
+  defp loaded(_server, %{error: %Error{} = error}), do: {:error, error}
   defp loaded(server, _loading), do: Serving.await(server)
 
   @doc false

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   # Where servings are found: those of this node in a registry, by the name that an application gave
   # them or by their model; those of the cluster in a process group, by their name.
 
-  alias Image.ZeroShot.Serving
+  alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Serving.{Gate, TextCache}
 
   @registry Image.ZeroShot.Serving.Registry
@@ -13,8 +13,16 @@ defmodule Image.ZeroShot.Serving.Directory do
   @typedoc "A name that an application chose, or what tells one model from another."
   @type key :: {:name, atom()} | {:model, term()}
 
-  @typedoc "What callers know of a serving. `:info` is `nil` while the model is being loaded."
-  @type entry :: %{gate: Gate.t(), cache: TextCache.t(), info: Serving.info() | nil}
+  @typedoc """
+  What callers know of a serving. `:info` is `nil` while there is no model, `:error` the reason where
+  that is not about to change.
+  """
+  @type entry :: %{
+          gate: Gate.t(),
+          cache: TextCache.t(),
+          info: Serving.info() | nil,
+          error: Error.t() | nil
+        }
 
   @doc """
   The processes that all this rests on, for the supervisor of the application.
@@ -35,33 +43,65 @@ defmodule Image.ZeroShot.Serving.Directory do
   """
   @spec lookup(key()) :: {pid(), entry()} | nil
   def lookup(key) do
+    case find(key) do
+      # The registry learns a moment later that a process has ended, and that it has a gate.
+      {server, nil} -> if entry = Serving.entry(server), do: {server, entry}
+      {server, entry} -> if Gate.open?(entry.gate), do: {server, entry}
+      nil -> nil
+    end
+  end
+
+  @doc """
+  The process of `key` on this node, and what it has put there.
+  """
+  @spec find(term()) :: {pid(), term()} | nil
+  def find(key) do
     # Neither `Registry.lookup/2` nor `Process.alive?/1`: while a serving is busy, those wait until
     # it has its turn.
     case Registry.match(@registry, key, :_) do
-      # The registry learns a moment later that a process has ended, and that it has a gate.
-      [{server, nil}] -> if entry = Serving.entry(server), do: {server, entry}
-      [{server, entry}] -> if Gate.open?(entry.gate), do: {server, entry}
+      [found] -> found
       [] -> nil
     end
   rescue
-    ArgumentError ->
-      reraise "the application :image_zero_shot is not started: in a script call " <>
-                "Application.ensure_all_started(:image_zero_shot), or use `mix run`",
-              __STACKTRACE__
+    # The registry is not there.
+    ArgumentError -> nil
   end
 
   @doc """
   Starts a serving under the supervisor of this library, unless another caller was faster.
   """
-  @spec start(module(), key(), map()) :: pid()
+  @spec start(module(), key(), map()) :: pid() | {:error, Error.t()}
   def start(runner, key, opts) do
     spec = %{id: key, start: {Serving, :start_link, [runner, key, opts]}, restart: :transient}
 
     case DynamicSupervisor.start_child(@supervisor, spec) do
       {:ok, server} -> server
       {:error, {:already_started, server}} -> server
+      # The registry ended before the supervisor did.
+      {:error, _reason} -> not_started()
     end
+  catch
+    # The exit shows all arguments of the call, options included.
+    :exit, _reason -> not_started()
   end
+
+  @doc """
+  What a call gets before the application is started, while it stops, and after that.
+  """
+  @spec not_started() :: {:error, Error.t()}
+  def not_started do
+    Error.error(
+      :serving_down,
+      "the application :image_zero_shot is not started, or is stopping: in a script call " <>
+        "Application.ensure_all_started(:image_zero_shot), or use `mix run`"
+    )
+  end
+
+  @spec check_started() :: :ok | {:error, Error.t()}
+  def check_started, do: if(started?(), do: :ok, else: not_started())
+
+  @spec started?() :: boolean()
+  def started?, do: :ets.whereis(@registry) != :undefined
 
   @spec via(key()) :: GenServer.name()
   def via(key), do: {:via, Registry, {@registry, key, nil}}
@@ -76,11 +116,58 @@ defmodule Image.ZeroShot.Serving.Directory do
   end
 
   @doc """
+  Registers the calling process, unless it is registered. Raises where there is no registry.
+  """
+  @spec claim(term()) :: :ok
+  def claim(key) do
+    _registered_now_or_before = Registry.register(@registry, key, nil)
+    :ok
+  end
+
+  @doc """
+  Remembers, until this application stops, that a name has had a model, and facts about it.
+  """
+  @spec remember(key(), model :: term(), Serving.info()) :: :ok
+  def remember(key, model, facts), do: put_meta({:loaded, key}, {model, facts})
+
+  @doc """
+  The facts about a model that a name has had, if it was this one.
+  """
+  @spec remembered(key(), model :: term()) :: Serving.info() | nil
+  def remembered(key, model) do
+    with {^model, facts} <- meta({:loaded, key}), do: facts, else: (_other -> nil)
+  end
+
+  @doc """
+  When keepers of a name were restarted after they had been killed, the last one first.
+  """
+  @spec restarts(key()) :: [integer()]
+  def restarts(key), do: meta({:restarts, key}) || []
+
+  @spec put_restarts(key(), [integer()]) :: :ok
+  def put_restarts(key, times), do: put_meta({:restarts, key}, times)
+
+  defp meta(name) do
+    case Registry.meta(@registry, name) do
+      {:ok, value} -> value
+      :error -> nil
+    end
+  rescue
+    ArgumentError -> nil
+  end
+
+  defp put_meta(name, value) do
+    Registry.put_meta(@registry, name, value)
+  rescue
+    ArgumentError -> :ok
+  end
+
+  @doc """
   Hides a serving that is about to end. To be called by the serving itself.
   """
   @spec remove(key()) :: :ok
   def remove(key) do
-    :pg.leave(Serving, key, self())
+    safely(fn -> :pg.leave(Serving, key, self()) end)
     Registry.unregister(@registry, key)
   end
 
@@ -88,8 +175,16 @@ defmodule Image.ZeroShot.Serving.Directory do
   Tells the cluster of a serving that has a name. To be called by the serving itself.
   """
   @spec announce(key()) :: :ok
-  def announce({:name, _name} = key), do: :pg.join(Serving, key, self())
+  def announce({:name, _name} = key), do: safely(fn -> :pg.join(Serving, key, self()) end)
   def announce(_key), do: :ok
+
+  # Where the process group has ended, the registry is about to, and with it whoever is in it.
+  defp safely(call) do
+    call.()
+    :ok
+  catch
+    :exit, _reason -> :ok
+  end
 
   @doc """
   The servings of a name on other nodes, in random order.
@@ -97,6 +192,9 @@ defmodule Image.ZeroShot.Serving.Directory do
   @spec others(key()) :: [pid()]
   def others(key) do
     (:pg.get_members(Serving, key) -- :pg.get_local_members(Serving, key)) |> Enum.shuffle()
+  rescue
+    # There is no process group.
+    ArgumentError -> []
   end
 
   @doc """

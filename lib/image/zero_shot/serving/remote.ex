@@ -54,6 +54,10 @@ defmodule Image.ZeroShot.Serving.Remote do
   end
 
   defp nowhere({:name, name}) do
+    if Directory.started?(), do: no_serving(name), else: Directory.not_started()
+  end
+
+  defp no_serving(name) do
     Error.error(
       :serving_down,
       "there is no serving #{inspect(name)} on this node or on one that is connected; start " <>

@@ -9,8 +9,8 @@ defmodule Image.ZeroShot.Test.FreshVM do
   """
   def call({module, function, arguments}, flags \\ [], timeout \\ 60_000) do
     # Elixir warns where the locale is not UTF-8.
-    arguments = charlists(["+fnu" | flags] ++ paths())
-    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: arguments})
+    flags = charlists(["+fnu" | flags] ++ paths())
+    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: flags})
 
     try do
       {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:logger])

@@ -114,7 +114,7 @@ pub(super) fn over(color: [u8; 3], alpha: u8, under: [u8; 3]) -> [u8; 3] {
 }
 
 /// Pillow's conversion: no colour management, black shades what the inks leave.
-fn cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+pub(super) fn cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
     [c, m, y].map(|ink| {
         let light = 255 - k;
         light - div_255(u32::from(ink) * u32::from(light))

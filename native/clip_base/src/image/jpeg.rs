@@ -3,173 +3,96 @@
 //! The library is not interrupted while it decodes, so all that decides how long it takes and how
 //! much it holds is read from the markers first, and too much is refused.
 
+mod frame;
 mod outline;
+mod raw;
+mod segments;
 mod turbo;
 
-use self::outline::{Frame, Outline, Segments};
+#[allow(unused_imports)]
+pub(super) use self::raw::{Raw, RawColor, RawInfo, decode_raw, inspect_raw};
+
+use self::frame::Frame;
+use self::outline::Outline;
+use self::segments::Segments;
 use self::turbo::{Decoder, Header, Pixel};
-use super::bitmap::{Bitmap, Channels};
+use super::bitmap::{self, Bitmap, Channels};
 use super::format::Format;
 use super::{broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
-/// A scan of no bytes still costs a pass over all pixels. No encoder writes nearly as many as 100,
-/// and a picture at the limit of size may have 20.
+/// Every scan costs something, however small the picture. No encoder writes nearly as many.
 const MAX_SCANS: u64 = 100;
-const MAX_PASSES: u64 = 20;
+
+/// What decoding a picture at the limit of size may take, in nanoseconds a pixel: 2 s in all for
+/// 50 million pixels. A progressive photo takes a third of it at most.
+const MAX_NANOS: u64 = 40;
 
 const SCAN: u8 = 0xda;
 
 pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let outline = Outline::of(bytes);
     let memory = check(&outline, budget.limits())?;
-    // Pixels may be missing with it; Pillow refuses too, and so a torn upload is noticed.
+    // Pixels may be missing too: Pillow refuses it, and so a torn upload is noticed.
     if !outline.complete {
         return Err(broken(Format::Jpeg, "its end is missing"));
+    }
+    if outline.is_torn() {
+        let (found, due) = (outline.restarts, outline.restarts_due);
+        let reason = format!("parts are missing; it has {found} of {due} restart markers");
+        return Err(broken(Format::Jpeg, &reason));
     }
     budget.check()?;
     let decoder = open(bytes, &outline, memory)?;
     let header = header(&decoder, &outline)?;
-    budget.reserve(memory + pixel_bytes(&header))?;
-    let mut data = decode(&decoder, header, header.pixel)?;
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    budget.reserve(memory + pixels * bytes_per_pixel(header.pixel))?;
+    let mut data = decode(&decoder, header, header.pixel, outline.heals())?;
     budget.check()?;
     let channels = match header.pixel {
         Pixel::Grey => Channels::Grey,
         Pixel::Rgb => Channels::Rgb,
         Pixel::Cmyk => {
-            // As Pillow takes it, whoever wrote the file: 255 is no ink.
-            data.iter_mut().for_each(|ink| *ink = !*ink);
-            Channels::Cmyk
+            cmyk_to_rgb(&mut data);
+            Channels::Rgb
         }
     };
     let bitmap = Bitmap::new(header.width, header.height, channels, data);
     Ok(bitmap.with_orientation(orientation::from_app1(app1(bytes))))
 }
 
-/// What a JPEG inside another format says of itself.
-#[derive(Debug, Clone, Copy)]
-#[allow(dead_code)]
-pub(super) struct RawInfo {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// 1, 3 or 4.
-    pub(super) channels: u8,
-    /// What decoding holds at once, the samples included, in bytes.
-    pub(super) memory: u64,
-}
-
-/// How a JPEG inside another format stores colour, whatever it says itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)]
-pub(super) enum RawColor {
-    /// Three channels that are converted to RGB.
-    YCbCr,
-    /// Channels that are taken as they are: grey, RGB or CMYK.
-    AsIs,
-}
-
-/// Decoded samples, 8 bits each.
-#[derive(Debug)]
-#[allow(dead_code)]
-pub(super) struct Raw {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// 1, 3 or 4.
-    pub(super) channels: u8,
-    /// `height` x `width` x `channels` bytes.
-    pub(super) data: Vec<u8>,
-}
-
-/// Looks at a JPEG inside another format without decoding it, for the caller to compare with what
-/// the format says and to reserve the memory.
-///
-/// # Errors
-/// `InvalidImage` without a frame header, `ImageTooLarge` for too many scans or too much memory; the
-/// size is the caller's to compare.
-pub(super) fn inspect_raw(chunk: &[u8], limits: &Limits) -> Result<RawInfo> {
-    let outline = Outline::of(chunk);
-    let frame = frame(&outline)?;
-    let scratch = check_cost(frame, outline.scans, limits)?;
-    let (width, height) = (u32::from(frame.width), u32::from(frame.height));
-    let channels = frame.channels() as u8;
-    // The chunk is copied behind its tables.
-    let samples = u64::from(width) * u64::from(height) * u64::from(channels) + chunk.len() as u64;
-    Ok(RawInfo { width, height, channels, memory: scratch + samples })
-}
-
-/// Decodes a JPEG inside another format: `chunk`, a whole JPEG but for the tables that it shares
-/// with others (`tables`, from one start marker to one end marker, or nothing).
-///
-/// The caller has reserved what [`inspect_raw`] says. `budget` is checked before and after.
-///
-/// # Errors
-/// As of a JPEG file.
-#[allow(dead_code)]
-pub(super) fn decode_raw(
-    tables: &[u8],
-    chunk: &[u8],
-    color: RawColor,
-    budget: &Budget<'_>,
-) -> Result<Raw> {
-    let bytes = whole(tables, chunk, color);
-    let outline = Outline::of(&bytes);
-    let memory = check(&outline, budget.limits())?;
-    budget.check()?;
-    let decoder = open(&bytes, &outline, memory)?;
-    let header = header(&decoder, &outline)?;
-    let pixel = match frame(&outline)?.channels() {
-        1 => Pixel::Grey,
-        3 => Pixel::Rgb,
-        _ => Pixel::Cmyk,
-    };
-    let data = decode(&decoder, header, pixel)?;
-    budget.check()?;
-    Ok(Raw { width: header.width, height: header.height, channels: pixel.channels(), data })
-}
-
-/// One file of a chunk and its tables, in which Adobe's marker says how colours are stored.
-#[allow(dead_code)]
-fn whole(tables: &[u8], chunk: &[u8], color: RawColor) -> Vec<u8> {
-    let mut file = b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0".to_vec();
-    file.push(u8::from(color == RawColor::YCbCr));
-    let mut add = |marker: u8, payload: &[u8]| {
-        let length = (payload.len() as u16 + 2).to_be_bytes();
-        file.extend([&[0xff, marker], &length[..], payload].concat());
-    };
-    // Tables of quantisation, of both codings, and the restart interval.
-    let shared =
-        Segments::of(tables).filter(|(marker, _)| [0xdb, 0xc4, 0xcc, 0xdd].contains(marker));
-    shared.for_each(|(marker, payload)| add(marker, payload));
-    let mut segments = Segments::of(chunk);
-    while let Some((marker, payload)) = segments.next() {
-        match marker {
-            SCAN => {
-                add(marker, payload);
-                file.extend(segments.rest());
-                break;
-            }
-            // Markers of applications may contradict.
-            0xe0..=0xef => {}
-            _ => add(marker, payload),
-        }
+/// Bytes of a pixel, and of the RGB that is made of it if it is grey.
+fn bytes_per_pixel(pixel: Pixel) -> u64 {
+    match pixel {
+        Pixel::Grey => 1 + 3,
+        other => other.channels().into(),
     }
-    // Some writers leave it out, and what is really missing is noticed without it.
-    file.extend(b"\xff\xd9");
-    file
+}
+
+/// As Pillow takes it, whoever wrote the file: 255 is no ink.
+fn cmyk_to_rgb(data: &mut Vec<u8>) {
+    let pixels = data.len() / 4;
+    for pixel in 0..pixels {
+        let at = 4 * pixel;
+        let rgb =
+            bitmap::cmyk([data[at], data[at + 1], data[at + 2], data[at + 3]].map(|ink| !ink));
+        data[3 * pixel..][..3].copy_from_slice(&rgb);
+    }
+    data.truncate(3 * pixels);
 }
 
 /// Refuses a picture over a limit or of a kind that is not read. Says how many bytes the library
 /// holds beside the pixels.
 fn check(outline: &Outline, limits: &Limits) -> Result<u64> {
     let frame = frame(outline)?;
-    if frame.height == 0 && outline.height_follows {
+    if frame.height == 0 && outline.late_height {
         return Err(unsupported(Format::Jpeg, "a height that follows the pixels (DNL)"));
     }
     limits.check_size(frame.width.into(), frame.height.into())?;
     check_kind(frame)?;
-    check_cost(frame, outline.scans, limits)
+    check_cost(frame, outline, limits)
 }
 
 /// Refuses what Pillow refuses.
@@ -186,30 +109,38 @@ fn check_kind(frame: &Frame) -> Result<()> {
 
 /// Refuses what would keep the library busy for long or would hold too much. Says how many bytes it
 /// holds beside the pixels.
-fn check_cost(frame: &Frame, scans: u64, limits: &Limits) -> Result<u64> {
-    check_work(frame, scans, limits)?;
-    let scratch = frame.scratch(scans);
+fn check_cost(frame: &Frame, outline: &Outline, limits: &Limits) -> Result<u64> {
+    check_scans(frame, outline)?;
+    let most = limits.max_pixels.saturating_mul(MAX_NANOS);
+    if outline.nanos() > most {
+        return Err(too_large(format!(
+            "JPEG picture of {} x {} pixels in {} scans could take {} ms of processor time to \
+            decode, the limit is {} ms; save it as a baseline JPEG or raise :max_pixels",
+            frame.width,
+            frame.height,
+            outline.scans,
+            outline.nanos() / 1_000_000,
+            most / 1_000_000
+        )));
+    }
+    let scratch = frame.scratch(outline.scans);
     limits.check_decode_bytes(scratch)?;
     Ok(scratch)
 }
 
-fn frame(outline: &Outline) -> Result<&Frame> {
-    outline.frame.as_ref().ok_or_else(|| broken(Format::Jpeg, "it has no frame header"))
-}
-
-/// Refuses a picture whose scans would keep the decoder busy for long.
-fn check_work(frame: &Frame, scans: u64, limits: &Limits) -> Result<()> {
-    let pixels = u64::from(frame.width) * u64::from(frame.height);
-    let most = limits.max_pixels.saturating_mul(MAX_PASSES);
-    if scans <= MAX_SCANS && pixels * scans <= most {
+fn check_scans(frame: &Frame, outline: &Outline) -> Result<()> {
+    if outline.scans <= MAX_SCANS {
         return Ok(());
     }
-    let message = format!(
-        "JPEG picture of {} x {} pixels has {scans} scans, the limits are {MAX_SCANS} scans and \
-        {most} pixels in all of them; save it as a baseline JPEG",
-        frame.width, frame.height
-    );
-    Err(Error::new(ErrorKind::ImageTooLarge, message))
+    Err(too_large(format!(
+        "JPEG picture of {} x {} pixels has {} scans, the limit is {MAX_SCANS}; save it as a \
+        baseline JPEG",
+        frame.width, frame.height, outline.scans
+    )))
+}
+
+fn frame(outline: &Outline) -> Result<&Frame> {
+    outline.frame.as_ref().ok_or_else(|| broken(Format::Jpeg, "it has no whole frame header"))
 }
 
 fn open<'a>(bytes: &'a [u8], outline: &Outline, memory: u64) -> Result<Decoder<'a>> {
@@ -226,18 +157,11 @@ fn header(decoder: &Decoder<'_>, outline: &Outline) -> Result<Header> {
     Err(broken(Format::Jpeg, "its frame header is not where it should be"))
 }
 
-fn pixel_bytes(header: &Header) -> u64 {
-    let pixel = match header.pixel {
-        Pixel::Rgb => 3,
-        other => u64::from(other.channels()) + 3,
-    };
-    u64::from(header.width) * u64::from(header.height) * pixel
-}
-
-fn decode(decoder: &Decoder<'_>, header: Header, pixel: Pixel) -> Result<Vec<u8>> {
+/// Decodes it. `heals`: damage does not reach far, so what Pillow shows of it will do.
+fn decode(decoder: &Decoder<'_>, header: Header, pixel: Pixel, heals: bool) -> Result<Vec<u8>> {
     let pixels = header.width as usize * header.height as usize;
     let mut data = zeroed(pixels.saturating_mul(pixel.channels().into()))?;
-    decoder.decode(header, pixel, &mut data).map_err(|reason| failed(&reason))?;
+    decoder.decode(header, pixel, heals, &mut data).map_err(|reason| failed(&reason))?;
     Ok(data)
 }
 
@@ -253,6 +177,10 @@ fn failed(reason: &str) -> Error {
         return Error::new(ErrorKind::ImageTooLarge, message);
     }
     broken(Format::Jpeg, reason)
+}
+
+fn too_large(message: String) -> Error {
+    Error::new(ErrorKind::ImageTooLarge, message)
 }
 
 /// The payloads of the APP1 markers before the first scan.

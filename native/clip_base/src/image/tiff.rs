@@ -107,7 +107,7 @@ fn check_chunks(decoder: &mut Reader<'_>, bytes: &[u8], limits: &Limits) -> Resu
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let chunk = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
-        let jpeg = jpeg::inspect_raw(chunk, limits)?;
+        let jpeg = jpeg::inspect_raw(chunk)?;
         if jpeg.width > width || jpeg.height > height {
             return Err(broken(Format::Tiff, "a JPEG in it is larger than its place"));
         }

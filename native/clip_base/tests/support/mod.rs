@@ -18,3 +18,11 @@ pub(crate) fn shared(what: &str) -> Option<PathBuf> {
     eprintln!("not tested: {what} (needs ../shared/data)");
     None
 }
+
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
+}

@@ -1,101 +1,51 @@
-//! What the markers of a JPEG say, before anything is decoded.
+//! What the markers of a JPEG say of it and of its cost, before anything is decoded.
 
-use memchr::memchr;
+use super::frame::Frame;
+use super::segments::Segments;
 
-/// A component of the frame: how many of its blocks lie side by side and one above the other in the
-/// smallest coded unit.
-#[derive(Debug, Clone, Copy)]
-struct Component {
-    across: u8,
-    down: u8,
-}
-
-/// The frame header.
-#[derive(Debug, Clone)]
-pub(super) struct Frame {
-    /// The marker, which names the process.
-    pub(super) process: u8,
-    pub(super) bits: u8,
-    pub(super) width: u16,
-    pub(super) height: u16,
-    components: Vec<Component>,
-}
-
-const BLOCK: u64 = 8;
-
-impl Frame {
-    fn parse(process: u8, payload: &[u8]) -> Option<Self> {
-        let (&[bits, a, b, c, d, count], rest) = payload.split_first_chunk()?;
-        let components = rest.as_chunks::<3>().0.iter().take(count.into());
-        let components = components
-            .map(|[_, sampling, _]| Component { across: sampling >> 4, down: sampling & 15 })
-            .collect();
-        let (height, width) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        Some(Self { process, bits, width, height, components })
-    }
-
-    pub(super) fn channels(&self) -> usize {
-        self.components.len()
-    }
-
-    pub(super) fn progressive(&self) -> bool {
-        self.process & 3 == 2
-    }
-
-    fn lossless(&self) -> bool {
-        self.process & 3 == 3
-    }
-
-    fn most(&self, side: impl Fn(&Component) -> u8) -> u64 {
-        self.components.iter().map(side).max().unwrap_or(1).max(1).into()
-    }
-
-    /// Samples of all components, each padded to whole units.
-    pub(super) fn samples(&self) -> u64 {
-        let across = u64::from(self.width).div_ceil(BLOCK * self.most(|part| part.across));
-        let down = u64::from(self.height).div_ceil(BLOCK * self.most(|part| part.down));
-        let unit: u64 = self
-            .components
-            .iter()
-            .map(|part| BLOCK * BLOCK * u64::from(part.across) * u64::from(part.down))
-            .sum();
-        across * down * unit
-    }
-
-    /// What the library holds beside the pixels, in bytes: all coefficients if the file has several
-    /// scans, and rows of samples.
-    pub(super) fn scratch(&self, scans: u64) -> u64 {
-        let kept = if self.progressive() || scans > 1 { 2 * self.samples() } else { 0 };
-        let rows = ROWS * self.most(|part| part.down) * (u64::from(self.width) + 64);
-        let wide = if self.lossless() { 4 } else { 1 };
-        kept + rows * wide * self.components.len() as u64 + TABLES
-    }
-}
-
-/// Rows of each component that the library keeps for each of its blocks one above the other.
-const ROWS: u64 = 24;
-
-/// Tables and structures of the library, in bytes.
-const TABLES: u64 = 1 << 18;
+const END: u8 = 0xd9;
+const SCAN: u8 = 0xda;
+const LATE_HEIGHT: u8 = 0xdc;
+const RESTART_INTERVAL: u8 = 0xdd;
 
 /// What a walk from marker to marker finds.
 #[derive(Debug, Default)]
 pub(super) struct Outline {
     pub(super) frame: Option<Frame>,
     pub(super) scans: u64,
-    /// The height may follow the pixels.
-    pub(super) height_follows: bool,
+    /// A height follows the pixels.
+    pub(super) late_height: bool,
+    /// The end of the picture is there.
     pub(super) complete: bool,
+    /// Restart markers that belong between the intervals of all scans, and those that are there.
+    pub(super) restarts_due: u64,
+    pub(super) restarts: u64,
+    /// A scan ends before its last interval.
+    ends_early: bool,
+    /// The last restart marker of the present scan, as it should be.
+    last_due: Option<u8>,
+    interval: u64,
+    /// Time that the scans may take, in nanoseconds.
+    scan_nanos: u64,
+    len: u64,
 }
 
 impl Outline {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut outline = Self::default();
-        for (marker, payload) in Segments::of(bytes) {
+        let mut outline = Self { len: bytes.len() as u64, ..Self::default() };
+        let mut segments = Segments::of(bytes);
+        while let Some((marker, payload)) = segments.next() {
             match marker {
-                0xd9 => outline.complete = true,
-                0xda => outline.scans += 1,
-                0xdc => outline.height_follows = true,
+                END => outline.complete = true,
+                SCAN => {
+                    outline.end_scan(&mut segments);
+                    outline.begin_scan(payload);
+                }
+                LATE_HEIGHT => outline.late_height = true,
+                RESTART_INTERVAL => {
+                    let interval = payload.first_chunk().map_or(0, |two| u16::from_be_bytes(*two));
+                    outline.interval = interval.into();
+                }
                 // All that begin a frame: not tables (c4, cc), not the one that is reserved (c8).
                 0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => {
                     outline.frame = outline.frame.or_else(|| Frame::parse(marker, payload));
@@ -103,55 +53,43 @@ impl Outline {
                 _ => {}
             }
         }
+        outline.end_scan(&mut segments);
         outline
     }
-}
 
-/// Markers up to the end of the picture, each with its payload. What lies between two segments,
-/// the coded pixels for one, is passed over.
-#[derive(Debug, Clone)]
-pub(super) struct Segments<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Segments<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes.get(2..).unwrap_or_default() }
+    fn begin_scan(&mut self, header: &[u8]) {
+        self.scans += 1;
+        let Some(scan) = self.frame.as_ref().and_then(|frame| frame.scan(header)) else { return };
+        self.scan_nanos = self.scan_nanos.saturating_add(scan.nanos);
+        let due = scan.units.saturating_sub(1).checked_div(self.interval).unwrap_or(0);
+        self.restarts_due += due;
+        self.last_due = due.checked_sub(1).map(|last| (last % 8) as u8);
     }
 
-    /// What was not walked yet.
-    #[allow(dead_code)]
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
+    fn end_scan(&mut self, segments: &mut Segments<'_>) {
+        let (count, last) = segments.take_restarts();
+        self.restarts += count;
+        self.ends_early |= self.last_due.take().is_some_and(|due| last != Some(due));
     }
-}
 
-impl<'a> Iterator for Segments<'a> {
-    type Item = (u8, &'a [u8]);
+    /// The time that decoding takes at most, in nanoseconds.
+    pub(super) fn nanos(&self) -> u64 {
+        let pixels = self.frame.as_ref().map_or(0, Frame::pixels);
+        self.scan_nanos.saturating_add(pixels * PIXEL_NANOS + self.len * BYTE_NANOS)
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let (marker, rest) = next_marker(self.rest)?;
-        // The end of the picture has no payload, and nothing counts after it.
-        if marker == 0xd9 {
-            self.rest = &[];
-            return Some((marker, &[]));
-        }
-        let length = rest.first_chunk::<2>().map_or(0, |length| u16::from_be_bytes(*length));
-        let length = usize::from(length).min(rest.len());
-        self.rest = &rest[length..];
-        Some((marker, rest.get(2..length).unwrap_or_default()))
+    /// Damage ends at the next restart marker, and that is not far.
+    pub(super) fn heals(&self) -> bool {
+        self.restarts_due >= 4
+    }
+
+    /// The last interval of a scan is missing, or more than a quarter of all.
+    pub(super) fn is_torn(&self) -> bool {
+        self.ends_early || self.restarts * 4 < self.restarts_due * 3
     }
 }
 
-/// The next marker with a meaning of its own, and what follows it: stuffed zeros, fill bytes,
-/// restart markers and reserved ones, which have no length, belong to the pixels.
-fn next_marker(mut bytes: &[u8]) -> Option<(u8, &[u8])> {
-    loop {
-        bytes = &bytes[memchr(0xff, bytes)? + 1..];
-        match *bytes.first()? {
-            0x00..=0xbf | 0xd0..=0xd7 => bytes = &bytes[1..],
-            0xff => {}
-            marker => return Some((marker, &bytes[1..])),
-        }
-    }
-}
+/// Measured on an AMD EPYC with AVX2, rounded up: the transform, the interpolation and the colours
+/// of a pixel of four channels, and a byte of the densest code.
+const PIXEL_NANOS: u64 = 8;
+const BYTE_NANOS: u64 = 20;

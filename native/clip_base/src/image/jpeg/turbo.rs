@@ -8,9 +8,8 @@ use std::ptr::NonNull;
 
 use turbojpeg_sys as tj;
 
-/// Warnings that Pillow's pixels are still worth something after: stray bytes, restart markers that
-/// are missing or too many, scans in an unusual order, an unknown program's marker. After any other
-/// one, pixels are missing or made up.
+/// Warnings after which all pixels are there, as far as the library can tell: stray bytes, restart
+/// markers that are missing or too many, scans in an unusual order, an unknown program's marker.
 const HARMLESS: [&str; 6] = [
     "extraneous bytes before marker",
     "Corrupt JPEG data: found marker 0x",
@@ -19,6 +18,10 @@ const HARMLESS: [&str; 6] = [
     "Unknown Adobe color transform code",
     "unknown JFIF revision number",
 ];
+
+/// Warnings after which pixels are missing or made up, until the next restart marker.
+const DAMAGE: [&str; 3] =
+    ["bad Huffman code", "bad arithmetic code", "premature end of data segment"];
 
 /// What a pixel consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +104,13 @@ impl<'a> Decoder<'a> {
         message.to_string_lossy().into_owned()
     }
 
-    /// Forgives a failure that was a harmless warning.
-    fn forgive(&self) -> Result<(), String> {
+    /// Forgives a failure that was only a warning of these.
+    fn forgive(&self, warnings: &[&str]) -> Result<(), String> {
         let message = self.message();
-        if HARMLESS.iter().any(|harmless| message.contains(harmless)) {
-            Ok(())
-        } else {
-            Err(message)
+        if warnings.iter().any(|warning| message.contains(warning)) {
+            return Ok(());
         }
+        Err(message)
     }
 
     pub(super) fn header(&self) -> Result<Header, String> {
@@ -116,7 +118,7 @@ impl<'a> Decoder<'a> {
         // SAFETY: the handle is valid until `drop`; it reads the bytes and does not keep them.
         match unsafe { tj::tj3DecompressHeader(self.handle.as_ptr(), bytes, len as tj::size_t) } {
             0 => {}
-            _ => self.forgive()?,
+            _ => self.forgive(&HARMLESS)?,
         }
         let side = |parameter| u32::try_from(self.get(parameter)).unwrap_or(0);
         let lossless = self.get(tj::TJPARAM_TJPARAM_LOSSLESS) != 0;
@@ -134,10 +136,12 @@ impl<'a> Decoder<'a> {
     }
 
     /// Decodes to rows of `pixel`, which have to fill `rows`: `header.height` of `header.width`.
+    /// Goes on after damage, the first time it is noticed, if it `heals`.
     pub(super) fn decode(
         &self,
         header: Header,
         pixel: Pixel,
+        heals: bool,
         rows: &mut [u8],
     ) -> Result<(), String> {
         let pitch = header.width as usize * usize::from(pixel.channels());
@@ -157,7 +161,11 @@ impl<'a> Decoder<'a> {
                 pixel.code(),
             )
         };
-        if failed == 0 { Ok(()) } else { self.forgive() }
+        match (failed, heals) {
+            (0, _) => Ok(()),
+            (_, true) => self.forgive(&HARMLESS).or_else(|_| self.forgive(&DAMAGE)),
+            (_, false) => self.forgive(&HARMLESS),
+        }
     }
 }
 

@@ -24,8 +24,9 @@ defmodule Image.ZeroShot do
 
   ## Pictures
 
-  The bytes of an image file, `{:path, path}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width
-  x channels, or any struct that implements `Image.ZeroShot.Source`, which says more about each.
+  The bytes of an image file, `{:path, path}`, `{:rgb, binary, height, width}`, a `Vix.Vips.Image`,
+  an `Nx.Tensor` of height x width x channels, or any struct that implements `Image.ZeroShot.Source`,
+  which says more about each.
 
   A picture is turned upright by its EXIF orientation, converted to RGB, resized and cropped as the
   model was trained; of an animation the first frame counts.

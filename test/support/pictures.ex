@@ -3,6 +3,8 @@ defmodule Image.ZeroShot.Test.Pictures do
 
   # Pictures to test with: the samples, and PNG files made to order.
 
+  alias Image.ZeroShot.{Options, Picture}
+
   @signature <<0x89, "PNG\r\n", 0x1A, "\n">>
 
   def sample(name), do: {:path, Path.join("priv/samples", name)}
@@ -14,17 +16,20 @@ defmodule Image.ZeroShot.Test.Pictures do
   def sample_bytes(name), do: File.read!(Path.join("priv/samples", name))
 
   @doc """
-  A PNG of 8 bits a channel. `pixel` is called with the column and the row, and returns a tuple of
-  one to four channels. With `:orientation`, an EXIF chunk says which way up it is.
+  A PNG of 8 bits a channel, or of `:depth` bits. `pixel` is called with the column and the row, and
+  returns a tuple of one to four channels. With `:orientation`, an EXIF chunk says which way up it
+  is.
   """
   def png(width, height, opts \\ [], pixel) do
+    depth = Keyword.get(opts, :depth, 8)
+
     rows =
       for y <- 0..(height - 1) do
-        [0 | for(x <- 0..(width - 1), do: Tuple.to_list(pixel.(x, y)))]
+        [0 | for(x <- 0..(width - 1), s <- Tuple.to_list(pixel.(x, y)), do: <<s::size(depth)>>)]
       end
 
     colour_type = Enum.at([0, 4, 2, 6], tuple_size(pixel.(0, 0)) - 1)
-    header = <<width::32, height::32, 8, colour_type, 0, 0, 0>>
+    header = <<width::32, height::32, depth, colour_type, 0, 0, 0>>
     file([{"IHDR", header}, exif(opts[:orientation]), {"IDAT", :zlib.compress(rows)}])
   end
 
@@ -40,6 +45,17 @@ defmodule Image.ZeroShot.Test.Pictures do
   def turn_jpeg(<<0xFF, 0xD8, rest::binary>>, orientation) do
     segment = "Exif" <> <<0, 0>> <> tiff(orientation)
     <<0xFF, 0xD8, 0xFF, 0xE1, byte_size(segment) + 2::16, segment::binary, rest::binary>>
+  end
+
+  @doc """
+  The pixels that a model of this size of picture sees, red plane first, or the error.
+  """
+  def planes(picture, width, height, opts \\ []) do
+    opts = Options.similarity!(opts)
+    whole = %{resize: {:exact, height, width}, crop: nil, filter: :bicubic}
+
+    with {:ok, picture} <- Picture.open(picture, opts),
+         do: Picture.pixels(picture, whole, opts, :infinity)
   end
 
   defp exif(nil), do: nil

@@ -5,9 +5,9 @@ defmodule Image.ZeroShot.Picture do
 
   alias Image.ZeroShot.{Error, Options, Pixels, Preprocess, Source, Telemetry}
 
-  @kinds "a picture is the bytes of an image file, {:path, path}, a Vix.Vips.Image, " <>
-           "an Nx.Tensor of height x width x channels, or a struct that implements " <>
-           "Image.ZeroShot.Source"
+  @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
+           "a Vix.Vips.Image, an Nx.Tensor of height x width x channels, or a struct that " <>
+           "implements Image.ZeroShot.Source"
 
   @enforce_keys [:given, :source]
   defstruct [:given, :source]
@@ -38,6 +38,13 @@ defmodule Image.ZeroShot.Picture do
     is_binary(bytes) and Enum.all?([height, width, channels], &(is_integer(&1) and &1 >= 0))
   end
 
+  defp source?({:numbers, bytes, %{shape: {_, _, _}, strides: {_, _, _}} = layout}) do
+    is_binary(bytes) and Enum.all?([:number, :scale, :inks], &is_map_key(layout, &1)) and
+      [layout.shape, layout.strides]
+      |> Enum.flat_map(&Tuple.to_list/1)
+      |> Enum.all?(&(is_integer(&1) and &1 >= 0))
+  end
+
   defp source?(_other), do: false
 
   defp within({:encoded, bytes}, %{max_bytes: max}) when byte_size(bytes) > max,
@@ -45,8 +52,11 @@ defmodule Image.ZeroShot.Picture do
 
   defp within({:encoded, _bytes}, _opts), do: :ok
 
-  defp within({:raw, _bytes, height, width, channels}, opts),
-    do: Pixels.check_size({height, width, channels}, opts)
+  defp within({:raw, _bytes, height, width, _channels}, opts),
+    do: Pixels.check_size(height, width, opts)
+
+  defp within({:numbers, _bytes, %{shape: {height, width, _channels}}}, opts),
+    do: Pixels.check_size(height, width, opts)
 
   @doc """
   The pixels for a model that preprocesses so: u8, 3 x height x width, resized and cropped.

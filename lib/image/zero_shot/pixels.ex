@@ -1,55 +1,53 @@
 defmodule Image.ZeroShot.Pixels do
   @moduledoc false
 
-  # Pixels out of the structs of Vix and Nx, which are asked for their size before their data.
-
-  @compile {:no_warn_undefined, [Nx, Vix.Vips.Image]}
+  # What the readers of pixels share: limits, layouts, and errors of other libraries.
 
   alias Image.ZeroShot.{Error, Source}
 
-  # MULTIBAND is what pixels are called that nobody gave a colour space.
-  @colour_spaces [
-    :VIPS_INTERPRETATION_sRGB,
-    :VIPS_INTERPRETATION_RGB,
-    :VIPS_INTERPRETATION_B_W,
-    :VIPS_INTERPRETATION_MULTIBAND
-  ]
+  @type shape ::
+          {height :: non_neg_integer(), width :: non_neg_integer(), channels :: pos_integer()}
 
-  @spec from_vix(struct(), Source.limits()) :: {:ok, Source.source()} | {:error, Error.t()}
-  def from_vix(image, limits) do
-    # Older versions of Vix give the tensor's shape as width x height: the image itself is asked.
-    shape = {
-      Vix.Vips.Image.height(image),
-      Vix.Vips.Image.width(image),
-      Vix.Vips.Image.bands(image)
-    }
+  @channels %{grey: 1, rgb: 3, rgba: 4}
 
-    with :ok <- colour_space(Vix.Vips.Image.interpretation(image)),
-         :ok <- shape(shape, "a Vix.Vips.Image"),
-         :ok <- check_size(shape, limits),
-         {:ok, tensor} <- written(Vix.Vips.Image.write_to_tensor(image)),
-         :ok <- type(tensor.type, "a Vix.Vips.Image", "Image.cast!(image, {:u, 8})") do
-      raw(tensor.data, shape)
+  @doc """
+  Checks pixels given as `{kind, binary, height, width}`, one byte a channel.
+  """
+  @spec of_binary(:grey | :rgb | :rgba, binary(), term(), term(), Source.limits()) ::
+          {:ok, Source.source()} | {:error, Error.t()}
+  def of_binary(kind, data, height, width, limits)
+      when is_integer(height) and height > 0 and is_integer(width) and width > 0 do
+    channels = @channels[kind]
+    expected = height * width * channels
+
+    with :ok <- check_size(height, width, limits) do
+      if byte_size(data) == expected do
+        {:ok, {:raw, data, height, width, channels}}
+      else
+        Error.error(
+          :invalid_image,
+          "expected the binary of {#{inspect(kind)}, binary, #{height}, #{width}} to hold " <>
+            "#{expected} bytes (height #{height} x width #{width} x #{channels}), " <>
+            "got: #{byte_size(data)}"
+        )
+      end
     end
   end
 
-  @spec from_nx(struct(), Source.limits()) :: {:ok, Source.source()} | {:error, Error.t()}
-  def from_nx(tensor, limits) do
-    shape = Nx.shape(tensor)
-
-    with :ok <- shape(shape, "an Nx.Tensor"),
-         :ok <- type(Nx.type(tensor), "an Nx.Tensor", "Nx.as_type(tensor, :u8)"),
-         :ok <- check_size(shape, limits) do
-      raw(Nx.to_binary(tensor), shape)
-    end
+  def of_binary(kind, _data, height, width, _limits) do
+    Error.error(
+      :invalid_image,
+      "expected height and width of {#{inspect(kind)}, binary, height, width} to be positive " <>
+        "integers, got: #{inspect(height)} and #{inspect(width)}"
+    )
   end
 
   @doc """
-  Holds a shape against `:max_side` and `:max_pixels`.
+  Checks a size against `:max_side` and `:max_pixels`.
   """
-  @spec check_size({pos_integer(), pos_integer(), pos_integer()}, Source.limits()) ::
+  @spec check_size(non_neg_integer(), non_neg_integer(), Source.limits()) ::
           :ok | {:error, Error.t()}
-  def check_size({height, width, _channels}, limits) do
+  def check_size(height, width, limits) do
     cond do
       height * width > limits.max_pixels ->
         too_large(height, width, "#{limits.max_pixels} pixels", :max_pixels)
@@ -71,42 +69,35 @@ defmodule Image.ZeroShot.Pixels do
     )
   end
 
-  defp colour_space(interpretation) when interpretation in @colour_spaces, do: :ok
+  @doc """
+  Returns numbers as the native library takes them. Bytes in the usual order need no conversion.
+  """
+  @spec source(binary(), Source.layout()) :: Source.source()
+  def source(data, %{number: :u8, inks: false, shape: shape, strides: strides} = layout) do
+    {height, width, channels} = shape
 
-  defp colour_space(interpretation) do
-    Error.error(
-      :unsupported_image,
-      "expected a Vix.Vips.Image in sRGB or grey, got: #{inspect(interpretation)}; " <>
-        "convert it with Image.to_colorspace!(image, :srgb)"
-    )
+    if strides == strides(shape),
+      do: {:raw, data, height, width, channels},
+      else: {:numbers, data, layout}
   end
 
-  defp shape({height, width, channels}, _what)
-       when height > 0 and width > 0 and channels in 1..4,
-       do: :ok
+  def source(data, layout), do: {:numbers, data, layout}
 
-  defp shape(shape, what) do
-    Error.error(
-      :unsupported_image,
-      "expected #{what} of height x width x channels with 1 to 4 channels, got: #{inspect(shape)}"
-    )
+  @doc """
+  Returns the strides of the usual order: height, width, channels.
+  """
+  @spec strides(shape()) :: {pos_integer(), pos_integer(), pos_integer()}
+  def strides({_height, width, channels}), do: {width * channels, channels, 1}
+
+  @doc """
+  Calls another library and turns whatever it raises into an error.
+  """
+  @spec guard(String.t(), (... -> result)) :: result | {:error, Error.t()} when result: term()
+  def guard(library, fun) do
+    fun.()
+  catch
+    kind, reason ->
+      text = Exception.format_banner(kind, reason, __STACKTRACE__)
+      Error.error(:invalid_image, "#{library} could not produce the pixels: #{text}")
   end
-
-  defp type({:u, 8}, _what, _conversion), do: :ok
-
-  defp type(type, what, conversion) do
-    Error.error(
-      :unsupported_image,
-      "expected #{what} of type {:u, 8}, got: #{inspect(type)}; convert it with #{conversion}"
-    )
-  end
-
-  defp written({:ok, tensor}), do: {:ok, tensor}
-
-  defp written({:error, reason}) do
-    text = if is_binary(reason), do: reason, else: inspect(reason)
-    Error.error(:invalid_image, "Vix could not produce the pixels: #{text}")
-  end
-
-  defp raw(data, {height, width, channels}), do: {:ok, {:raw, data, height, width, channels}}
 end

@@ -1,15 +1,27 @@
 defprotocol Image.ZeroShot.Source do
   @moduledoc """
-  What can be classified: the protocol by which a term becomes the bytes or the pixels of a picture.
+  The protocol that turns a term into a picture.
 
-  Pictures as they come:
+  These are pictures:
 
     * a binary - the bytes of a JPEG, PNG, WebP, GIF (its first frame), BMP or TIFF file
-    * `{:path, path}` - such a file; at most `:max_bytes` of it are read
-    * a `Vix.Vips.Image` - 8 bits, grey or sRGB, with or without alpha; taken the way up it is,
-      so turn a photo first with `Image.autorotate!/1` if the `Image` library has not done so
-    * an `Nx.Tensor` - height x width x channels, of type `{:u, 8}`; one channel is grey, two are
-      grey and alpha, three are RGB, four are RGB and alpha
+    * `{:path, path}` - such a file, of at most `:max_bytes`
+    * `{:rgb, binary, height, width}`, `{:rgba, binary, height, width}` and
+      `{:grey, binary, height, width}` - pixels row by row, one byte a channel
+    * a `Vix.Vips.Image` - in any colour space and depth that libvips converts to sRGB
+    * an `Nx.Tensor` - height x width (grey), or height x width x channels with 1 (grey), 2 (grey,
+      alpha), 3 (RGB) or 4 (RGB, alpha) channels
+    * any struct that implements this protocol:
+
+          defimpl Image.ZeroShot.Source, for: MyApp.Upload do
+            def prepare(upload, limits) do
+              Image.ZeroShot.Source.prepare({:path, upload.path}, limits)
+            end
+          end
+
+  None of them loses its alpha here: the option `:background` decides what shows through.
+
+  ## Orientation
 
   A file's picture is turned upright as Pillow's `ImageOps.exif_transpose` does. What counts is the
   first of these in which an orientation is found:
@@ -27,29 +39,128 @@ defprotocol Image.ZeroShot.Source do
   the tag, whatever its value. A value other than 1 to 8, or an Exif block that cannot be read,
   leaves the picture as it is stored.
 
-  Any other struct of yours can be a picture:
+  ## Cameras and Livebook
 
-      defimpl Image.ZeroShot.Source, for: MyApp.Upload do
-        def prepare(upload, limits) do
-          Image.ZeroShot.Source.prepare({:path, upload.path}, limits)
-        end
-      end
+  Cameras deliver pixels that need no decoding: `{:rgb, frame, 480, 640}`. So does a
+  `Kino.Input.image/2`, in a file:
+
+      image = Kino.Input.read(input)
+      pixels = image.file_ref |> Kino.Input.file_path() |> File.read!()
+      Image.ZeroShot.classify({:rgb, pixels, image.height, image.width}, labels)
+
+  The map of older Livebooks, with the pixels under `:data`, is a picture as it is.
+
+  ## `Vix.Vips.Image`
+
+  The size is checked first, so libvips never computes the pixels of an image over `:max_pixels` or
+  `:max_side`. A pipeline that fails returns an error. libvips computes in the calling process, and
+  `:timeout` does not interrupt it.
+
+  | image | how it is read |
+  | --- | --- |
+  | 8 bits, grey or sRGB | unchanged |
+  | 16 bits, `GREY16` or `RGB16` | the high 8 bits, like the decoder of files |
+  | CMYK | without a profile, like the decoder of files: red = (255 - cyan) x (255 - black) / 255 |
+  | scRGB, Lab, LCh, XYZ, HSV and others | converted by `Vix.Vips.Operation.colourspace/3` |
+  | floats or wide integers, grey or sRGB | 0 to 255, rounded; -255 to 510 is clipped, values beyond are refused |
+  | several pages (`pages: :all`) | the first page |
+  | more than four bands | refused, because nothing says which band is alpha; of CMYK the first four count |
+
+  An sRGB image of floats is refused if none is above 1, or if some have fractions and all are below
+  16. libvips shows such an image as black, but it may well count from 0 to 1. Multiply it by 255, or
+  cast it to 8 bits if it is that dark.
+
+  Orientation is not applied: call `Image.autorotate!/1` first.
+
+  > #### Damaged files {: .warning}
+  >
+  > By default libvips fills the missing part of a damaged file with grey or black, and the image
+  > does not tell. (Given as bytes or as a path, the same file is an error.) To have it refused, open it
+  > with `Image.open(path, fail_on: :truncated)` or with
+  > `Vix.Vips.Image.new_from_file(path, "fail-on": :VIPS_FAIL_ON_TRUNCATED)`. Mind the dash: Vix
+  > silently ignores options that libvips does not know, such as `fail_on:`.
+
+  > #### Sequential access {: .info}
+  >
+  > An image opened with `access: :sequential` can be read once. Copy it with
+  > `Vix.Vips.Image.copy_memory/1` to read it again.
+
+  ## `Nx.Tensor`
+
+  **Axes.** Names decide: `:height`, `:width` and `:channels` in any order, also as `:h`, `:w`, `:c`,
+  as `:y`, `:x`, or with `:bands`, the name that `Image.to_nx/2` gives. A tensor without names is
+  read as height, width, channels.
+
+  **Numbers.** Integers of every width count from 0 to 255. Floats count from 0 to 1 or from 0 to
+  255, and the values tell which:
+
+  | values | counts to |
+  | --- | --- |
+  | all 0 | either |
+  | none above 1, some with a fraction | 1 |
+  | only 0 and 1 | refused |
+  | some above 1, all below 16, some with a fraction | refused |
+  | whole numbers, some above 1 | 255 |
+  | some 16 or above | 255 |
+
+  Colours and alpha are judged separately and have to agree. A tensor that is refused can be read in
+  two ways, and the wrong one is black or white. Convert it to bytes, which are never ambiguous:
+
+      tensor |> Nx.multiply(255) |> Nx.round() |> Nx.as_type(:u8)  # counts to 1
+      tensor |> Nx.round() |> Nx.as_type(:u8)                      # counts to 255
+
+  Negative values, values above 255, NaN and infinity are errors that name the value and its place.
+  So a tensor that is already normalised for a model is an error.
+
+  Vectorized tensors, templates, expressions inside `defn`, complex numbers and types of fewer than
+  8 bits are errors too, and so are floats of 8 bits.
+
+  ## Tested versions
+
+  Neither library is a dependency, and the tests of this library use stand-ins. The same tests, and
+  more with files of each kind, passed with Vix 0.41.0 on libvips 8.16.1, Image 0.72.0 and Nx 0.13.1,
+  on Elixir 1.18.3 and 1.20.3.
+
+  image_vision 0.4 takes a `Vix.Vips.Image` only. Of those it takes, these are refused here: images
+  over the limits, images of five bands, and images of floats that are black or far out of range in
+  the sense above.
   """
 
   @fallback_to_any true
 
   @typedoc """
-  A picture as the native library takes it: a file's bytes, or pixels row by row, one byte a channel.
+  A picture as the native library takes it: the bytes of a file, pixels row by row with one byte a
+  channel, or numbers of any type.
   """
   @type source ::
           {:encoded, binary()}
           | {:raw, binary(), height :: pos_integer(), width :: pos_integer(), channels :: 1..4}
+          | {:numbers, binary(), layout()}
+
+  @typedoc """
+  How to read numbers, which are in the byte order of the machine.
+
+    * `:number` - the type
+    * `:scale` - `:told` for the rule of an `Nx.Tensor`, `:bytes` for that of a `Vix.Vips.Image`
+    * `:shape` - height, width and channels
+    * `:strides` - the distance, in numbers, to the next row, column and channel
+    * `:inks` - whether four channels are CMYK instead of RGBA
+  """
+  @type layout :: %{
+          number:
+            :u8 | :u16 | :u32 | :u64 | :s8 | :s16 | :s32 | :s64 | :f16 | :bf16 | :f32 | :f64,
+          scale: :told | :bytes,
+          shape: {pos_integer(), pos_integer(), 1..4},
+          strides: {pos_integer(), pos_integer(), pos_integer()},
+          inks: boolean()
+        }
 
   @typedoc "The limits of this call, from its options. Refuse what exceeds them before you read it."
   @type limits :: %{
           required(:max_bytes) => pos_integer(),
           required(:max_pixels) => pos_integer(),
           required(:max_side) => pos_integer(),
+          required(:max_decode_bytes) => pos_integer(),
           optional(atom()) => term()
         }
 
@@ -70,17 +181,47 @@ defimpl Image.ZeroShot.Source, for: BitString do
 end
 
 defimpl Image.ZeroShot.Source, for: Tuple do
-  alias Image.ZeroShot.Picture
+  alias Image.ZeroShot.{Picture, Pixels}
 
   def prepare({:path, path}, %{max_bytes: max}) when is_binary(path), do: Picture.read(path, max)
+
+  def prepare({kind, data, height, width}, limits)
+      when kind in [:grey, :rgb, :rgba] and is_binary(data),
+      do: Pixels.of_binary(kind, data, height, width, limits)
+
   def prepare(tuple, _limits), do: Picture.refuse(tuple)
 end
 
+# What an image input of Livebook delivers.
+defimpl Image.ZeroShot.Source, for: Map do
+  alias Image.ZeroShot.{Error, Picture, Pixels}
+
+  def prepare(%{format: :rgb, data: data, height: height, width: width}, limits)
+      when is_binary(data),
+      do: Pixels.of_binary(:rgb, data, height, width, limits)
+
+  def prepare(%{format: format, data: data}, _limits)
+      when format in [:png, :jpeg] and is_binary(data),
+      do: {:ok, {:encoded, data}}
+
+  def prepare(%{file_ref: _, format: _}, _limits) do
+    Error.error(
+      :unsupported_image,
+      "the pixels of this image input are in a file: give {:rgb, " <>
+        "File.read!(Kino.Input.file_path(image.file_ref)), image.height, image.width}, or " <>
+        "{:path, Kino.Input.file_path(image.file_ref)} where its format is :png or :jpeg"
+    )
+  end
+
+  def prepare(map, _limits), do: Picture.refuse(map)
+end
+
 defimpl Image.ZeroShot.Source, for: Any do
-  alias Image.ZeroShot.{Picture, Pixels}
+  alias Image.ZeroShot.Picture
+  alias Image.ZeroShot.Pixels.{NxTensor, VixImage}
 
   # By name, at run time: neither library is a dependency, and both may be there all the same.
-  def prepare(%{__struct__: Vix.Vips.Image} = image, limits), do: Pixels.from_vix(image, limits)
-  def prepare(%{__struct__: Nx.Tensor} = tensor, limits), do: Pixels.from_nx(tensor, limits)
+  def prepare(%{__struct__: Vix.Vips.Image} = image, limits), do: VixImage.read(image, limits)
+  def prepare(%{__struct__: Nx.Tensor} = tensor, limits), do: NxTensor.read(tensor, limits)
   def prepare(other, _limits), do: Picture.refuse(other)
 end

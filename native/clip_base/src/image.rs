@@ -13,8 +13,10 @@ mod bitmap;
 mod format;
 mod gif;
 mod jpeg;
+mod numbers;
 pub(crate) mod orientation;
 mod png;
+mod scale;
 mod tiff;
 mod webp;
 
@@ -24,7 +26,9 @@ use ::image::{ColorType, ImageDecoder, ImageError};
 
 use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
+pub use self::numbers::{NumberType, Numbers, from_numbers};
 use self::orientation::Turn;
+pub use self::scale::Scale;
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result, caught};
 use crate::limits::Limits;

@@ -6,6 +6,7 @@
 
 mod environment;
 mod hub;
+mod layout;
 mod pictures;
 
 use clip_base::score::{self, Kind, Scoring};

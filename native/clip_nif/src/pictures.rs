@@ -19,6 +19,7 @@ use rustler::{
 };
 
 use crate::guarded;
+use crate::layout::Layout;
 
 /// As many threads as the machine runs at once: decoding never waits for anything.
 static POOL: LazyLock<Pool<Picture>> =
@@ -162,11 +163,12 @@ impl Encoder for Bytes {
     }
 }
 
-/// `{:encoded, bytes}` or `{:raw, bytes, height, width, channels}`.
+/// `{:encoded, bytes}`, `{:raw, bytes, height, width, channels}` or `{:numbers, bytes, layout}`.
 #[derive(NifTaggedEnum)]
 enum Source<'a> {
     Encoded(Binary<'a>),
     Raw(Binary<'a>, u32, u32, u32),
+    Numbers(Binary<'a>, Layout),
     /// Panics, for the tests of what becomes of it.
     Drill,
     /// Takes as long as it may, likewise.
@@ -180,6 +182,9 @@ impl Source<'_> {
             Self::Encoded(bytes) => image::decode(bytes, options, budget),
             Self::Raw(bytes, height, width, channels) => {
                 image::from_raw(bytes, *height, *width, *channels, options, budget)
+            }
+            Self::Numbers(bytes, layout) => {
+                image::from_numbers(&layout.numbers(bytes), options, budget)
             }
             #[allow(clippy::panic)]
             Self::Drill => panic!("drill"),

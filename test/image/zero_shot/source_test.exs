@@ -2,12 +2,12 @@ defmodule Image.ZeroShot.SourceTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot.{Error, Options, Picture, Source}
-  alias Image.ZeroShot.Test.Upload
+  alias Image.ZeroShot.Test.{Pictures, Upload}
 
   @limits Options.similarity!([])
-  @kinds "a picture is the bytes of an image file, {:path, path}, a Vix.Vips.Image, " <>
-           "an Nx.Tensor of height x width x channels, or a struct that implements " <>
-           "Image.ZeroShot.Source"
+  @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
+           "a Vix.Vips.Image, an Nx.Tensor of height x width x channels, or a struct that " <>
+           "implements Image.ZeroShot.Source"
 
   defp refused(picture, limits \\ []) do
     assert {:error, %Error{} = error} =
@@ -73,9 +73,23 @@ defmodule Image.ZeroShot.SourceTest do
   end
 
   test "terms that are no pictures are told what would be one" do
-    terms = [nil, :picture, 1, 1.0, [], ~c"cat.jpg", %{}, self(), make_ref(), fn -> :ok end]
+    terms = [
+      nil,
+      :picture,
+      1,
+      1.0,
+      [],
+      ~c"cat.jpg",
+      %{},
+      %{data: "x"},
+      self(),
+      make_ref(),
+      fn -> :ok end
+    ]
+
     structs = [1..2, %Error{}, URI.parse("x.png")]
     tuples = [{}, {:path}, {:path, ~c"cat.jpg"}, {:path, nil}, {:file, "x"}, {:encoded, "x"}]
+    tuples = tuples ++ [{:rgb, ~c"123", 1, 1}, {:rgb, <<1::1>>, 1, 1}, {:bgr, "123", 1, 1}]
 
     for term <- terms ++ structs ++ tuples ++ [<<1::1>>, <<"bytes", 1::3>>] do
       got = inspect(term, limit: 5, printable_limit: 80)
@@ -92,79 +106,90 @@ defmodule Image.ZeroShot.SourceTest do
     end
   end
 
-  describe "Vix.Vips.Image" do
-    defp vix(ref), do: struct(Vix.Vips.Image, ref: Map.new(ref))
+  test "an implementation may return numbers of any type" do
+    layout = %{
+      number: :u16,
+      scale: :told,
+      shape: {1, 2, 1},
+      strides: {2, 1, 1},
+      inks: false
+    }
 
-    defp vix(shape, more), do: vix([shape: shape, data: fn -> flunk("was read") end] ++ more)
+    answer = {:ok, {:numbers, <<7::16-native, 255::16-native>>, layout}}
 
-    test "is taken as pixels" do
-      for bands <- 1..4 do
-        data = :binary.copy(<<7>>, 2 * 3 * bands)
-        image = vix(shape: {2, 3, bands}, data: fn -> data end)
-        assert Source.prepare(image, @limits) == {:ok, {:raw, data, 2, 3, bands}}
+    assert Pictures.planes(%Upload{path: {:answer, answer}}, 2, 1) ==
+             {:ok, <<7, 255, 7, 255, 7, 255>>}
+
+    for wrong <- [
+          %{layout | shape: {1, 2}},
+          %{layout | shape: {1, 2, -1}},
+          %{layout | strides: {2, 1, 1.0}},
+          Map.delete(layout, :scale)
+        ] do
+      upload = %Upload{path: {:answer, {:ok, {:numbers, "abcd", wrong}}}}
+
+      assert_raise ArgumentError, ~r/^expected Image.ZeroShot.Source/, fn ->
+        Picture.open(upload, @limits)
       end
-    end
-
-    test "of another kind is refused" do
-      assert refused(vix({2, 3, 4}, interpretation: :VIPS_INTERPRETATION_CMYK)) ==
-               {:unsupported_image,
-                "expected a Vix.Vips.Image in sRGB or grey, got: :VIPS_INTERPRETATION_CMYK; " <>
-                  "convert it with Image.to_colorspace!(image, :srgb)"}
-
-      assert refused(vix({2, 3, 5}, [])) ==
-               {:unsupported_image,
-                "expected a Vix.Vips.Image of height x width x channels with 1 to 4 channels, " <>
-                  "got: {2, 3, 5}"}
-
-      wide = vix(shape: {1, 1, 1}, type: {:u, 16}, data: fn -> "ab" end)
-
-      assert refused(wide) ==
-               {:unsupported_image,
-                "expected a Vix.Vips.Image of type {:u, 8}, got: {:u, 16}; " <>
-                  "convert it with Image.cast!(image, {:u, 8})"}
-
-      assert refused(vix(shape: {1, 1, 1}, failure: "VipsJpeg: premature end")) ==
-               {:invalid_image, "Vix could not produce the pixels: VipsJpeg: premature end"}
-    end
-
-    test "that is too large is not read" do
-      assert refused(vix({2, 20_000, 3}, [])) ==
-               {:image_too_large,
-                "picture is 20000 x 2 pixels, the limit is 16384 pixels a side; " <>
-                  "resize it first or raise :max_side"}
-
-      assert refused(vix({10, 11, 3}, []), max_pixels: 109) ==
-               {:image_too_large,
-                "picture is 11 x 10 pixels, the limit is 109 pixels; " <>
-                  "resize it first or raise :max_pixels"}
     end
   end
 
-  describe "Nx.Tensor" do
-    defp nx(shape, type, data \\ fn -> flunk("was read") end),
-      do: struct(Nx.Tensor, shape: shape, type: type, data: data)
-
-    test "is taken as pixels" do
-      tensor = nx({1, 2, 3}, {:u, 8}, fn -> "abcdef" end)
-      assert Source.prepare(tensor, @limits) == {:ok, {:raw, "abcdef", 1, 2, 3}}
+  describe "pixels as a tuple" do
+    test "are read unchanged" do
+      for {kind, channels} <- [grey: 1, rgb: 3, rgba: 4] do
+        data = :binary.copy(<<7>>, 2 * 3 * channels)
+        assert Source.prepare({kind, data, 2, 3}, @limits) == {:ok, {:raw, data, 2, 3, channels}}
+      end
     end
 
-    test "of another kind is refused" do
-      for shape <- [{}, {3}, {224, 224}, {1, 224, 224, 3}, {3, 224, 224}, {0, 2, 3}] do
-        assert refused(nx(shape, {:u, 8})) ==
-                 {:unsupported_image,
-                  "expected an Nx.Tensor of height x width x channels with 1 to 4 channels, " <>
-                    "got: #{inspect(shape)}"}
+    test "of a wrong length are an error with both figures" do
+      assert refused({:rgb, "12345", 1, 2}) ==
+               {:invalid_image,
+                "expected the binary of {:rgb, binary, 1, 2} to hold 6 bytes " <>
+                  "(height 1 x width 2 x 3), got: 5"}
+
+      assert {:invalid_image, message} = refused({:grey, "1234567", 2, 3})
+      assert message =~ "6 bytes (height 2 x width 3 x 1), got: 7"
+      assert {:invalid_image, message} = refused({:rgba, "", 480, 640})
+      assert message =~ "1228800 bytes (height 480 x width 640 x 4), got: 0"
+    end
+
+    test "without a proper size are an error" do
+      for {height, width} <- [{0, 2}, {2, -1}, {1.0, 2}, {nil, 2}, {"1", "2"}] do
+        assert {:invalid_image, message} = refused({:rgb, "123456", height, width})
+
+        assert message ==
+                 "expected height and width of {:rgb, binary, height, width} to be positive " <>
+                   "integers, got: #{inspect(height)} and #{inspect(width)}"
+      end
+    end
+
+    test "over a limit are an error about the limit" do
+      assert {:image_too_large, message} = refused({:rgb, "", 50_000, 50_000})
+      assert message =~ "picture is 50000 x 50000 pixels"
+    end
+  end
+
+  describe "the value of an image input in Livebook" do
+    test "is read from its pixels or from its encoded bytes" do
+      image = %{data: "123456", height: 1, width: 2, format: :rgb}
+      assert Source.prepare(image, @limits) == {:ok, {:raw, "123456", 1, 2, 3}}
+
+      for format <- [:png, :jpeg] do
+        image = %{image | format: format}
+        assert Source.prepare(image, @limits) == {:ok, {:encoded, "123456"}}
       end
 
-      assert refused(nx({2, 2, 3}, {:f, 32})) ==
-               {:unsupported_image,
-                "expected an Nx.Tensor of type {:u, 8}, got: {:f, 32}; " <>
-                  "convert it with Nx.as_type(tensor, :u8)"}
+      assert {:invalid_image, message} = refused(%{image | width: 3})
+      assert message =~ "to hold 9 bytes"
     end
 
-    test "that is too large is not read" do
-      assert {:image_too_large, _} = refused(nx({50_000, 50_000, 3}, {:u, 8}))
+    test "is an error that says how to read it, where it names a file" do
+      image = %{file_ref: make_ref(), height: 1, width: 2, format: :rgb}
+      assert {:unsupported_image, message} = refused(image)
+
+      assert message =~
+               "{:rgb, File.read!(Kino.Input.file_path(image.file_ref)), image.height, image.width}"
     end
   end
 end

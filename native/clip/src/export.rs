@@ -21,7 +21,7 @@ use crate::vision::VisionTower;
 use crate::weights::Weights;
 
 /// Raise it whenever the towers' code changes what is exported.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";
@@ -265,6 +265,17 @@ mod tests {
         let (team, dim) = (Team::new(1), checkpoint.config.projection_dim as usize);
         let texts = encoders.texts(&team, &rows, dim).unwrap();
         [encoders.images(&team, &pixels, side).unwrap(), texts]
+    }
+
+    #[test]
+    fn exported_code_names_no_device() {
+        let folder = Unfinished::create(&std::env::temp_dir(), "clip-export").unwrap();
+        export(&embedded(), Products::Linear, &folder.0).unwrap();
+        for name in [IMAGE, TEXT] {
+            let code = crate::products::code(&folder.0.join(name));
+            assert!(code.contains("scaled_dot_product_attention"));
+            assert!(!code.contains("device"), "{code}");
+        }
     }
 
     #[test]

@@ -128,6 +128,17 @@ fn change_code(path: &Path, change: impl Fn(&str) -> String) -> io::Result<()> {
     fs::rename(changed, path)
 }
 
+/// The code in an archive of TorchScript.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn code(path: &Path) -> String {
+    let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
+    let name = archive.file_names().find(|name| name.ends_with(CODE)).unwrap().to_owned();
+    let mut code = String::new();
+    archive.by_name(&name).unwrap().read_to_string(&mut code).unwrap();
+    code
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -136,14 +147,6 @@ mod tests {
 
     use super::*;
     use crate::cache::Unfinished;
-
-    fn code(path: &Path) -> String {
-        let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
-        let name = archive.file_names().find(|name| name.ends_with(CODE)).unwrap().to_owned();
-        let mut code = String::new();
-        archive.by_name(&name).unwrap().read_to_string(&mut code).unwrap();
-        code
-    }
 
     #[test]
     #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]

@@ -34,9 +34,17 @@ pub(crate) fn from_rows(rows: &[&[u32]]) -> Result<Tensor> {
     from_bytes(&bytes, &[rows.len() as i64, length as i64], Kind::Int64)
 }
 
+/// A tensor in f32 on its device.
+///
+/// Not by `f_to_kind`: a trace records that together with the device that it was made on, and the
+/// exported encoder would fail on any other.
+pub(crate) fn float(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_to_dtype(Kind::Float, false, false)?)
+}
+
 /// The f32 values of a tensor, row after row.
 pub(crate) fn to_f32(tensor: &Tensor) -> Result<Vec<f32>> {
-    let tensor = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let tensor = float(&tensor.f_to_device(tch::Device::Cpu)?)?.f_contiguous()?;
     let mut values = vec![0f32; tensor.numel()];
     tensor.f_copy_data(&mut values, tensor.numel())?;
     Ok(values)

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use crate::config::Config;
 use crate::error::Result;
 use crate::products::Products;
+use crate::tensor::float;
 use crate::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
 use crate::weights::Weights;
 
@@ -73,7 +74,7 @@ fn sees(queries: &Tensor, places: &Tensor, ends: &Tensor) -> Result<Tensor> {
 
 /// What is added to the scores of all heads alike: 0 where a place is seen, and minus infinity.
 fn mask(seen: &Tensor) -> Result<Tensor> {
-    Ok(seen.f_unsqueeze(1)?.f_to_kind(Kind::Float)?.f_log()?)
+    Ok(float(&seen.f_unsqueeze(1)?)?.f_log()?)
 }
 
 fn lookup(table: &Tensor, indices: &Tensor) -> Result<Tensor> {

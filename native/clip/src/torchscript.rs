@@ -63,7 +63,7 @@ pub(crate) fn unit(embeddings: &Tensor, rows: i64, dim: i64) -> Result<Tensor> {
             format!("the encoder gave a tensor of shape {shape:?}, expected {:?}", [rows, dim]);
         return Err(Error::new(ErrorKind::InvalidWeights, why));
     }
-    let embeddings = embeddings.f_to_kind(Kind::Float)?;
+    let embeddings = crate::tensor::float(embeddings)?;
     let length = embeddings.f_norm_scalaropt_dim(2, [-1], true)?;
     Ok(embeddings.f_div(&length)?)
 }

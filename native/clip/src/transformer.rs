@@ -12,11 +12,12 @@
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::config::{Activation, TransformerConfig};
 use crate::error::Result;
 use crate::products::Products;
+use crate::tensor::float;
 use crate::weights::Weights;
 
 /// Factor inside quick_gelu's sigmoid.
@@ -272,7 +273,7 @@ fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -
 
 /// Projects pooled states into the common space and scales them to length 1, in f32.
 pub(crate) fn embed(pooled: &Tensor, projection: &Linear) -> Result<Tensor> {
-    let embedding = projection.forward(pooled)?.f_to_kind(Kind::Float)?;
+    let embedding = float(&projection.forward(pooled)?)?;
     let length = embedding.f_norm_scalaropt_dim(2, [-1], true)?;
     Ok(embedding.f_div(&length)?)
 }

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::preprocess::Preprocessing;
 use crate::products::Products;
+use crate::tensor::float;
 use crate::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
 use crate::weights::Weights;
 
@@ -74,7 +75,7 @@ impl VisionTower {
 
     /// u8 pixels `[n, 3, image_size, image_size]` to unit embeddings `[n, projection_dim]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let pixels = pixels.f_to_kind(Kind::Float)?.f_sub(&self.mean)?.f_div(&self.std)?;
+        let pixels = float(pixels)?.f_sub_(&self.mean)?.f_div_(&self.std)?;
         let patches = self.patch_embedding.forward(&self.patches(&pixels)?)?;
         // A zero row for the class token, which lies in the position table.
         let hidden = patches.f_constant_pad_nd([0, 0, 1, 0])?.f_add_(&self.positions)?;

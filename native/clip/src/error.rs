@@ -115,15 +115,27 @@ impl std::error::Error for Error {
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();
-        // libtorch appends a C++ backtrace; the first line is what a person can use.
-        let first = text.lines().next().unwrap_or_default();
-        let kind = if first.contains("out of memory") || first.contains("can't allocate memory") {
+        let cause = cause(&text);
+        let kind = if NO_MEMORY.iter().any(|phrase| cause.contains(phrase)) {
             ErrorKind::OutOfMemory
         } else {
             ErrorKind::Torch
         };
-        Self::new(kind, format!("libtorch: {first}")).with_source(error)
+        Self::new(kind, format!("libtorch: {cause}")).with_source(error)
     }
+}
+
+/// How libtorch says that there is no memory left: CUDA's allocator, the CPU's, and cuBLAS.
+const NO_MEMORY: [&str; 3] =
+    ["out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"];
+
+/// The line of libtorch's message that a person can use.
+///
+/// A C++ backtrace may follow it, and inside an encoder TorchScript puts a traceback of its program
+/// in front.
+fn cause(text: &str) -> &str {
+    let raised = text.lines().find_map(|line| line.strip_prefix("RuntimeError: "));
+    raised.or_else(|| text.lines().next()).unwrap_or_default()
 }
 
 impl From<clip_base::Error> for Error {
@@ -154,7 +166,35 @@ pub fn guarded<T>(what: &str, kind: ErrorKind, job: impl FnOnce() -> Result<T>) 
 
 #[cfg(test)]
 mod tests {
+    use tch::{CModule, Device, Kind, Tensor};
+
     use super::*;
+
+    /// More bytes than a process can address, so that no allocator tries.
+    const TOO_MUCH: i64 = 1 << 48;
+
+    #[test]
+    fn memory_that_an_encoder_does_not_get_is_out_of_memory() {
+        let example = Tensor::f_zeros([1], (Kind::Uint8, Device::Cpu)).unwrap();
+        let mut double = |x: &[Tensor]| vec![x[0].f_add(&x[0]).unwrap()];
+        let traced =
+            CModule::create_by_tracing("M", "forward", &[example.shallow_clone()], &mut double)
+                .unwrap();
+        let large = example.f_expand([TOO_MUCH], false).unwrap();
+
+        for error in [large.f_add(&large).unwrap_err(), traced.forward_ts(&[large]).unwrap_err()] {
+            let error = Error::from(error);
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+            assert!(error.to_string().contains("you tried to allocate"), "{error}");
+        }
+    }
+
+    #[test]
+    fn memory_that_cublas_does_not_get_is_out_of_memory() {
+        let text = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`";
+        let error = Error::from(tch::TchError::Torch(text.to_owned()));
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    }
 
     #[test]
     fn an_error_of_the_base_keeps_its_kind_its_message_and_its_source() {

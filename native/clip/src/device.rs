@@ -1,5 +1,6 @@
 //! Where the encoders run.
 
+use std::error::Error as _;
 use std::sync::OnceLock;
 
 use tch::Device;
@@ -103,7 +104,12 @@ fn cuda_devices() -> Result<usize, String> {
     });
     match count.map(usize::try_from) {
         Ok(Ok(count)) if count > 0 => Ok(count),
-        Ok(_) => Err("libtorch finds no CUDA device (is the driver installed?)".to_owned()),
+        Ok(_) => {
+            let hidden = std::env::var_os("CUDA_VISIBLE_DEVICES")
+                .map(|devices| format!("CUDA_VISIBLE_DEVICES is {devices:?}"));
+            let why = hidden.unwrap_or_else(|| "is the driver installed?".to_owned());
+            Err(format!("libtorch finds no CUDA device ({why})"))
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -141,7 +147,10 @@ fn open_library(name: &str) -> Result<(), String> {
     // SAFETY: opening a library runs its initialisers. This one is part of the libtorch that is
     // loaded already, from the same folder (the loader searches our own rpath), and its
     // initialisers do nothing but register kernels. It is never closed.
-    let library = unsafe { libloading::Library::new(name) }.map_err(|e| e.to_string())?;
+    let library = unsafe { libloading::Library::new(name) };
+    // The error says "dlopen failed", its source says why.
+    let why = |e: libloading::Error| e.source().map_or_else(|| e.to_string(), ToString::to_string);
+    let library = library.map_err(why)?;
     std::mem::forget(library);
     Ok(())
 }
@@ -151,4 +160,26 @@ fn unavailable(device: &str, why: &str) -> Error {
         ErrorKind::DeviceUnavailable,
         format!("device {device} is not available: {why}; device auto takes what there is"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_missing_is_named() {
+        let why = open_library("libclip-no-such.so").unwrap_err();
+        assert!(why.contains("libclip-no-such.so"), "{why}");
+    }
+
+    #[test]
+    fn a_gpu_of_the_cpu_build_is_an_error_with_a_way_out() {
+        if let Err(why) = open_cuda() {
+            assert!(why.contains("LIBTORCH_VARIANT=cuda") || why.contains(" no CUDA "), "{why}");
+        }
+        match choose(DeviceRequest::Cuda(99)) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::DeviceUnavailable, "{error}"),
+            Ok(chosen) => panic!("{chosen:?}"),
+        }
+    }
 }

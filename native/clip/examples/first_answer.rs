@@ -54,6 +54,6 @@ fn pixels(model: &Model) -> Result<Vec<u8>> {
     };
     let bytes = std::fs::read(&path)
         .map_err(|e| clip::Error::new(clip::ErrorKind::Io, format!("cannot read {path}: {e}")))?;
-    let picture = clip::image::decode(&bytes, &Default::default())?;
+    let picture = clip::image::decode(&bytes, &Default::default(), &Default::default())?;
     Ok(model.info().preprocessing.apply(&picture)?)
 }

@@ -37,7 +37,8 @@ fn every_sample_is_decoded() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension != "txt") {
                 let bytes = std::fs::read(&path).unwrap();
-                let picture = clip::image::decode(&bytes, &Default::default()).unwrap();
+                let picture =
+                    clip::image::decode(&bytes, &Default::default(), &Default::default()).unwrap();
                 let pixels = clip::Preprocessing::clip(224).apply(&picture).unwrap();
                 decoded += usize::from(pixels.len() == 3 * 224 * 224);
             }

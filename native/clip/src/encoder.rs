@@ -7,8 +7,8 @@ use crate::team::Team;
 
 /// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
 const MAX_IMAGES_CPU: usize = 64;
-/// The same on a GPU, which is idle below it.
-const MAX_IMAGES_GPU: usize = 256;
+/// The same on a GPU, which computes one pass while the next is copied (bench/README.md).
+const MAX_IMAGES_GPU: usize = 128;
 /// The same where each thread computes passes alone.
 const MAX_IMAGES_THREAD: usize = 16;
 /// Pictures for each thread, at least: with fewer, they work on each pass together. Two threads are
@@ -37,20 +37,27 @@ pub(crate) struct TextPass {
 }
 
 impl Encoders {
-    /// u8 pixels `[n, 3, side, side]` to embeddings `[n, dim]`, row after row.
-    pub(crate) fn images(&self, team: &Team, pixels: &[u8], side: i64) -> Result<Vec<f32>> {
-        let picture = (3 * side * side) as usize;
-        let mut rest = pixels;
-        let mut passes = Vec::new();
-        for pictures in self.passes(team.threads(), pixels.len() / picture) {
-            let (pass, behind) = rest.split_at(pictures * picture);
-            let shape = [pictures as i64, 3, side, side];
-            passes.push(vec![crate::tensor::from_bytes(pass, &shape, Kind::Uint8)?]);
+    /// Pictures of u8 pixels `[3, side, side]` to embeddings `[n, dim]`, row after row.
+    pub(crate) fn images(&self, team: &Team, pictures: &[&[u8]], side: i64) -> Result<Vec<f32>> {
+        let passes = self.passes(team.threads(), pictures.len());
+        let several = passes.len() > 1;
+        let mut rest = pictures;
+        let inputs = passes.into_iter().map(|pictures| {
+            let (pass, behind) = rest.split_at(pictures);
             rest = behind;
-        }
+            let shape = [pictures as i64, 3, side, side];
+            let pixels = crate::tensor::from_pieces(pass, &shape, Kind::Uint8)?;
+            Ok(vec![if several { self.staged(pixels)? } else { pixels }])
+        });
         Ok(team
-            .map(self, passes, |encoders, inputs| encoders.forward(&encoders.image, inputs))?
+            .map(self, inputs, |encoders, inputs| encoders.forward(&encoders.image, inputs))?
             .concat())
+    }
+
+    /// Moves pixels into pinned memory, which a GPU reads while it computes. It reads other memory
+    /// only after all that was begun before.
+    fn staged(&self, pixels: Tensor) -> Result<Tensor> {
+        Ok(if self.device.is_cuda() { pixels.f_internal_pin_memory(self.device)? } else { pixels })
     }
 
     /// How many pictures each pass takes.
@@ -67,13 +74,14 @@ impl Encoders {
     /// Rows of token ids, none of them empty, to `[rows, dim]`, row after row.
     pub(crate) fn texts(&self, team: &Team, rows: &[Vec<u32>], dim: usize) -> Result<Vec<f32>> {
         let passes = match self.foreign {
-            None => crate::trie::passes(rows)?,
+            None => crate::trie::passes(rows, self.device)?,
             Some(_) => crate::torchscript::passes(rows)?,
         };
         let (inputs, places): (Vec<_>, Vec<_>) =
             passes.into_iter().map(|pass| (pass.inputs, pass.rows)).unzip();
-        let outputs =
-            team.map(self, inputs, |encoders, inputs| encoders.forward(&encoders.text, inputs))?;
+        let outputs = team.map(self, inputs.into_iter().map(Ok), |encoders, inputs| {
+            encoders.forward(&encoders.text, inputs)
+        })?;
         let mut embeddings = vec![0f32; rows.len() * dim];
         for (places, output) in places.iter().zip(&outputs) {
             for (place, embedding) in places.iter().zip(output.chunks(dim)) {
@@ -83,18 +91,17 @@ impl Encoders {
         Ok(embeddings)
     }
 
-    fn forward(&self, encoder: &CModule, inputs: &[Tensor]) -> Result<Vec<f32>> {
-        let inputs = inputs
-            .iter()
-            .map(|input| Ok(input.f_to_device(self.device)?))
-            .collect::<Result<Vec<_>>>()?;
+    /// Begins a pass. On a GPU it still runs when this returns, and reading the output waits for it.
+    fn forward(&self, encoder: &CModule, inputs: &[Tensor]) -> Result<Tensor> {
+        let at_once = self.device.is_cuda();
+        let on_device = |input: &Tensor| {
+            Ok(input.f_to_dtype_layout((input.f_kind()?, self.device), at_once, false)?)
+        };
+        let inputs = inputs.iter().map(on_device).collect::<Result<Vec<_>>>()?;
         let output = encoder.forward_ts(&inputs)?;
         match self.foreign {
-            None => crate::tensor::to_f32(&output),
-            Some(dim) => {
-                let rows = inputs[0].size()[0];
-                crate::tensor::to_f32(&crate::torchscript::unit(&output, rows, dim)?)
-            }
+            None => Ok(output),
+            Some(dim) => crate::torchscript::unit(&output, inputs[0].size()[0], dim),
         }
     }
 }

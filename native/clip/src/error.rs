@@ -114,7 +114,10 @@ impl std::error::Error for Error {
 
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
-        let text = error.to_string();
+        let text = match &error {
+            tch::TchError::Torch(text) => text.clone(),
+            other => other.to_string(),
+        };
         let cause = cause(&text);
         let kind = if NO_MEMORY.iter().any(|phrase| cause.contains(phrase)) {
             ErrorKind::OutOfMemory

@@ -261,10 +261,11 @@ mod tests {
         let encoders = load(&folder.0, Device::Cpu).unwrap();
         let side = checkpoint.config.vision.image_size;
         let pixels = (0..3 * 3 * side * side).map(|i| (i * i % 251) as u8).collect::<Vec<_>>();
+        let pictures: Vec<&[u8]> = pixels.chunks((3 * side * side) as usize).collect();
         let rows = [vec![1, 5, 9, 2], vec![1, 2], vec![1, 5, 7, 7, 2]];
         let (team, dim) = (Team::new(1), checkpoint.config.projection_dim as usize);
         let texts = encoders.texts(&team, &rows, dim).unwrap();
-        [encoders.images(&team, &pixels, side).unwrap(), texts]
+        [encoders.images(&team, &pictures, side).unwrap(), texts]
     }
 
     #[test]

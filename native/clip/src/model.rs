@@ -198,8 +198,11 @@ impl Model {
     /// Unit embeddings of preprocessed pictures: each `3 * image_size * image_size` bytes, all in
     /// one batch. Returns `[pictures, dim]`, row after row.
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
-        let pixels = self.facts.pixels(pictures)?;
-        self.wait_for(move |running| running.images(&pixels))
+        self.facts.check(pictures)?;
+        let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
+        self.wait_for(move |running| {
+            running.images(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        })
     }
 
     /// Unit embeddings of prompts.
@@ -247,7 +250,10 @@ impl Model {
 impl Running<'_> {
     /// As [`Model::encode_images`], on this thread. A panic in it is an error.
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
-        guarded_inference(|| self.images(&self.facts.pixels(pictures)?))
+        guarded_inference(|| {
+            self.facts.check(pictures)?;
+            self.images(pictures)
+        })
     }
 
     /// As [`Model::encode_texts`], on this thread. A panic in it is an error.
@@ -260,8 +266,8 @@ impl Running<'_> {
         &self.facts.info
     }
 
-    fn images(&self, pixels: &[u8]) -> Result<Vec<f32>> {
-        self.encoders.images(self.team, pixels, self.facts.info.image_size as i64)
+    fn images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
+        self.encoders.images(self.team, pictures, self.facts.info.image_size as i64)
     }
 
     fn texts(&self, tokens: Vec<Tokens>) -> Result<TextEmbeddings> {
@@ -280,8 +286,8 @@ impl fmt::Debug for Running<'_> {
 }
 
 impl Facts {
-    /// Pictures one after another, if each is of the model's size.
-    fn pixels(&self, pictures: &[&[u8]]) -> Result<Vec<u8>> {
+    /// Whether each picture is of the model's size.
+    fn check(&self, pictures: &[&[u8]]) -> Result<()> {
         let side = self.info.image_size;
         let expected = 3 * side * side;
         if let Some((i, wrong)) = pictures.iter().enumerate().find(|(_, p)| p.len() != expected) {
@@ -293,7 +299,7 @@ impl Facts {
                 ),
             ));
         }
-        Ok(pictures.concat())
+        Ok(())
     }
 
     fn tokens<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Vec<Tokens>> {

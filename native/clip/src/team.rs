@@ -12,6 +12,7 @@ use tch::Tensor;
 use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::queue::Queue;
+use crate::tensor::to_f32;
 
 /// The inputs of a pass.
 type Inputs = Vec<Tensor>;
@@ -42,18 +43,29 @@ impl Team {
     pub(crate) fn map(
         &self,
         encoders: &Encoders,
-        passes: Vec<Inputs>,
-        run: fn(&Encoders, &[Tensor]) -> Result<Embeddings>,
+        passes: impl ExactSizeIterator<Item = Result<Inputs>>,
+        run: fn(&Encoders, &[Tensor]) -> Result<Tensor>,
     ) -> Result<Vec<Embeddings>> {
         if self.threads == 1 || passes.len() < self.threads {
-            return passes.iter().map(|inputs| run(encoders, inputs)).collect();
+            // All begin before the first is read: a GPU computes one while the next is prepared.
+            let outputs =
+                passes.map(|inputs| run(encoders, &inputs?)).collect::<Result<Vec<_>>>()?;
+            return outputs.iter().map(to_f32).collect();
         }
-        let mut outputs: Vec<_> = passes.iter().map(|_| Err(gone())).collect();
+        let mut outputs: Vec<_> = (0..passes.len()).map(|_| Err(gone())).collect();
         let (reply, answers) = channel();
-        for (i, inputs) in passes.into_iter().enumerate() {
+        for (i, inputs) in passes.enumerate() {
+            let inputs = match inputs {
+                Ok(inputs) => inputs,
+                Err(error) => {
+                    outputs[i] = Err(error);
+                    continue;
+                }
+            };
             let reply = reply.clone();
             let part = move |encoders: &Encoders| {
-                let output = guarded("inference", ErrorKind::Internal, || run(encoders, &inputs));
+                let run = || to_f32(&run(encoders, &inputs)?);
+                let output = guarded("inference", ErrorKind::Internal, run);
                 // Before the answer, with which the exit of the process may go on.
                 drop(inputs);
                 let _ = reply.send((i, output));

@@ -1,26 +1,41 @@
 //! The few ways in which plain data becomes a tensor and comes back.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// A CPU tensor from bytes.
-///
-/// The only caller of tch's `f_from_data_size`, which trusts the shape and reads past a slice that
-/// is too short.
-#[allow(clippy::disallowed_methods)]
 pub(crate) fn from_bytes(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
+    from_pieces(&[bytes], shape, kind)
+}
+
+/// A CPU tensor from bytes that lie in several places.
+///
+/// tch's own `f_from_data_size` trusts the shape and reads past a slice that is too short, and it
+/// takes one slice only.
+#[allow(unsafe_code)]
+pub(crate) fn from_pieces(pieces: &[&[u8]], shape: &[i64], kind: Kind) -> Result<Tensor> {
+    let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
     let elements = shape
         .iter()
         .try_fold(1usize, |product, side| product.checked_mul(usize::try_from(*side).ok()?));
     let expected = elements.and_then(|count| count.checked_mul(kind.elt_size_in_bytes()));
-    if expected != Some(bytes.len()) {
+    if expected != Some(length) {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
-            format!("{} bytes do not fill a tensor of shape {shape:?}", bytes.len()),
+            format!("{length} bytes do not fill a tensor of shape {shape:?}"),
         ));
     }
-    Ok(Tensor::f_from_data_size(bytes, shape, kind)?)
+    let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
+    let mut place = tensor.data_ptr().cast::<u8>();
+    for piece in pieces {
+        // SAFETY: the tensor is new and contiguous, and holds exactly as many bytes as all pieces.
+        unsafe {
+            std::ptr::copy_nonoverlapping(piece.as_ptr(), place, piece.len());
+            place = place.add(piece.len());
+        }
+    }
+    Ok(tensor)
 }
 
 /// A CPU tensor of token ids from rows of one length.
@@ -44,7 +59,7 @@ pub(crate) fn float(tensor: &Tensor) -> Result<Tensor> {
 
 /// The f32 values of a tensor, row after row.
 pub(crate) fn to_f32(tensor: &Tensor) -> Result<Vec<f32>> {
-    let tensor = float(&tensor.f_to_device(tch::Device::Cpu)?)?.f_contiguous()?;
+    let tensor = float(&tensor.f_to_device(Device::Cpu)?)?.f_contiguous()?;
     let mut values = vec![0f32; tensor.numel()];
     tensor.f_copy_data(&mut values, tensor.numel())?;
     Ok(values)

@@ -10,7 +10,7 @@
 //! for a few labels. What it costs is attention to tokens that are then masked, little while a pass
 //! is short.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::encoder::TextPass;
 use crate::error::Result;
@@ -18,11 +18,14 @@ use crate::tensor::from_bytes;
 
 /// Tokens of a trie. Fewer make slow products of matrices, more make much attention that is masked:
 /// from 256 to 512 the time is the same, with 128 or 1,024 a tenth more.
-const MAX_TOKENS: usize = 384;
+const MAX_TOKENS_CPU: usize = 384;
+/// The same on a GPU (bench/README.md). Masks grow with its square.
+const MAX_TOKENS_GPU: usize = 2048;
 
 /// Rows of token ids, none of them empty, as our text tower takes them.
-pub(crate) fn passes(rows: &[Vec<u32>]) -> Result<Vec<TextPass>> {
-    tries(rows, MAX_TOKENS).into_iter().map(Trie::pass).collect()
+pub(crate) fn passes(rows: &[Vec<u32>], device: Device) -> Result<Vec<TextPass>> {
+    let most = if device.is_cuda() { MAX_TOKENS_GPU } else { MAX_TOKENS_CPU };
+    tries(rows, most).into_iter().map(Trie::pass).collect()
 }
 
 /// Prompts that go through the text tower together.

@@ -6,10 +6,11 @@
 Each checkpoint is a directory in the layout of the repository on the Hub (layouts.py) plus `pixels`,
 `image_embeddings` and `text_embeddings` in goldens.safetensors and prompts.txt. Real weights are not needed to compare
 arithmetic, and need no download. The tokenizer is the embedded model's: its ids lie within the vocabulary of every
-model here.
+model here. `emoji-clip` is the embedded model itself.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -63,19 +64,24 @@ def config(name: str) -> CLIPConfig:
 def make(name: str, output: Path) -> None:
     torch.manual_seed(0)
     directory = output / name
-    model = CLIPModel(config(name)).eval()
-    randomize(model)
-    tokenizer = json.loads((EMBEDDED / "tokenizer.json").read_text())
-    write(model, LAYOUTS[MODELS[name][-1]], directory, tokenizer)
-    # Not twice in memory: transformers reads the directory.
-    del model
+    if name == EMBEDDED.name:
+        shutil.copytree(EMBEDDED, directory)
+    else:
+        randomized(name, directory)
     write_goldens(directory, PROMPTS)
     (directory / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
     print(f"wrote {directory}", flush=True)
 
 
+def randomized(name: str, directory: Path) -> None:
+    model = CLIPModel(config(name)).eval()
+    randomize(model)
+    tokenizer = json.loads((EMBEDDED / "tokenizer.json").read_text())
+    write(model, LAYOUTS[MODELS[name][-1]], directory, tokenizer)
+
+
 if __name__ == "__main__":
     if len(sys.argv) == 1:
-        print("\n".join(MODELS))
-    for model_name in sys.argv[2:] or (MODELS if len(sys.argv) == 2 else []):
+        print("\n".join([EMBEDDED.name, *MODELS]))
+    for model_name in sys.argv[2:] or ([EMBEDDED.name, *MODELS] if len(sys.argv) == 2 else []):
         make(model_name, Path(sys.argv[1]))

@@ -1,12 +1,13 @@
 //! Compares a model directory with the embeddings that another implementation made of it.
 //!
 //! ```text
-//! cargo run --release -p clip --example parity -- MODEL_DIRECTORY [TORCHSCRIPT_DIRECTORY]
+//! cargo run --release -p clip --example parity -- MODEL_DIRECTORY [DEVICE [TORCHSCRIPT_DIRECTORY]]
 //! ```
 //!
 //! The directory holds, beside the checkpoint, `prompts.txt` (one a line) and `goldens.safetensors`:
 //! u8 `pixels` `[n, 3, side, side]`, and the unit f32 `image_embeddings` and `text_embeddings`.
-//! `bin/check-full-size` writes such directories with Hugging Face transformers and calls this.
+//! `bin/check-full-size` and `bin/check-gpu` write such directories with Hugging Face transformers and
+//! call this.
 
 use std::error::Error;
 use std::fs;
@@ -19,12 +20,14 @@ use safetensors::SafeTensors;
 const TOLERANCE: f32 = 1e-5;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directory = std::env::args().nth(1).ok_or("usage: parity MODEL_DIRECTORY")?;
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments.next().ok_or("usage: parity MODEL_DIRECTORY [DEVICE]")?;
     let directory = Path::new(&directory);
+    let device = arguments.next().map_or(Ok(DeviceRequest::Cpu), |name| name.parse())?;
     let goldens = fs::read(directory.join("goldens.safetensors"))?;
     let goldens = SafeTensors::deserialize(&goldens)?;
-    let mut options = LoadOptions::new(DeviceRequest::Cpu, directory.join("cache"));
-    options.torchscript = std::env::args().nth(2).map(Into::into);
+    let mut options = LoadOptions::new(device, directory.join("cache"));
+    options.torchscript = arguments.next().map(Into::into);
     let model = Model::load(directory, &options)?;
 
     let pixels = goldens.tensor("pixels")?;
@@ -34,8 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let prompts: Vec<&str> = prompts.lines().collect();
     let texts = difference(&model.encode_texts(&prompts)?.rows, &goldens, "text_embeddings")?;
     println!(
-        "{}: {} pictures differ by at most {images:.1e}, {} prompts by {texts:.1e}",
+        "{} on {}: {} pictures differ by at most {images:.1e}, {} prompts by {texts:.1e}",
         directory.file_name().unwrap_or_default().display(),
+        model.info().device,
         pictures.len(),
         prompts.len()
     );

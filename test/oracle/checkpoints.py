@@ -35,6 +35,9 @@ SIZES = {
     "bin-shards": ((8, 1, 2, 16, 32), (8, 1, 2), 12, "gelu"),
     "bin-views": ((8, 1, 2, 16, 32), (8, 1, 2), 12, "gelu"),
     "transformers-5": ((8, 1, 2, 16, 32), (8, 1, 2), 12, "quick_gelu"),
+    # Pictures that are no whole number of patches.
+    "saved-from-double": ((8, 1, 2, 16, 45), (8, 1, 2), 12, "gelu"),
+    "sentence-transformers": ((8, 1, 2, 7, 29), (8, 1, 2), 12, "quick_gelu"),
 }
 
 PROMPTS = [
@@ -123,7 +126,7 @@ def main() -> None:
         model = CLIPModel(config(name, len(pieces["model"]["vocab"]))).eval()
         randomize(model)
         write(model, LAYOUTS[name], OUTPUT / name, pieces)
-        write_goldens(OUTPUT / name, PROMPTS)
+        write_goldens(OUTPUT / name / LAYOUTS[name].folder, PROMPTS)
         print(f"wrote {OUTPUT / name}", flush=True)
 
 

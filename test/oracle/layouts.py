@@ -23,7 +23,8 @@ class Layout:
 
     weights: "bin", "safetensors", "both" (the .bin of another model: who reads it is found out), "shards", "bin shards",
         "bin views" (all tensors in one storage, matrices transposed, in an archive of the kind for more than 4 GB)
-    config: "null dicts" (OpenAI's B/32), "partial dicts" (L/14), "plain" (transformers 4), "new" (transformers 5)
+    config: "null dicts" (OpenAI's B/32), "partial dicts" (L/14), "plain" (transformers 4), "new" (transformers 5),
+        "nan" (the same with numbers that JSON does not have)
     tokenizer: "json", "pieces" (vocab.json and merges.txt), "both"
     processor: "numbers" (size 224), "sizes" ({"shortest_edge": 224}), "nested" (processor_config.json)
     """
@@ -33,6 +34,8 @@ class Layout:
     tokenizer: str
     processor: str
     position_ids: bool = False
+    prefix: str = ""  # of every tensor's name
+    folder: str = ""  # below the repository
     dtype: torch.dtype = torch.float32
     others: tuple = ()
 
@@ -60,10 +63,19 @@ LAYOUTS = {
     "bin-shards": Layout("bin shards", "plain", "json", "sizes"),
     "bin-views": Layout("bin views", "plain", "json", "sizes"),
     "transformers-5": Layout("safetensors", "new", "json", "nested", dtype=torch.bfloat16),
+    "saved-from-double": Layout("safetensors", "nan", "json", "nested", prefix="clip.", dtype=torch.float64),
+    "sentence-transformers": Layout(
+        "bin", "plain", "both", "sizes", prefix="clip.", dtype=torch.float64, folder="0_CLIPModel"
+    ),
 }
 
 
 def write(model: CLIPModel, layout: Layout, directory: Path, tokenizer: dict) -> None:
+    if layout.folder:
+        directory.mkdir(parents=True, exist_ok=True)
+        module = {"idx": 0, "name": "0", "path": layout.folder, "type": "sentence_transformers.models.CLIPModel"}
+        write_json(directory / "modules.json", [module])
+        directory /= layout.folder
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "config.json", config(model, layout))
     write_weights(model, layout, directory)
@@ -93,8 +105,11 @@ def config(model: CLIPModel, layout: Layout) -> dict:
             root[f"{name}_config_dict"] = partial(fields)
             # What only the newer object says does not count.
             fields["layer_norm_eps"] = 0.5
-    root["dtype" if layout.config == "new" else "torch_dtype"] = str(layout.dtype).removeprefix("torch.")
-    root["transformers_version"] = {"new": "5.23.0", "plain": "4.31.0"}.get(layout.config, "4.16.0.dev0")
+    if layout.config == "nan":
+        root |= {"logit_scale_init_value": float("nan"), "initializer_factor": float("-inf")}
+        towers["vision"]["initializer_range"] = float("inf")
+    root["dtype" if layout.config in ("new", "nan") else "torch_dtype"] = str(layout.dtype).removeprefix("torch.")
+    root["transformers_version"] = {"new": "5.23.0", "nan": "5.23.0", "plain": "4.31.0"}.get(layout.config, "4.16.0.dev0")
     return root
 
 
@@ -113,7 +128,7 @@ def partial(fields: dict) -> dict:
 
 def tower(fields: dict, layout: Layout) -> dict:
     kept = {key: fields[key] for key in (*SIZES, "attention_dropout", "initializer_range", "eos_token_id") if key in fields}
-    if layout.config == "new":
+    if layout.config in ("new", "nan"):
         return kept
     # What transformers 4 wrote into every config.
     clutter = {"_name_or_path": "", "add_cross_attention": False, "architectures": None, "bos_token_id": 0,
@@ -133,7 +148,7 @@ def state_dict(model: CLIPModel, layout: Layout) -> dict:
         positions = {"text": text.max_position_embeddings, "vision": (vision.image_size // vision.patch_size) ** 2 + 1}
         for name, count in positions.items():
             state[f"{name}_model.embeddings.position_ids"] = torch.arange(count).unsqueeze(0)
-    return state
+    return {layout.prefix + name: value for name, value in state.items()}
 
 
 def write_weights(model: CLIPModel, layout: Layout, directory: Path) -> None:

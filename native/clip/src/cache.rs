@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use clip_base::checkpoint::files;
 
 use crate::checkpoint::read_file;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,7 +49,10 @@ impl Slot {
         let path = self.folder.with_file_name(format!("{}.lock", self.key));
         let parent = path.parent().unwrap_or(&path);
         fs::create_dir_all(parent).map_err(|e| unwritable(parent, e))?;
-        let file = File::create(&path).map_err(|e| unwritable(&path, e))?;
+        // Nothing but a file: opening a pipe waits until somebody reads from it.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(&path).map_err(|e| unwritable(&path, e))?;
         let is_alone = match file.lock() {
             Ok(()) => true,
             Err(e) if e.kind() == std::io::ErrorKind::Unsupported => false,
@@ -140,7 +146,7 @@ fn checksum(path: &Path) -> Result<String> {
         let message = format!("cannot read {}: {e}", path.display());
         Error::new(ErrorKind::Io, message).with_source(e)
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = files::open(path).map_err(unreadable)?;
     let (mut hasher, mut length, mut piece) = (crc32fast::Hasher::new(), 0, vec![0; PIECE]);
     loop {
         match file.read(&mut piece).map_err(unreadable)? {

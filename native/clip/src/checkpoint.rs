@@ -1,12 +1,13 @@
 //! A model directory in Hugging Face layout.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use clip_base::checkpoint::files::{self, LFS_POINTER_FOUND, is_lfs_pointer};
+use clip_base::checkpoint::json;
+use clip_base::checkpoint::layout::{CONFIG, FOLDERS, PROCESSORS};
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::json;
 use crate::preprocess::Preprocessing;
 use crate::weights::WeightsFiles;
 
@@ -19,6 +20,7 @@ pub(crate) const MAX_CONFIG: u64 = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     directory: PathBuf,
+    commit: Option<String>,
     /// Sizes of both towers.
     pub config: Config,
     /// What happens to a picture before the image tower.
@@ -27,7 +29,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a model directory.
+    /// Opens a model directory, or one of sentence-transformers with such a directory in it.
     pub fn open(directory: &Path) -> Result<Self> {
         if !directory.is_dir() {
             return Err(Error::new(
@@ -35,13 +37,17 @@ impl Checkpoint {
                 format!("no model directory at {}", directory.display()),
             ));
         }
-        let config = read_config(directory)?;
-        let preprocessing = read_preprocessing(directory, config.vision.image_size as u32)?;
-        let weights = WeightsFiles::find(directory)?;
-        Ok(Self { directory: directory.to_owned(), config, preprocessing, weights })
+        let commit = commit_of(directory).map(str::to_owned);
+        let mut folders = FOLDERS.into_iter().map(|folder| directory.join(folder));
+        let folder = folders.find(|folder| is_there(&folder.join(CONFIG)));
+        let directory = folder.ok_or_else(|| without_config(directory))?;
+        let config = read_config(&directory)?;
+        let preprocessing = read_preprocessing(&directory, config.vision.image_size as u32)?;
+        let weights = WeightsFiles::find(&directory)?;
+        Ok(Self { directory, commit, config, preprocessing, weights })
     }
 
-    /// Path of the directory.
+    /// Path of the directory with the files.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -49,10 +55,7 @@ impl Checkpoint {
     /// Commit of the repository, if this is a snapshot in Hugging Face's cache: the cache names
     /// their directories so.
     pub fn commit(&self) -> Option<&str> {
-        let name = self.directory.file_name()?.to_str()?;
-        let in_snapshots = self.directory.parent()?.ends_with("snapshots");
-        let is_hash = name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (in_snapshots && is_hash).then_some(name)
+        self.commit.as_deref()
     }
 
     /// The files with the weights.
@@ -61,22 +64,34 @@ impl Checkpoint {
     }
 }
 
+fn commit_of(directory: &Path) -> Option<&str> {
+    let name = directory.file_name()?.to_str()?;
+    let in_snapshots = directory.parent()?.ends_with("snapshots");
+    let is_hash = name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (in_snapshots && is_hash).then_some(name)
+}
+
 fn read_config(directory: &Path) -> Result<Config> {
-    let path = directory.join("config.json");
-    if !is_there(&path) {
-        let mut message = format!("no config.json in {}", directory.display());
-        if let Some((_, what)) = NOT_CLIP.iter().find(|(name, _)| is_there(&directory.join(name))) {
-            message = format!("{message}: {what}");
-            return Err(Error::new(ErrorKind::UnsupportedModel, message));
-        }
-        return Err(Error::new(ErrorKind::NotFound, message));
+    let bytes = read_file(&directory.join(CONFIG), MAX_CONFIG, ErrorKind::InvalidConfig)?;
+    Config::from_json(&bytes).map_err(|error| within(directory, &error))
+}
+
+/// What to say of a directory without `config.json`.
+fn without_config(directory: &Path) -> Error {
+    let message = format!("no {CONFIG} in {}", directory.display());
+    match NOT_CLIP.iter().find(|(name, _)| is_there(&directory.join(name))) {
+        Some((_, what)) => Error::new(ErrorKind::UnsupportedModel, format!("{message}: {what}")),
+        None => Error::new(ErrorKind::NotFound, message),
     }
-    Config::from_json(&read_file(&path, MAX_CONFIG, ErrorKind::InvalidConfig)?)
-        .map_err(|error| within(directory, &error))
 }
 
 /// Files that tell what a directory without `config.json` is.
-const NOT_CLIP: [(&str, &str); 3] = [
+const NOT_CLIP: [(&str, &str); 4] = [
+    (
+        "modules.json",
+        "it is a pipeline of sentence-transformers without a CLIP model, whose folder would be \
+         0_CLIPModel; choose one that has it, such as sentence-transformers/clip-ViT-B-32",
+    ),
     (
         "open_clip_config.json",
         "it is a model of open_clip in its own layout; take its conversion for transformers, or \
@@ -98,8 +113,7 @@ const NOT_CLIP: [(&str, &str); 3] = [
 /// Processors of transformers 5 write `processor_config.json` instead, with the same fields one
 /// level deeper. Without either, transformers refuses to guess, and so do we.
 fn read_preprocessing(directory: &Path, side: u32) -> Result<Preprocessing> {
-    let path = directory.join("preprocessor_config.json");
-    let newer = directory.join("processor_config.json");
+    let [path, newer] = PROCESSORS.map(|name| directory.join(name));
     let bytes = if is_there(&path) || !is_there(&newer) {
         read_file(&path, MAX_CONFIG, ErrorKind::InvalidConfig)?
     } else {
@@ -115,12 +129,7 @@ fn read_preprocessing(directory: &Path, side: u32) -> Result<Preprocessing> {
             .to_string()
             .into()
     };
-    json::check_depth(&bytes)
-        .map_err(|why| {
-            Error::new(ErrorKind::InvalidConfig, format!("preprocessor_config.json: {why}"))
-        })
-        .and_then(|()| Ok(Preprocessing::from_json(&bytes, side)?))
-        .map_err(|error| within(directory, &error))
+    Preprocessing::from_json(&bytes, side).map_err(|error| within(directory, &error.into()))
 }
 
 /// Whether a name stands in its directory. A link that leads nowhere does: what it should lead to
@@ -133,31 +142,22 @@ fn within(directory: &Path, error: &Error) -> Error {
     Error::new(error.kind(), format!("in {}: {error}", directory.display()))
 }
 
-/// Opens a file. Nothing else: a pipe would keep its reader waiting for ever.
-pub(crate) fn open_file(path: &Path) -> std::io::Result<File> {
-    if std::fs::metadata(path)?.is_file() {
-        return File::open(path);
-    }
-    Err(std::io::Error::other("it is not a file"))
-}
-
-/// Reads a whole file of at most `most` bytes, or says that it is larger in an error of this kind.
-pub(crate) fn read_file(path: &Path, most: u64, too_large: ErrorKind) -> Result<Vec<u8>> {
-    let failed = |e: std::io::Error| {
+/// Reads a whole file of at most `most` bytes. That it is larger, or not the file itself, is an
+/// error of this kind.
+pub(crate) fn read_file(path: &Path, most: u64, unusable: ErrorKind) -> Result<Vec<u8>> {
+    let bytes = files::read(path, most).map_err(|e| {
         let kind = match e.kind() {
             std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
-    };
-    let mut bytes = Vec::new();
-    let file = open_file(path).map_err(failed)?;
-    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > most {
-        return Err(Error::new(
-            too_large,
-            format!("{} is larger than {most} bytes", path.display()),
-        ));
+    })?;
+    let path = path.display();
+    match bytes {
+        None => Err(Error::new(unusable, format!("{path} is larger than {most} bytes"))),
+        Some(bytes) if is_lfs_pointer(&bytes) => {
+            Err(Error::new(unusable, format!("{path} cannot be used: {LFS_POINTER_FOUND}")))
+        }
+        Some(bytes) => Ok(bytes),
     }
-    Ok(bytes)
 }

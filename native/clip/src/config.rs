@@ -5,10 +5,10 @@
 
 mod fields;
 
+use clip_base::checkpoint::json;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::json;
 use fields::{Fields, invalid};
 
 /// Sizes of both towers.
@@ -20,7 +20,7 @@ pub struct Config {
     pub text: TextConfig,
     /// Length of an embedding.
     pub projection_dim: i64,
-    /// Log of the logit scale, for a checkpoint that has no such weight.
+    /// Log of the logit scale, for a checkpoint that has no such weight. Otherwise it may be NaN.
     pub logit_scale_init: f64,
 }
 
@@ -113,7 +113,7 @@ impl Config {
         let vision = tower(root, "vision_config", "vision_config_dict")?;
         Ok(Self {
             projection_dim: Fields::new(root, "").size("projection_dim", 512, 65_536)?,
-            logit_scale_init: Fields::new(root, "").number("logit_scale_init_value", 2.6592)?,
+            logit_scale_init: Fields::new(root, "").logit_scale()?,
             text: TextConfig::from_fields(&Fields::new(&text, "text_config."))?,
             vision: VisionConfig::from_fields(&Fields::new(&vision, "vision_config."))?,
         })
@@ -147,10 +147,10 @@ impl VisionConfig {
     fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         let image_size = fields.size("image_size", 224, 4_096)?;
         let patch_size = fields.size("patch_size", 32, 4_096)?;
-        if image_size % patch_size != 0 {
+        if patch_size > image_size {
             return Err(fields.wrong(
                 "patch_size",
-                &format!("a divisor of image_size ({image_size})"),
+                &format!("at most image_size ({image_size})"),
                 &patch_size.into(),
             ));
         }
@@ -165,10 +165,14 @@ impl VisionConfig {
         })
     }
 
+    /// Patches along a side of a picture. What is left over to its right and below is not seen.
+    pub fn grid(&self) -> i64 {
+        self.image_size / self.patch_size
+    }
+
     /// Number of patches of a picture.
     pub fn patches(&self) -> i64 {
-        let side = self.image_size / self.patch_size;
-        side * side
+        self.grid() * self.grid()
     }
 }
 

@@ -32,6 +32,10 @@ const PRECISION: &str = "f32";
 const REHEARSED_WIDTH: i64 = 512;
 const REHEARSED_ROWS: [i64; 4] = [1, 7, 50, 400];
 
+/// What stands in [`Info::encoders`](crate::Info) where there is no cache.
+const NO_CACHE: &str = "there is no directory to keep them in: neither HOME nor XDG_CACHE_HOME is \
+                        set, and no :cache_dir is given";
+
 pub(crate) const IMAGE: &str = "image.pt";
 pub(crate) const TEXT: &str = "text.pt";
 
@@ -40,10 +44,13 @@ pub(crate) const TEXT: &str = "text.pt";
 /// Returns their folder, or the reason why they could not be kept.
 pub(crate) fn encoders(
     checkpoint: &Checkpoint,
-    cache: &Path,
+    cache: Option<&Path>,
     device: Device,
 ) -> Result<(Encoders, Result<PathBuf, String>)> {
     let products = Products::fastest(device);
+    let Some(cache) = cache else {
+        return Ok((make_unkept(checkpoint, products, device)?, Err(NO_CACHE.to_owned())));
+    };
     let slot = slot(checkpoint, cache, products)?;
     // Those of another maker's processor, in a container's image say, do on this one too.
     if device == Device::Cpu && !slot.folder().exists() {
@@ -56,12 +63,17 @@ pub(crate) fn encoders(
         Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
         // If it is the cache's fault, and not the checkpoint's, it works without one.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Torch) => {
-            let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
-            export(checkpoint, products, &folder.0)?;
-            Ok((load(&folder.0, device)?, Err(error.to_string())))
+            Ok((make_unkept(checkpoint, products, device)?, Err(error.to_string())))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Encoders whose files are gone when they are loaded.
+fn make_unkept(checkpoint: &Checkpoint, products: Products, device: Device) -> Result<Encoders> {
+    let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
+    export(checkpoint, products, &folder.0)?;
+    load(&folder.0, device)
 }
 
 fn slot(checkpoint: &Checkpoint, cache: &Path, products: Products) -> Result<Slot> {
@@ -289,13 +301,13 @@ mod tests {
             [products, products.other()].map(|way| slot(&checkpoint, &cache.0, way).unwrap());
         let lock = other.lock().unwrap();
         other.fill(&lock, |folder| export(&checkpoint, products.other(), folder)).unwrap();
-        let (_, folder) = encoders(&checkpoint, &cache.0, Device::Cpu).unwrap();
+        let (_, folder) = encoders(&checkpoint, Some(&cache.0), Device::Cpu).unwrap();
         assert_eq!(folder.unwrap(), other.folder());
         assert!(!own.folder().exists());
 
         // Damaged ones are no reason to fail.
         fs::write(other.folder().join(IMAGE), "damaged").unwrap();
-        let (_, folder) = encoders(&checkpoint, &cache.0, Device::Cpu).unwrap();
+        let (_, folder) = encoders(&checkpoint, Some(&cache.0), Device::Cpu).unwrap();
         assert_eq!(folder.unwrap(), own.folder());
     }
 

@@ -24,7 +24,6 @@ mod encoder;
 pub mod error;
 mod exit;
 mod export;
-mod json;
 mod memory;
 mod model;
 mod products;

@@ -27,8 +27,8 @@ const MAX_THREADS: usize = 1024;
 pub struct LoadOptions {
     /// Where its encoders run.
     pub device: DeviceRequest,
-    /// Where exported encoders are kept.
-    pub cache: PathBuf,
+    /// Where exported encoders are kept. Without it they are made by every load.
+    pub cache: Option<PathBuf>,
     /// A directory with encoders that the user exported, `image.pt` and `text.pt`, to use instead
     /// of ours. TorchScript is a program and runs with the rights of this process: name nothing
     /// that you would not run.
@@ -44,7 +44,7 @@ impl LoadOptions {
     /// time on all processors.
     pub fn new(device: DeviceRequest, cache: impl Into<PathBuf>) -> Self {
         let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        Self { device, cache: cache.into(), torchscript: None, copies: 1, threads }
+        Self { device, cache: Some(cache.into()), torchscript: None, copies: 1, threads }
     }
 
     fn concurrency(&self) -> Result<Concurrency> {
@@ -370,7 +370,7 @@ fn encoders(
     device: tch::Device,
 ) -> Result<(Encoders, Loaded)> {
     let (encoders, folder) = match &options.torchscript {
-        None => crate::export::encoders(checkpoint, &options.cache, device)?,
+        None => crate::export::encoders(checkpoint, options.cache.as_deref(), device)?,
         Some(folder) => {
             let encoders = crate::torchscript::encoders(&checkpoint.config, folder, device)?;
             (encoders, Ok(folder.clone()))

@@ -3,10 +3,9 @@
 //! It is a small program over texts, and some of its steps make a text longer. A few dozen of them
 //! in a row would fill any memory with one label. CLIP's tokenizers have two or three.
 
+use clip_base::checkpoint::json;
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::json;
 
 /// Most steps of the normaliser, and of the splitter: each may double a text at most.
 const MAX_STEPS: usize = 8;

@@ -13,6 +13,7 @@
 
 use std::path::Path;
 
+use clip_base::checkpoint::files;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::config::Config;
@@ -48,7 +49,17 @@ fn open(folder: &Path, name: &str, device: Device) -> Result<CModule> {
         let message = format!("no {name} in {}, which :torchscript names", folder.display());
         return Err(Error::new(ErrorKind::NotFound, message));
     }
+    check_pointer(&path).map_err(|e| breach(folder, name, &e))?;
     CModule::load_on_device(&path, device).map_err(|e| breach(folder, name, &e.into()))
+}
+
+/// libtorch says of a pointer only that it is no archive.
+fn check_pointer(path: &Path) -> Result<()> {
+    let is_pointer = files::open(path).and_then(|mut file| files::starts_as_lfs_pointer(&mut file));
+    match is_pointer.map_err(|e| Error::new(ErrorKind::Io, e.to_string()))? {
+        true => Err(Error::new(ErrorKind::InvalidWeights, files::LFS_POINTER_FOUND)),
+        false => Ok(()),
+    }
 }
 
 fn try_out(encoder: &CModule, input: &Tensor, dim: i64) -> Result<()> {

@@ -27,6 +27,8 @@ pub(crate) struct VisionTower {
     projection: Linear,
     /// Patches along a side, and a patch's side in pixels.
     grid: [i64; 2],
+    /// Whether the picture is larger than its patches.
+    is_cut: bool,
 }
 
 impl VisionTower {
@@ -69,7 +71,8 @@ impl VisionTower {
                 &weights.tensor("visual_projection.weight", &projection)?,
                 products,
             )?,
-            grid: [vision.image_size / patch, patch],
+            grid: [vision.grid(), patch],
+            is_cut: vision.grid() * patch < vision.image_size,
         })
     }
 
@@ -87,6 +90,12 @@ impl VisionTower {
 
     /// `[n, 3, h, w]` to `[n, patches, 3 * patch * patch]`, patches row by row.
     fn patches(&self, pixels: &Tensor) -> Result<Tensor> {
+        let side = self.grid.iter().product();
+        let cut = match self.is_cut {
+            true => Some(pixels.f_narrow(3, 0, side)?.f_narrow(2, 0, side)?),
+            false => None,
+        };
+        let pixels = cut.as_ref().unwrap_or(pixels);
         let rows_and_columns = pixels.f_unflatten(3, self.grid)?.f_unflatten(2, self.grid)?;
         let patches = rows_and_columns.f_permute([0, 2, 4, 1, 3, 5])?;
         Ok(patches.f_flatten(3, 5)?.f_flatten(1, 2)?)

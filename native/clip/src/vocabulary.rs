@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clip_base::checkpoint::json;
 use serde_json::{Map, Value};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -19,14 +20,13 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use crate::checkpoint::{MAX_CONFIG, is_there, read_file};
 use crate::error::{Error, ErrorKind, Result};
-use crate::json;
 use crate::tokenizer::MAX_FILE;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
 /// How CLIP cuts a text into words, of which BPE then makes tokens.
-const WORDS: &str =
+pub(crate) const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// Builds the tokenizer. The vocabulary and the merges must be there.

@@ -149,3 +149,37 @@ fn a_process_that_is_killed_leaves_nothing_half_done() {
     let names = names(&cache.path().join("encoders"));
     assert_eq!(names.len(), 2, "what was left is gone: {names:?}");
 }
+
+/// Whoever opens a pipe waits for its other end.
+#[test]
+#[cfg(unix)]
+fn a_pipe_in_the_cache_is_no_reason_to_wait() {
+    let cache = Scratch::new();
+    let model = load(&small(), cache.path());
+    let (kept, expected) = (model.info().encoders.clone().unwrap(), answer(&model));
+    let mkfifo = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    for file in ["image.pt", "text.pt", "checksums.txt"] {
+        mkfifo(&kept.join(file));
+        let model = load(&small(), cache.path());
+        assert_eq!((&model.info().encoders, answer(&model)), (&Ok(kept.clone()), expected.clone()));
+    }
+    fs::remove_dir_all(&kept).unwrap();
+    mkfifo(&kept.with_file_name(lock_name(&kept)));
+    let model = load(&small(), cache.path());
+    assert!(model.info().encoders.as_ref().unwrap_err().contains(".lock"));
+    assert_eq!(answer(&model), expected);
+}
+
+#[test]
+fn without_a_cache_encoders_are_made_for_now() {
+    let cache = Scratch::new();
+    let expected = answer(&load(&small(), cache.path()));
+    let mut options = LoadOptions::new(DeviceRequest::Cpu, "");
+    options.cache = None;
+    let model = Model::load(&small(), &options).unwrap();
+    assert!(model.info().encoders.as_ref().unwrap_err().contains("neither HOME nor"));
+    assert_eq!(answer(&model), expected);
+}

@@ -26,7 +26,8 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 
 /// Compares everything with the answers of transformers that lie beside the checkpoint.
 fn compare(name: &str, model: &Model) {
-    let folder = fixture("checkpoints").join(name);
+    let checkpoint = Checkpoint::open(&fixture("checkpoints").join(name)).unwrap();
+    let folder = checkpoint.directory();
     let bytes = fs::read(folder.join("goldens.safetensors")).unwrap();
     let goldens = SafeTensors::deserialize(&bytes).unwrap();
     let floats = |name: &str| -> Vec<f32> {
@@ -49,8 +50,8 @@ fn compare(name: &str, model: &Model) {
     let difference = largest_difference(&embedded.rows, &floats("text_embeddings"));
     assert!(difference <= 1e-5, "{name}: text embeddings differ by {difference}");
 
-    let config = Checkpoint::open(&folder).unwrap().config.text;
-    let tokenizer = Tokenizer::open(&folder, &config).unwrap();
+    let config = &checkpoint.config.text;
+    let tokenizer = Tokenizer::open(folder, config).unwrap();
     for (number, prompt) in prompts.iter().enumerate() {
         let ids: Vec<u32> = serde_json::from_value(prompt["ids"].clone()).unwrap();
         let is_cut = ids.len() > config.max_positions as usize;
@@ -77,6 +78,8 @@ fn every_layout_gives_the_answers_of_transformers() {
         ("bin-shards", "pytorch", "pytorch_model.bin.index.json"),
         ("bin-views", "pytorch", "pytorch_model.bin"),
         ("transformers-5", "safetensors", "model.safetensors"),
+        ("saved-from-double", "safetensors", "model.safetensors"),
+        ("sentence-transformers", "pytorch", "0_CLIPModel/pytorch_model.bin"),
     ];
     let cache = Scratch::new();
     assert_eq!(fs::read_dir(fixture("checkpoints")).unwrap().count(), expected.len());
@@ -170,6 +173,47 @@ fn a_link_to_a_file_that_is_gone_is_an_error_not_another_format() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_snapshot_of_sentence_transformers_is_known_by_its_commit() {
+    let (root, cache) = (Scratch::new(), Scratch::new());
+    let snapshot = root.path().join("models--org--name/snapshots").join(COMMIT);
+    let folder = fixture("checkpoints/sentence-transformers/0_CLIPModel");
+    copy_folder(&folder, &snapshot.join("0_CLIPModel"));
+    let model = load(&snapshot, cache.path()).unwrap();
+    assert_eq!(model.info().commit.as_deref(), Some(COMMIT));
+    compare("sentence-transformers", &model);
+}
+
+/// What `git clone` leaves of large files where Git LFS is not installed.
+#[test]
+fn a_git_lfs_pointer_says_what_it_is() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 605157884\n";
+    for (name, file, kind) in [
+        ("laion-b32", "model.safetensors", ErrorKind::InvalidWeights),
+        ("laion-bigg", "model-00002-of-00002.safetensors", ErrorKind::InvalidWeights),
+        ("laion-bigg", "model.safetensors.index.json", ErrorKind::InvalidWeights),
+        ("metaclip", "pytorch_model.bin", ErrorKind::InvalidWeights),
+        ("bin-shards", "pytorch_model-00001-of-00002.bin", ErrorKind::InvalidWeights),
+        ("laion-b32", "tokenizer.json", ErrorKind::InvalidTokenizer),
+        ("metaclip", "vocab.json", ErrorKind::InvalidTokenizer),
+        ("metaclip", "merges.txt", ErrorKind::InvalidTokenizer),
+        ("metaclip", "special_tokens_map.json", ErrorKind::InvalidTokenizer),
+        ("laion-b32", "config.json", ErrorKind::InvalidConfig),
+        ("laion-b32", "preprocessor_config.json", ErrorKind::InvalidConfig),
+        ("transformers-5", "processor_config.json", ErrorKind::InvalidConfig),
+    ] {
+        let (scratch, cache) = (Scratch::new(), Scratch::new());
+        copy_folder(&fixture("checkpoints").join(name), scratch.path());
+        fs::write(scratch.path().join(file), pointer).unwrap();
+        let error = load(scratch.path(), cache.path()).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let message = error.to_string();
+        assert!(message.contains(&format!("/{file} cannot be used: it is a Git LFS pointer")));
+        assert!(message.contains("run `git lfs pull`"), "{message}");
+    }
+}
+
+#[test]
 fn other_models_are_refused_by_what_they_are() {
     let scratch = Scratch::new();
     let refusal = |config: &str| {
@@ -203,6 +247,7 @@ fn a_directory_without_config_says_what_it_is_instead() {
         ("open_clip_config.json", "a model of open_clip in its own layout"),
         ("model_index.json", "a diffusers pipeline"),
         ("adapter_config.json", "an adapter without its model"),
+        ("modules.json", "whose folder would be 0_CLIPModel"),
     ] {
         let scratch = Scratch::new();
         fs::write(scratch.path().join(file), "{}").unwrap();

@@ -50,7 +50,7 @@ fn a_config_that_makes_no_sense_is_refused_by_field() {
         assert_eq!(cases, 70);
         for (field, value, expected) in [
             ("text_config.num_attention_heads", json!(3), "a divisor of hidden_size"),
-            ("vision_config.patch_size", json!(9), "a divisor of image_size"),
+            ("vision_config.patch_size", json!(33), "patch_size to be at most image_size (32)"),
             ("text_config.hidden_act", json!("swish"), "expected text_config.hidden_act to be"),
             (
                 "text_config.layer_norm_eps",
@@ -77,6 +77,20 @@ fn a_config_that_makes_no_sense_is_refused_by_field() {
         }
         for content in ["", "{", "[]", "null", "5", "\u{0}"] {
             victim.refusal("config.json", content.as_bytes(), invalid);
+        }
+        // Python writes it, where JSON has no such number.
+        let text = String::from_utf8(victim.read("config.json")).unwrap();
+        let with = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        };
+        for (from, to, expected) in [
+            ("\"projection_dim\": 12", "\"projection_dim\": NaN", "got \"NaN\""),
+            ("\"layer_norm_eps\": 1e-05", "\"layer_norm_eps\": -Infinity", "to be a number"),
+            ("\"hidden_size\": 8", "\"hidden_size\": Infinity", "hidden_size to be an integer"),
+            ("\"hidden_size\": 8", "\"hidden_size\": nan", "it is not JSON"),
+        ] {
+            victim.expect("config.json", with(from, to).as_bytes(), invalid, expected);
         }
         victim.expect("config.json", b"\xff", invalid, "it is not JSON");
         victim.expect("config.json", &b"[".repeat(900_000), invalid, "nested more than 32 deep");

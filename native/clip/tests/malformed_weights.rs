@@ -162,12 +162,12 @@ fn an_index_of_shards_that_lies_is_refused() {
     {
         expect(&changed(name.into()), "expected weight_map.logit_scale to be a plain file name");
     }
-    expect(&changed(5.into()), "to be a plain file name, got 5");
+    expect(&changed(5.into()), "to be a plain file name with .safetensors, got 5");
     expect("{}", "it has no object weight_map");
     expect("[", "it is not JSON");
     expect(&"[".repeat(1_000), "nested more than 32 deep");
     let many: Value =
-        (0..1_001).map(|i| (i.to_string(), Value::from(format!("{i}.bin")))).collect();
+        (0..1_001).map(|i| (i.to_string(), Value::from(format!("{i}.safetensors")))).collect();
     expect(&json!({"weight_map": many}).to_string(), "it names 1001 files, the limit is 1000");
     // In the other shard; in a file that is not there.
     let two = if one.contains("00001-") {

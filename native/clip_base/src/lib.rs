@@ -13,6 +13,7 @@
 //! are known to are guarded.
 
 pub mod budget;
+pub mod checkpoint;
 pub mod error;
 pub mod image;
 pub mod limits;

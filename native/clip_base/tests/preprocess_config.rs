@@ -147,7 +147,7 @@ fn sizes_have_to_fit_each_other_and_the_model() {
 
 #[test]
 fn what_is_no_object_is_refused() {
-    assert!(refuse("").starts_with("preprocessor_config.json is not JSON: "));
+    assert!(refuse("").starts_with("preprocessor_config.json cannot be used: it is not JSON: "));
     assert_eq!(refuse("[]"), "preprocessor_config.json is not a JSON object");
     assert_eq!(refuse(r#"{"image_processor": 3}"#), "processor_config.json is not a JSON object");
     let long = format!(r#"{{"size": "{}"}}"#, "x".repeat(100_000));

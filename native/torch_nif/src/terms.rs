@@ -4,11 +4,11 @@ use clip::LoadOptions;
 use nif_terms::PreprocessingTerm;
 use rustler::NifMap;
 
-/// `%{device: "auto", cache_dir: path, torchscript: nil, copies: 1, threads: 4}`.
+/// `%{device: "auto", cache_dir: path or nil, torchscript: nil, copies: 1, threads: 4}`.
 #[derive(NifMap)]
 pub(crate) struct LoadOptionsTerm {
     device: String,
-    cache_dir: String,
+    cache_dir: Option<String>,
     torchscript: Option<String>,
     copies: usize,
     threads: usize,
@@ -18,7 +18,7 @@ impl LoadOptionsTerm {
     pub(crate) fn options(self) -> clip::Result<LoadOptions> {
         Ok(LoadOptions {
             device: self.device.parse()?,
-            cache: self.cache_dir.into(),
+            cache: self.cache_dir.map(Into::into),
             torchscript: self.torchscript.map(Into::into),
             copies: self.copies,
             threads: self.threads,

@@ -56,6 +56,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Python writes NaN, and as long as the weights have a logit scale, it says nothing.
+    pub(super) fn logit_scale(&self) -> Result<f64> {
+        let name = "logit_scale_init_value";
+        match self.get(name).and_then(Value::as_str) {
+            Some("NaN" | "Infinity" | "-Infinity") => Ok(f64::NAN),
+            _ => self.number(name, 2.6592),
+        }
+    }
+
     pub(super) fn epsilon(&self) -> Result<f64> {
         let value = self.number("layer_norm_eps", 1e-5)?;
         if value > 0.0 && value <= 1.0 {

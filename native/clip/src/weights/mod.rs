@@ -15,14 +15,19 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use clip_base::checkpoint::files::{LFS_POINTER_FOUND, open, starts_as_lfs_pointer};
+use clip_base::checkpoint::layout::Format;
 use tch::{Device, Kind, Tensor};
 
-use crate::checkpoint::open_file;
 use crate::error::{Error, ErrorKind, Result};
-pub(crate) use files::{Format, WeightsFiles};
+pub(crate) use files::WeightsFiles;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 8 * 1024 * 1024;
+
+/// What tensors are called in a checkpoint that was saved out of a larger model, which has the CLIP
+/// in a field of this name. transformers takes it off where it is there.
+const PREFIX: &str = "clip.";
 
 /// The open weights of a checkpoint.
 #[derive(Debug)]
@@ -66,7 +71,10 @@ impl Weights {
     }
 
     fn add(&mut self, path: &Path, files: &WeightsFiles) -> Result<()> {
-        let mut file = open_file(path).map_err(|e| unreadable(path, e))?;
+        let mut file = open(path).map_err(|e| unreadable(path, e))?;
+        if starts_as_lfs_pointer(&mut file).map_err(|e| unreadable(path, e))? {
+            return Err(Wrong::Content(LFS_POINTER_FOUND.to_owned()).of(path));
+        }
         let number = self.files.len();
         let mut found = match files.format {
             Format::Safetensors => safetensors::tensors(&mut file, number),
@@ -95,7 +103,11 @@ impl Weights {
 
     /// Whether there is a tensor of this name.
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name).or_else(|| self.tensors.get(&format!("{PREFIX}{name}")))
     }
 
     /// Reads one tensor as f32 on the CPU.
@@ -103,8 +115,7 @@ impl Weights {
     /// The shape must be the expected one and every value finite.
     pub(crate) fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let stored = self
-            .tensors
-            .get(name)
+            .find(name)
             .ok_or_else(|| Wrong::Content(format!("it has no tensor {name:?}")).of(&self.path))?;
         let file = &self.files[stored.file];
         let wrong = |why: String| Wrong::Content(format!("tensor {name:?} {why}")).of(&file.path);
@@ -113,7 +124,7 @@ impl Weights {
             return Err(wrong(format!("has shape {found:?}, config.json says {shape:?}")));
         }
         let kind = stored.kind.clone().map_err(|other| {
-            wrong(format!("is of type {other}, expected 16 or 32 bit floating point"))
+            wrong(format!("is of type {other}, expected 16, 32 or 64 bit floating point"))
         })?;
         let span = stored.span();
         let flat = Tensor::f_empty([span as i64], (Kind::Float, Device::Cpu))?;
@@ -140,6 +151,8 @@ impl OpenFile {
             let bytes = &mut buffer[..count * size];
             (&self.file).read_exact(bytes).map_err(unreadable)?;
             let piece = crate::tensor::from_bytes(bytes, &[count as i64], kind)?;
+            // What is finite in 64 bits may not be in 32.
+            let piece = piece.f_to_kind(Kind::Float)?;
             if piece.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
                 return Ok(false);
             }

@@ -16,6 +16,7 @@ pub(super) enum StorageType {
     Float,
     Half,
     BFloat16,
+    Double,
     /// A type that weights do not have, its name and its size in bytes.
     Other(&'static str, u64),
 }
@@ -38,7 +39,7 @@ impl StorageType {
             "Float" => Self::Float,
             "Half" => Self::Half,
             "BFloat16" => Self::BFloat16,
-            "Double" => Self::Other("float64", 8),
+            "Double" => Self::Double,
             "Long" => Self::Other("int64", 8),
             "Int" => Self::Other("int32", 4),
             "Short" => Self::Other("int16", 2),

@@ -170,6 +170,7 @@ fn kind(storage: StorageType) -> (Result<Kind, String>, u64) {
         StorageType::Float => (Ok(Kind::Float), 4),
         StorageType::Half => (Ok(Kind::Half), 2),
         StorageType::BFloat16 => (Ok(Kind::BFloat16), 2),
+        StorageType::Double => (Ok(Kind::Double), 8),
         StorageType::Other(name, size) => (Err(name.to_owned()), size),
     }
 }

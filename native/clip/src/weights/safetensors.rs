@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 
+use clip_base::checkpoint::json;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use tch::Kind;
 
 use super::{Stored, Wrong};
-use crate::json;
 
 /// Largest header that is read. Real ones take some 50 KB.
 const MAX_HEADER: u64 = 10 * 1024 * 1024;
@@ -41,6 +41,7 @@ fn kind(dtype: Dtype) -> Result<Kind, String> {
         Dtype::F32 => Ok(Kind::Float),
         Dtype::F16 => Ok(Kind::Half),
         Dtype::BF16 => Ok(Kind::BFloat16),
+        Dtype::F64 => Ok(Kind::Double),
         other => Err(format!("{other:?}")),
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Resize};
+use crate::checkpoint::json;
 use crate::error::{Error, ErrorKind, Result};
 
 /// No model takes larger pictures; a larger number is a mistake.
@@ -20,9 +21,8 @@ enum Family {
 }
 
 pub(super) fn parse(bytes: &[u8], image_size: u32) -> Result<Preprocessing> {
-    let json: Value = serde_json::from_slice(bytes).map_err(|error| {
-        invalid("preprocessor_config.json", &format!("is not JSON: {error}")).with_source(error)
-    })?;
+    let json = json::parse(bytes)
+        .map_err(|why| invalid("preprocessor_config.json", &format!("cannot be used: {why}")))?;
     // Newer releases save one processor_config.json, in which the picture's part has a field of its
     // own.
     let (file, json) = match json.get("image_processor") {

@@ -34,11 +34,13 @@ pub(crate) struct Downloader<'a> {
 }
 
 impl Downloader<'_> {
-    /// Makes sure that the blob is there, whole and checked. Returns its size.
+    /// Makes sure that the blob is there, whole and checked, and of at most so many bytes. Returns
+    /// its size.
     pub(crate) fn blob(
         &self,
         subject: &Subject<'_>,
         remote: &Metadata,
+        most: u64,
         reporter: &mut Reporter<'_>,
     ) -> Result<u64> {
         let file = subject.file;
@@ -51,8 +53,8 @@ impl Downloader<'_> {
         if lock.is_held() {
             sweep(&self.layout.blob(&remote.hash));
         }
-        let mut transfer =
-            Transfer::new(subject, remote, self.options, &self.layout.blob(&remote.hash))?;
+        let blob = self.layout.blob(&remote.hash);
+        let mut transfer = Transfer::new(subject, remote, most, self.options, &blob)?;
         self.transfer(&mut transfer, remote, reporter)?;
         let bytes = transfer.finish()?;
         reporter.tell(Progress::Finished { file, bytes })?;

@@ -1,12 +1,15 @@
 //! The variables of Hugging Face's tools, with the precedence Python's `huggingface_hub` gives
 //! them, so that both find the same cache and the same token.
 
-use std::env;
-use std::fs;
 use std::path::PathBuf;
 
-use crate::error::Result;
+use clip_base::checkpoint::files;
+
+use crate::error::{Error, ErrorKind, Result};
 use crate::token::Token;
+
+/// Largest file with a token that is read.
+const MAX_TOKEN: u64 = 64 * 1024;
 
 pub(crate) struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
@@ -39,27 +42,36 @@ impl<'a> Environment<'a> {
         self.is_true("HF_HUB_OFFLINE") || self.is_true("TRANSFORMERS_OFFLINE")
     }
 
+    pub(crate) fn symlinks(&self) -> bool {
+        !self.is_true("HF_HUB_DISABLE_SYMLINKS")
+    }
+
     /// What curl, OpenSSL and Python's clients read as well.
     pub(crate) fn ca_file(&self) -> Option<PathBuf> {
         self.path("SSL_CERT_FILE").or_else(|| self.path("REQUESTS_CA_BUNDLE"))
     }
 
-    fn user_home(&self) -> PathBuf {
-        self.get("HOME").map(PathBuf::from).or_else(env::home_dir).unwrap_or_default()
-    }
-
-    fn hf_home(&self) -> PathBuf {
-        self.path("HF_HOME").unwrap_or_else(|| {
+    /// None for a service without a home. What the system's list of users says is not asked: for
+    /// such a service it is `/`.
+    fn hf_home(&self) -> Option<PathBuf> {
+        self.path("HF_HOME").or_else(|| {
             let cache = self.path("XDG_CACHE_HOME");
-            cache.unwrap_or_else(|| self.user_home().join(".cache")).join("huggingface")
+            let cache = cache.or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".cache")));
+            Some(cache?.join("huggingface"))
         })
     }
 
-    pub(crate) fn hub_cache(&self) -> PathBuf {
+    pub(crate) fn hub_cache(&self) -> Result<PathBuf> {
         // The second is the old name of the first.
         self.path("HF_HUB_CACHE")
             .or_else(|| self.path("HUGGINGFACE_HUB_CACHE"))
-            .unwrap_or_else(|| self.hf_home().join("hub"))
+            .or_else(|| Some(self.hf_home()?.join("hub")))
+            .ok_or_else(|| {
+                let message = "no directory to keep models in: neither HOME nor XDG_CACHE_HOME is \
+                               set; set HF_HOME to a directory that can be written, or give one \
+                               as :hub_cache";
+                Error::new(ErrorKind::CacheNotWritable, message)
+            })
     }
 
     /// The token that is used without being asked for.
@@ -70,7 +82,8 @@ impl<'a> Environment<'a> {
         let text = self.get("HF_TOKEN").or_else(|| self.get("HUGGING_FACE_HUB_TOKEN"));
         let text = text.or_else(|| {
             let path = self.path("HF_TOKEN_PATH");
-            fs::read_to_string(path.unwrap_or_else(|| self.hf_home().join("token"))).ok()
+            let path = path.or_else(|| Some(self.hf_home()?.join("token")))?;
+            String::from_utf8(files::read(&path, MAX_TOKEN).ok()??).ok()
         });
         text.filter(|text| !text.trim().is_empty()).map(|text| Token::new(&text)).transpose()
     }
@@ -78,7 +91,7 @@ impl<'a> Environment<'a> {
     /// `~`, `$NAME` and `${NAME}` at the start of a part of the path.
     fn expand(&self, path: &str) -> String {
         let parts = path.split('/').enumerate().map(|(index, part)| match part {
-            "~" if index == 0 => self.user_home().to_string_lossy().into_owned(),
+            "~" if index == 0 => self.get("HOME").unwrap_or_else(|| part.to_owned()),
             _ => {
                 let name = part.strip_prefix('$').unwrap_or_default();
                 let name = name.strip_prefix('{').and_then(|n| n.strip_suffix('}')).unwrap_or(name);
@@ -92,6 +105,8 @@ impl<'a> Environment<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::{env, fs};
+
     use super::*;
     use crate::options::{HubOptions, Overrides};
     use crate::token::TokenChoice;
@@ -124,6 +139,26 @@ mod tests {
     }
 
     #[test]
+    fn without_a_home_the_cache_has_to_be_named() {
+        let of = |variables: &[(&str, &str)]| {
+            let get = |name: &str| {
+                let found = variables.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            HubOptions::from_vars(&get, &Overrides::default())
+        };
+        for homeless in [&[][..], &[("HOME", ""), ("XDG_CACHE_HOME", "")]] {
+            let error = of(homeless).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CacheNotWritable);
+            let message = error.to_string();
+            assert!(message.contains("HF_HOME") && message.contains(":hub_cache"), "{message}");
+        }
+        assert_eq!(cache(&[("HF_HOME", "/hf")]), "/hf/hub");
+        let overrides = Overrides { cache_dir: Some("/own".into()), ..Overrides::default() };
+        assert_eq!(options(&[], &overrides).cache_dir, PathBuf::from("/own"));
+    }
+
+    #[test]
     fn tokens() {
         let directory = env::temp_dir().join(format!("clip-hub-token-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
@@ -147,12 +182,19 @@ mod tests {
 
     #[test]
     fn switches() {
-        let offline = |value| options(&[("HF_HUB_OFFLINE", value)], &Overrides::default()).offline;
+        let home = ("HOME", "/home/me");
+        let offline =
+            |value| options(&[home, ("HF_HUB_OFFLINE", value)], &Overrides::default()).offline;
         assert!(offline("1") && offline("True") && offline("on"));
         assert!(!offline("0") && !offline("") && !offline("false"));
         let overrides = Overrides { offline: Some(false), ..Overrides::default() };
-        assert!(!options(&[("HF_HUB_OFFLINE", "1")], &overrides).offline);
-        let mirror = [("HF_ENDPOINT", "https://mirror.test")];
+        assert!(!options(&[home, ("HF_HUB_OFFLINE", "1")], &overrides).offline);
+        let symlinks = |value| {
+            let variables = [home, ("HF_HUB_DISABLE_SYMLINKS", value)];
+            options(&variables, &Overrides::default()).symlinks
+        };
+        assert!(symlinks("0") && symlinks("") && !symlinks("1") && !symlinks("true"));
+        let mirror = [home, ("HF_ENDPOINT", "https://mirror.test")];
         assert_eq!(options(&mirror, &Overrides::default()).endpoint, "https://mirror.test");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use crate::download::Downloader;
+use crate::download::{Downloader, limit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Http;
 use crate::layout::Layout;
 use crate::names::{Commit, Repo};
 use crate::options::HubOptions;
-use crate::plan::{Planner, Wanted, check_room};
+use crate::plan::{Planner, Wanted, check_room, known_bytes};
 use crate::progress::{Progress, Reporter};
 use crate::snapshot::{Snapshot, SnapshotFile, look_up};
 use crate::subject::Subject;
@@ -61,8 +61,14 @@ fn download(
         layout.prepare(commit)?;
         announce(repo, downloader, commit, wanted, reporter)?;
     }
+    // What files of unknown size may have, all of them together.
+    let mut rest = downloader.options.max_bytes.saturating_sub(known_bytes(wanted));
     for wanted in wanted {
-        files.push(obtain(repo, downloader, commit, wanted, reporter)?);
+        let file = obtain(repo, downloader, commit, wanted, rest, reporter)?;
+        if wanted.cached.or(wanted.remote.size).is_none() {
+            rest = rest.saturating_sub(file.size);
+        }
+        files.push(file);
     }
     if !known {
         // Last, so that a reference leads to a whole snapshot.
@@ -84,22 +90,29 @@ fn announce(
     reporter.tell(Progress::Planned { commit: commit.as_str(), files, bytes, cached })
 }
 
-/// Makes sure that the snapshot has a file.
+/// Makes sure that the snapshot has a file, of at most `rest` bytes if its size is unknown.
 fn obtain(
     repo: &Repo,
     downloader: &Downloader<'_>,
     commit: &Commit,
     wanted: &Wanted,
+    rest: u64,
     reporter: &mut Reporter<'_>,
 ) -> Result<SnapshotFile> {
     let endpoint = &downloader.http.endpoint.to_string();
     let Wanted { name, remote, cached, linked } = wanted;
     let size = match cached {
         Some(size) => *size,
-        None => downloader.blob(&Subject { repo, file: name, endpoint }, remote, reporter)?,
+        None => {
+            let most = limit(name, downloader.options);
+            let most = if remote.size.is_none() { most.min(rest) } else { most };
+            downloader.blob(&Subject { repo, file: name, endpoint }, remote, most, reporter)?
+        }
     };
     if !linked {
-        write::link(downloader.layout, commit, name, &remote.hash)?;
+        let Downloader { layout, options, .. } = downloader;
+        let way = if options.symlinks { write::link } else { write::place };
+        way(layout, commit, name, &remote.hash, cached.is_none())?;
     }
     Ok(SnapshotFile { name: name.clone(), size, cached: cached.is_some() })
 }

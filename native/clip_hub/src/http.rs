@@ -3,10 +3,10 @@
 //! By hand, because who gets the token, which scheme may follow which, and how far to go are
 //! decisions of ours, and because the interesting headers are those of the first answer.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use clip_base::checkpoint::files;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
@@ -21,6 +21,8 @@ use crate::token::Token;
 use crate::url::Url;
 
 const MAX_REDIRECTS: usize = 10;
+/// Largest file with certificates that is read. Those of whole systems have some 200 KB.
+const MAX_CERTIFICATES: u64 = 16 << 20;
 const USER_AGENT: &str = concat!("image_zero_shot/", env!("CARGO_PKG_VERSION"));
 
 /// A client for one endpoint.
@@ -214,7 +216,7 @@ fn untrusted(url: &str, error: &ureq::Error) -> String {
 /// The certificates to trust: Mozilla's, or those of a file.
 fn roots(file: Option<&Path>) -> RootCerts {
     let Some(file) = file else { return RootCerts::WebPki };
-    let pem = fs::read(file).unwrap_or_default();
+    let pem = files::read(file, MAX_CERTIFICATES).ok().flatten().unwrap_or_default();
     let items = ureq::tls::parse_pem(&pem).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,

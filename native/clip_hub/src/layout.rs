@@ -5,16 +5,22 @@
 //!   blobs/<hash>                        content, named by its hash; whole or absent
 //!   blobs/<hash>.<random>.incomplete    content that is being written
 //!   refs/<revision>                     the commit a branch or tag was at
-//!   snapshots/<commit>/<file>           link to ../../blobs/<hash>
+//!   snapshots/<commit>/<file>           link to ../../blobs/<hash>; the file itself where there
+//!                                       are no links, and then no blob
 //! .locks/models--org--name/<hash>.lock  held while a blob is written
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use clip_base::checkpoint::files;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::{Commit, ContentHash, Repo};
+
+/// Longest reference that is read: a commit and some white space.
+const MAX_REFERENCE: u64 = 64;
 
 /// Where a repository is, or will be, in the cache.
 #[derive(Debug, Clone)]
@@ -68,10 +74,8 @@ impl Layout {
         if let Some(commit) = repo.commit() {
             return Some(commit);
         }
-        let mut text = String::new();
-        let file = File::open(self.reference(repo.revision())).ok()?;
-        file.take(64).read_to_string(&mut text).ok()?;
-        Commit::parse(text.trim())
+        let text = files::read(&self.reference(repo.revision()), MAX_REFERENCE).ok()??;
+        Commit::parse(std::str::from_utf8(&text).ok()?.trim())
     }
 
     /// Size of a file of a snapshot, if it is there. Pipes and devices are not files.
@@ -82,10 +86,9 @@ impl Layout {
 
     /// A blob, if there is one of this size.
     pub(crate) fn open_blob(&self, hash: &ContentHash, size: Option<u64>) -> Option<File> {
-        let path = self.blob(hash);
-        let metadata = fs::metadata(&path).ok()?;
-        let sound = metadata.is_file() && size.is_none_or(|size| size == metadata.len());
-        if sound { File::open(path).ok() } else { None }
+        let file = files::open(&self.blob(hash)).ok()?;
+        let length = file.metadata().ok()?.len();
+        size.is_none_or(|size| size == length).then_some(file)
     }
 
     /// Makes the directories that a snapshot is written to.
@@ -93,6 +96,14 @@ impl Layout {
         self.make(&[".locks", &self.folder])?;
         self.make(&[&self.folder, "blobs"])?;
         self.make(&[&self.folder, "snapshots", commit.as_str()])
+    }
+
+    /// Makes the directory of a file of a snapshot, which may lie in a folder of its own.
+    pub(crate) fn prepare_file(&self, commit: &Commit, file: &str) -> Result<()> {
+        let mut parts = vec![self.folder.as_str(), "snapshots", commit.as_str()];
+        parts.extend(file.split('/'));
+        parts.pop();
+        self.make(&parts)
     }
 
     /// Makes the directory of a reference, which may be `refs/refs/pr`.
@@ -125,12 +136,12 @@ impl Layout {
     }
 }
 
-/// The first bytes of a file, of which a whole one has no more than `most`.
+/// A file of at most so many bytes.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut content));
-    read.map_err(|error| Error::unreadable(path, error))?;
-    Ok(content)
+    let content = files::read(path, most).and_then(|content| {
+        content.ok_or_else(|| io::Error::other(format!("it is larger than {most} bytes")))
+    });
+    content.map_err(|error| Error::unreadable(path, error))
 }
 
 /// Something that is no directory, or a link, where the cache has to be written.

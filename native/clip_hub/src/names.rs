@@ -112,13 +112,14 @@ impl ContentHash {
     }
 }
 
-/// Whether a file name, from an index of shards, is one that may be asked for and written.
-pub(crate) fn is_file_name(name: &str) -> bool {
-    is_part(name, MAX_PART)
-}
-
-/// A name as it can be shown: what it says is not ours.
+/// A text from outside as it can be shown: what it says is not ours. Of an address, what stands
+/// before an `@` is a user and a password, and is left out.
 pub(crate) fn shown(text: &str) -> String {
+    if let Some((user, rest)) = text.rsplit_once('@')
+        && user.contains(':')
+    {
+        return format!("***@{}", shown(rest));
+    }
     let mut start: String = text.chars().take(80).flat_map(char::escape_default).collect();
     if text.chars().nth(80).is_some() {
         start.push_str("...");
@@ -215,6 +216,18 @@ mod tests {
             let legal = ["org/name.", "org/name.git"].contains(revision);
             assert_eq!(Repo::new("org/name", revision).is_ok(), legal, "{revision}");
         }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for text in ["https://me:secret@hub.test", "me:sec@ret@hub.test", "https://secret@hub.test"]
+        {
+            assert_eq!(shown(text), "***@hub.test");
+        }
+        assert_eq!(shown("https://me:se/cret@hub.test/a"), "***@hub.test/a");
+        assert_eq!(shown("org/name@main"), "org/name@main");
+        let error = Repo::new("https://me:secret@hub.test/org/name", "main").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[test]

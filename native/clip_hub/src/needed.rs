@@ -1,131 +1,93 @@
-//! Which files make a CLIP checkpoint: one rule, for the cache and for the hub.
+//! Looking for a CLIP checkpoint, in the cache and on the hub alike. Which files make one says
+//! [`layout`], for the loader too.
 
-use std::fmt;
-
-use serde_json::Value;
+use clip_base::checkpoint::layout::{
+    self, CONFIG, FOLDERS, Format, Index, PROCESSORS, TOKENIZER, TOKENIZER_EXTRAS,
+    TOKENIZER_PIECES, WEIGHTS,
+};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::names::{is_file_name, shown};
-
-/// Largest index of shards that is read. Those of large models have some 100 KB.
-pub(crate) const MAX_INDEX: u64 = 4 << 20;
-const MAX_SHARDS: usize = 256;
-
-pub(crate) const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-const PICKLED: &str = "pytorch_model.bin";
-
-/// Of the tokenizer, beside its vocabulary; many repositories lack some.
-const EXTRAS: [&str; 3] = ["special_tokens_map.json", "tokenizer_config.json", "added_tokens.json"];
 
 /// Something that files can be found in.
 pub(crate) trait Source {
     /// Whether there is such a file. A `true` is remembered as a file to fetch.
-    fn has(&mut self, file: &'static str) -> Result<bool>;
-    /// The content of the index, which is there.
-    fn index(&mut self, file: &'static str) -> Result<Vec<u8>>;
-    /// Whether there is such a shard.
-    fn has_shard(&mut self, file: &str) -> Result<bool>;
+    fn has(&mut self, file: &str) -> Result<bool>;
+    /// The content of an index of shards, which is there.
+    fn index(&mut self, file: &str) -> Result<Vec<u8>>;
 }
 
 /// Looks for a whole checkpoint. Returns what is missing, in words.
 pub(crate) fn missing(source: &mut dyn Source) -> Result<Vec<String>> {
+    for folder in FOLDERS {
+        if source.has(&path(folder, CONFIG))? {
+            return missing_beside(source, folder);
+        }
+    }
+    Ok(vec![CONFIG.to_owned()])
+}
+
+/// Looks for all else, in the folder that has a `config.json`.
+fn missing_beside(source: &mut dyn Source, folder: &str) -> Result<Vec<String>> {
     let mut missing = Vec::new();
-    if !source.has(CONFIG)? {
-        missing.push(CONFIG.to_owned());
+    if !has_any(source, folder, &PROCESSORS)? {
+        missing.push(PROCESSORS.join(" or "));
     }
-    // Transformers 5 writes the second, with the first inside.
-    if !source.has("preprocessor_config.json")? && !source.has("processor_config.json")? {
-        missing.push("preprocessor_config.json or processor_config.json".to_owned());
+    if !source.has(&path(folder, TOKENIZER))? && !has_all(source, folder, &TOKENIZER_PIECES)? {
+        missing.push(format!("{TOKENIZER} or {}", TOKENIZER_PIECES.join(" with ")));
     }
-    let tokenizer =
-        source.has("tokenizer.json")? || (source.has("vocab.json")? && source.has("merges.txt")?);
-    if !tokenizer {
-        missing.push("tokenizer.json or vocab.json with merges.txt".to_owned());
+    for extra in TOKENIZER_EXTRAS {
+        source.has(&path(folder, extra))?;
     }
-    for extra in EXTRAS {
-        source.has(extra)?;
-    }
-    missing.extend(missing_weights(source)?);
+    missing.extend(missing_weights(source, folder)?);
     Ok(missing)
 }
 
-fn missing_weights(source: &mut dyn Source) -> Result<Vec<String>> {
-    if source.has(WEIGHTS)? {
-        return Ok(Vec::new());
-    }
-    if source.has(INDEX)? {
-        let shards = shards(&source.index(INDEX)?)?;
+fn missing_weights(source: &mut dyn Source, folder: &str) -> Result<Vec<String>> {
+    for weights in WEIGHTS {
+        let file = path(folder, weights.name);
+        if !source.has(&file)? {
+            continue;
+        }
         let mut missing = Vec::new();
-        for shard in shards {
-            if !source.has_shard(&shard)? {
-                missing.push(shard);
+        if weights.is_index {
+            for shard in shards(&file, &source.index(&file)?, weights.format)? {
+                if !source.has(&path(folder, &shard))? {
+                    missing.push(shard);
+                }
             }
         }
         return Ok(missing);
     }
-    if source.has(PICKLED)? {
-        return Ok(Vec::new());
-    }
-    Ok(vec![format!("weights ({WEIGHTS}, {INDEX} or {PICKLED})")])
-}
-
-fn invalid(why: impl fmt::Display) -> Error {
-    let message = format!("{INDEX} cannot be used: {why}; choose another revision of the model");
-    Error::new(ErrorKind::InvalidIndex, message)
+    Ok(vec![format!("weights ({})", layout::weights_names())])
 }
 
 /// The files that an index names, each once, in order.
-fn shards(index: &[u8]) -> Result<Vec<String>> {
-    let index: Value = serde_json::from_slice(index)
-        .map_err(|error| invalid("it is no JSON").with_source(error))?;
-    let map = index.get("weight_map").and_then(Value::as_object);
-    let map = map.filter(|map| !map.is_empty());
-    let map = map.ok_or_else(|| invalid("it has no weight_map"))?;
-    let mut shards = Vec::new();
-    for name in map.values() {
-        let name = name.as_str().unwrap_or_default();
-        if !is_file_name(name) || !name.ends_with(".safetensors") {
-            let why = format!("\"{}\" is no name of a .safetensors file beside it", shown(name));
-            return Err(invalid(why));
-        }
-        shards.push(name.to_owned());
-    }
-    shards.sort_unstable();
-    shards.dedup();
-    if shards.len() > MAX_SHARDS {
-        return Err(invalid(format!("more than {MAX_SHARDS} files")));
-    }
-    Ok(shards)
+fn shards(file: &str, index: &[u8], format: Format) -> Result<Vec<String>> {
+    let index = Index::parse(index, format).map_err(|why| {
+        let message = format!("{file} cannot be used: {why}; choose another revision of the model");
+        Error::new(ErrorKind::InvalidIndex, message)
+    })?;
+    Ok(index.shards().into_iter().map(str::to_owned).collect())
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
+fn path(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
+}
 
-    #[test]
-    fn indices() {
-        let index = r#"{"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors",
-            "c": "model-2.safetensors"}}"#;
-        assert_eq!(
-            shards(index.as_bytes()).unwrap(),
-            ["model-1.safetensors", "model-2.safetensors"]
-        );
-        for hostile in [
-            "",
-            "[]",
-            "{}",
-            r#"{"weight_map": {}}"#,
-            r#"{"weight_map": {"a": 1}}"#,
-            r#"{"weight_map": {"a": "../x.safetensors"}}"#,
-            r#"{"weight_map": {"a": "/etc/x.safetensors"}}"#,
-            r#"{"weight_map": {"a": "x/y.safetensors"}}"#,
-            r#"{"weight_map": {"a": "x\u0000.safetensors"}}"#,
-            r#"{"weight_map": {"a": "model.bin"}}"#,
-        ] {
-            assert_eq!(shards(hostile.as_bytes()).unwrap_err().kind(), ErrorKind::InvalidIndex);
+fn has_any(source: &mut dyn Source, folder: &str, files: &[&str]) -> Result<bool> {
+    for file in files {
+        if source.has(&path(folder, file))? {
+            return Ok(true);
         }
     }
+    Ok(false)
+}
+
+fn has_all(source: &mut dyn Source, folder: &str, files: &[&str]) -> Result<bool> {
+    for file in files {
+        if !source.has(&path(folder, file))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

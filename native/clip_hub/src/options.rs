@@ -24,6 +24,9 @@ pub struct HubOptions {
     pub ca_file: Option<PathBuf>,
     /// Most bytes a model may have, all its files together.
     pub max_bytes: u64,
+    /// Whether a snapshot has links to its content. Where the file system has none, and without
+    /// this, it has the content itself.
+    pub symlinks: bool,
     /// When an answer takes too long.
     pub timeouts: Timeouts,
     /// How often to try again.
@@ -98,6 +101,7 @@ impl HubOptions {
             refresh: false,
             ca_file: None,
             max_bytes: 16 << 30,
+            symlinks: true,
             timeouts: Timeouts::default(),
             retries: Retries::default(),
         }
@@ -114,7 +118,10 @@ impl HubOptions {
         overrides: &Overrides,
     ) -> Result<Self> {
         let environment = Environment::new(variable);
-        let cache_dir = overrides.cache_dir.clone().unwrap_or_else(|| environment.hub_cache());
+        let cache_dir = match &overrides.cache_dir {
+            Some(cache_dir) => cache_dir.clone(),
+            None => environment.hub_cache()?,
+        };
         let mut options = Self::new(cache_dir);
         if let Some(endpoint) = overrides.endpoint.clone().or_else(|| environment.endpoint()) {
             options.endpoint = endpoint;
@@ -126,6 +133,7 @@ impl HubOptions {
         };
         options.offline = overrides.offline.unwrap_or_else(|| environment.offline());
         options.ca_file = environment.ca_file();
+        options.symlinks = environment.symlinks();
         Ok(options)
     }
 }

@@ -1,15 +1,13 @@
 //! What a revision needs from the hub: asked before anything large is fetched.
 
-use std::fs::{self, File};
-use std::path::Path;
+use clip_base::checkpoint::layout::{CONFIG, MAX_INDEX};
 
 use crate::download::{Downloader, limit};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::matches;
 use crate::layout::{Layout, read};
 use crate::metadata::{Metadata, not_a_hub};
-use crate::names::{Commit, ContentHash, Repo};
-use crate::needed::{self, CONFIG, MAX_INDEX, Source};
+use crate::names::{Commit, Repo};
+use crate::needed::{self, Source};
 use crate::progress::{Progress, Reporter};
 use crate::retry::retrying;
 use crate::subject::Subject;
@@ -38,6 +36,8 @@ pub(crate) struct Planner<'a, 'r> {
     endpoint: String,
     commit: Option<Commit>,
     wanted: Vec<Wanted>,
+    /// What the hub said when it lacked the first file.
+    refusal: Option<Error>,
 }
 
 impl<'a, 'r> Planner<'a, 'r> {
@@ -47,12 +47,16 @@ impl<'a, 'r> Planner<'a, 'r> {
         reporter: &'a mut Reporter<'r>,
     ) -> Self {
         let endpoint = downloader.http.endpoint.to_string();
-        Self { repo, downloader, reporter, endpoint, commit: repo.commit(), wanted: Vec::new() }
+        let commit = repo.commit();
+        Self { repo, downloader, reporter, endpoint, commit, wanted: Vec::new(), refusal: None }
     }
 
     /// The commit of the revision and all files to have of it.
     pub(crate) fn plan(mut self) -> Result<(Commit, Vec<Wanted>)> {
         let missing = needed::missing(&mut self)?;
+        if let (true, Some(refusal)) = (self.wanted.is_empty(), self.refusal.take()) {
+            return Err(refusal);
+        }
         if !missing.is_empty() {
             let why = "it is missing, and a CLIP model in the layout of transformers has it; choose \
                  another model or revision";
@@ -89,7 +93,10 @@ impl<'a, 'r> Planner<'a, 'r> {
                 Ok(Some(remote))
             }
             Ok(_) => Err(not_a_hub(&subject, "it answers with another commit than asked for")),
-            Err(error) if error.kind() == ErrorKind::FileNotFound && file != CONFIG => Ok(None),
+            Err(error) if error.kind() == ErrorKind::FileNotFound => {
+                self.refusal.get_or_insert(error);
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -99,28 +106,25 @@ impl<'a, 'r> Planner<'a, 'r> {
         let layout = self.downloader.layout;
         let path = layout.snapshot(&remote.commit).join(name);
         let name = name.to_owned();
-        if is_sound_copy(&path, &remote.hash) {
+        if write::is_copy(&path, &remote.hash) {
             let cached = layout.size(&remote.commit, &name);
             return Wanted { name, remote, cached, linked: true };
         }
         let cached = self.downloader.sound_blob(&remote);
-        let linked = write::is_link(&path, &remote.hash);
+        let linked = write::is_link(&path, &name, &remote.hash);
         Wanted { name, remote, cached, linked }
     }
 }
 
-/// Where links cannot be made, Python's client leaves copies.
-fn is_sound_copy(path: &Path, hash: &ContentHash) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
-        && File::open(path).and_then(|mut copy| matches(&mut copy, hash)).unwrap_or(false)
-}
-
 impl Source for Planner<'_, '_> {
-    fn has(&mut self, file: &'static str) -> Result<bool> {
-        self.has_shard(file)
+    fn has(&mut self, file: &str) -> Result<bool> {
+        let Some(remote) = self.ask(file)? else { return Ok(false) };
+        let wanted = self.wanted(file, remote);
+        self.wanted.push(wanted);
+        Ok(true)
     }
 
-    fn index(&mut self, file: &'static str) -> Result<Vec<u8>> {
+    fn index(&mut self, file: &str) -> Result<Vec<u8>> {
         let Some(wanted) = self.wanted.iter().find(|wanted| wanted.name == file) else {
             return Ok(Vec::new());
         };
@@ -131,7 +135,7 @@ impl Source for Planner<'_, '_> {
         }
         if wanted.cached.is_none() {
             layout.prepare(&wanted.remote.commit)?;
-            self.downloader.blob(&subject, &wanted.remote, self.reporter)?;
+            self.downloader.blob(&subject, &wanted.remote, MAX_INDEX, self.reporter)?;
         }
         let path = match wanted.linked {
             true => layout.snapshot(&wanted.remote.commit).join(file),
@@ -139,13 +143,12 @@ impl Source for Planner<'_, '_> {
         };
         read(&path, MAX_INDEX)
     }
+}
 
-    fn has_shard(&mut self, file: &str) -> Result<bool> {
-        let Some(remote) = self.ask(file)? else { return Ok(false) };
-        let wanted = self.wanted(file, remote);
-        self.wanted.push(wanted);
-        Ok(true)
-    }
+/// Bytes of all files whose size is known.
+pub(crate) fn known_bytes(wanted: &[Wanted]) -> u64 {
+    let sizes = wanted.iter().map(|wanted| wanted.cached.or(wanted.remote.size));
+    sizes.map(Option::unwrap_or_default).fold(0, u64::saturating_add)
 }
 
 /// Refuses a model that is too large, for the limit or for the disk, before it is fetched.
@@ -155,10 +158,13 @@ pub(crate) fn check_room(
     wanted: &[Wanted],
 ) -> Result<u64> {
     let size = |wanted: &Wanted| wanted.remote.size.unwrap_or_default();
-    let all: u64 = wanted.iter().map(size).fold(0, u64::saturating_add);
-    let limit = downloader.options.max_bytes;
+    let (all, limit) = (known_bytes(wanted), downloader.options.max_bytes);
     if all > limit {
-        let message = format!("{repo} has {all} bytes, more than {limit}: raise max_bytes");
+        let message = format!(
+            "{repo} has {all} bytes, the limit for a model is {limit}; choose another one, or \
+             fetch it with Hugging Face's own tools (`hf download {}`), whose cache is used here",
+            repo.name()
+        );
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
     let absent = wanted.iter().filter(|wanted| wanted.cached.is_none());

@@ -1,13 +1,15 @@
 //! A checkpoint in the cache.
 
-use std::fs::File;
 use std::path::PathBuf;
+
+use clip_base::checkpoint::files;
+use clip_base::checkpoint::layout::MAX_INDEX;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash;
 use crate::layout::{Layout, read};
 use crate::names::{Commit, ContentHash, Repo};
-use crate::needed::{self, MAX_INDEX, Source};
+use crate::needed::{self, Source};
 
 /// A whole checkpoint on this machine.
 #[derive(Debug, Clone)]
@@ -52,7 +54,8 @@ impl Snapshot {
             let target = std::fs::read_link(&path).unwrap_or_default();
             let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(hash) = ContentHash::from_etag(name) else { continue };
-            let mut content = File::open(&path).map_err(|error| Error::unreadable(&path, error))?;
+            let mut content =
+                files::open(&path).map_err(|error| Error::unreadable(&path, error))?;
             if !hash::matches(&mut content, &hash)
                 .map_err(|error| Error::unreadable(&path, error))?
             {
@@ -91,17 +94,13 @@ struct Cached<'a> {
 }
 
 impl Source for Cached<'_> {
-    fn has(&mut self, file: &'static str) -> Result<bool> {
-        self.has_shard(file)
-    }
-
-    fn index(&mut self, file: &'static str) -> Result<Vec<u8>> {
-        read(&self.layout.snapshot(&self.commit).join(file), MAX_INDEX)
-    }
-
-    fn has_shard(&mut self, file: &str) -> Result<bool> {
+    fn has(&mut self, file: &str) -> Result<bool> {
         let Some(size) = self.layout.size(&self.commit, file) else { return Ok(false) };
         self.files.push(SnapshotFile { name: file.to_owned(), size, cached: true });
         Ok(true)
+    }
+
+    fn index(&mut self, file: &str) -> Result<Vec<u8>> {
+        read(&self.layout.snapshot(&self.commit).join(file), MAX_INDEX)
     }
 }

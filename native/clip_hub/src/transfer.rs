@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, StatusCode, header};
 
-use crate::download::limit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::Running;
 use crate::http::{Answer, failure};
@@ -26,6 +25,8 @@ const CHUNK: usize = 128 * 1024;
 pub(crate) struct Transfer<'a> {
     pub(crate) subject: &'a Subject<'a>,
     remote: &'a Metadata,
+    /// Most bytes that it may have.
+    most: u64,
     options: &'a HubOptions,
     blob: PathBuf,
     temporary: Temporary,
@@ -37,12 +38,13 @@ impl<'a> Transfer<'a> {
     pub(crate) fn new(
         subject: &'a Subject<'a>,
         remote: &'a Metadata,
+        most: u64,
         options: &'a HubOptions,
         blob: &Path,
     ) -> Result<Self> {
         let temporary = Temporary::create(blob)?;
-        let hash = Running::new(&remote.hash);
-        Ok(Self { subject, remote, options, blob: blob.to_owned(), temporary, hash, done: 0 })
+        let (hash, blob) = (Running::new(&remote.hash), blob.to_owned());
+        Ok(Self { subject, remote, most, options, blob, temporary, hash, done: 0 })
     }
 
     /// Bytes that are here.
@@ -124,10 +126,9 @@ impl<'a> Transfer<'a> {
     }
 
     fn check_size(&self, done: u64, expected: Option<u64>) -> Result<()> {
-        let limit = limit(self.subject.file, self.options);
         match expected {
             Some(expected) if done > expected => Err(wrong_length(self.subject, expected, "more")),
-            _ if done > limit => Err(too_large(self.subject, limit)),
+            _ if done > self.most => Err(too_large(self.subject, self.most)),
             _ => Ok(()),
         }
     }
@@ -178,7 +179,11 @@ fn first_byte(headers: &HeaderMap) -> Option<u64> {
 }
 
 pub(crate) fn too_large(subject: &Subject<'_>, limit: u64) -> Error {
-    let why = format!("it has more than {limit} bytes; raise max_bytes, or choose another model");
+    let why = format!(
+        "it has more than {limit} bytes, the most that it may have here; choose another model, or \
+         fetch it with Hugging Face's own tools (`hf download {}`), whose cache is used here",
+        subject.repo.name()
+    );
     subject.error(ErrorKind::TooLarge, why)
 }
 

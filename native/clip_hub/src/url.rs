@@ -24,10 +24,13 @@ impl Url {
     /// The endpoint: what everything else is below.
     pub(crate) fn endpoint(text: &str) -> Result<Self> {
         let url = Self::parse(text.trim_end_matches('/'));
-        url.filter(|url| url.0.query().is_none()).ok_or_else(|| {
+        // An `@` behind the host too: a password with a slash in it is taken for a path.
+        url.filter(|url| url.0.query().is_none() && !text.contains('@')).ok_or_else(|| {
+            // A query may hold a secret as well.
+            let text = shown(text.split('?').next().unwrap_or_default());
             let message = format!(
-                "expected HF_ENDPOINT to be an address such as https://huggingface.co, got: \"{}\"",
-                shown(text)
+                "expected HF_ENDPOINT to be an address such as https://huggingface.co, without a \
+                 user or a query, got: \"{text}\"; what the Hub knows you by goes into HF_TOKEN",
             );
             Error::new(ErrorKind::InvalidOption, message)
         })
@@ -132,9 +135,11 @@ mod tests {
     #[test]
     fn endpoints_that_are_none() {
         let none = ["", "huggingface.co", "ftp://x", "https://", "https://a@b", "https://x?y=1"];
-        for endpoint in none {
+        let secret = ["https://me:secret@x", "https://me:se/cret@x", "ftp://secret@x", "x?secret"];
+        for endpoint in none.into_iter().chain(secret) {
             let error = Url::endpoint(endpoint).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidOption, "{endpoint}");
+            assert!(!error.to_string().contains("cret"), "{error}");
         }
     }
 

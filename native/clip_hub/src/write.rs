@@ -6,7 +6,10 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use clip_base::checkpoint::files;
+
 use crate::error::{Error, Result};
+use crate::hash::matches;
 use crate::layout::Layout;
 use crate::names::{Commit, ContentHash};
 
@@ -104,22 +107,40 @@ pub(crate) fn sweep(blob: &Path) {
 }
 
 /// Where a file of a snapshot leads to. Relative, so that the cache can be moved.
-fn target(hash: &ContentHash) -> PathBuf {
-    Path::new("../../blobs").join(hash.as_str())
+fn target(file: &str, hash: &ContentHash) -> PathBuf {
+    let folders = file.matches('/').count();
+    Path::new(&"../".repeat(2 + folders)).join("blobs").join(hash.as_str())
 }
 
 /// Whether a file of a snapshot leads to its blob.
-pub(crate) fn is_link(path: &Path, hash: &ContentHash) -> bool {
-    fs::read_link(path).is_ok_and(|found| found == target(hash))
+pub(crate) fn is_link(path: &Path, file: &str, hash: &ContentHash) -> bool {
+    fs::read_link(path).is_ok_and(|found| found == target(file, hash))
 }
 
-/// Makes a file of a snapshot a link to its blob.
-pub(crate) fn link(layout: &Layout, commit: &Commit, file: &str, hash: &ContentHash) -> Result<()> {
+/// Whether a file of a snapshot is the content itself, as it is where there are no links.
+pub(crate) fn is_copy(path: &Path, hash: &ContentHash) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+        && files::open(path).and_then(|mut copy| matches(&mut copy, hash)).unwrap_or(false)
+}
+
+/// Makes a file of a snapshot a link to its blob; or the content itself, where the file system has
+/// no links. `is_new` says that the blob was not there before, so that no other link leads to it.
+pub(crate) fn link(
+    layout: &Layout,
+    commit: &Commit,
+    file: &str,
+    hash: &ContentHash,
+    is_new: bool,
+) -> Result<()> {
+    layout.prepare_file(commit, file)?;
     let path = layout.snapshot(commit).join(file);
-    let made = sibling(&layout.locks().join(file), ".tmp");
+    let made = sibling(&layout.locks().join(path.file_name().unwrap_or_default()), ".tmp");
+    if let Err(error) = symlink(target(file, hash), &made) {
+        log::debug!("no link at {} ({error}): placing the file itself", path.display());
+        return place(layout, commit, file, hash, is_new);
+    }
     // Renaming replaces whatever is there, a link by itself and not what it leads to.
-    let renamed = symlink(target(hash), &made).and_then(|()| fs::rename(&made, &path));
-    renamed.map_err(|error| {
+    fs::rename(&made, &path).map_err(|error| {
         let _ = fs::remove_file(&made);
         Error::cache(&path, error)
     })?;
@@ -127,12 +148,44 @@ pub(crate) fn link(layout: &Layout, commit: &Commit, file: &str, hash: &ContentH
     Ok(())
 }
 
+/// Makes a file of a snapshot the content itself, as `huggingface_hub` does: a new blob is moved
+/// there, and another one is copied, because snapshots may have links to it.
+pub(crate) fn place(
+    layout: &Layout,
+    commit: &Commit,
+    file: &str,
+    hash: &ContentHash,
+    is_new: bool,
+) -> Result<()> {
+    layout.prepare_file(commit, file)?;
+    let (blob, path) = (layout.blob(hash), layout.snapshot(commit).join(file));
+    let placed = if is_new {
+        fs::rename(&blob, &path).map_err(|error| Error::cache(&path, error))
+    } else {
+        copy(&blob, &layout.locks().join(hash.as_str()), &path)
+    };
+    match placed {
+        // Another process may have moved the blob there.
+        Err(_) if is_copy(&path, hash) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            sync_directory(&path);
+            Ok(())
+        }
+    }
+}
+
+/// Copies a blob by way of a file beside `beside`: what stands at `path` is whole at any time.
+fn copy(blob: &Path, beside: &Path, path: &Path) -> Result<()> {
+    let mut content = files::open(blob).map_err(|error| Error::unreadable(blob, error))?;
+    let mut made = Temporary::create(beside)?;
+    io::copy(&mut content, &mut made.file).map_err(|error| Error::cache(path, error))?;
+    made.persist(path)
+}
+
 /// Notes which commit a branch or tag is at.
 pub(crate) fn reference(layout: &Layout, revision: &str, commit: &Commit) -> Result<()> {
     let path = layout.reference(revision);
-    if fs::read_to_string(&path).is_ok_and(|found| found == commit.as_str()) {
-        return Ok(());
-    }
     layout.prepare_reference(revision)?;
     let mut made = Temporary::create(&layout.locks().join("ref"))?;
     made.write(commit.as_str().as_bytes())?;

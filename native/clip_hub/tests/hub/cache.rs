@@ -106,7 +106,15 @@ fn weights_by_preference() {
     let sharded: Vec<File> = rest().chain([bin.clone(), index]).chain(shards).collect();
     let expected = ["model.safetensors.index.json", "model-1.safetensors", "model-2.safetensors"];
     assert_eq!(names(sharded.clone()), expected);
-    let all = sharded.into_iter().chain([large("model.safetensors", 5)]);
+    let pickled = [large("pytorch_model-1.bin", 6), large("pytorch_model-2.bin", 7)];
+    let index = small(
+        "pytorch_model.bin.index.json",
+        r#"{"weight_map": {"a": "pytorch_model-2.bin", "b": "pytorch_model-1.bin"}}"#,
+    );
+    let expected = ["pytorch_model.bin.index.json", "pytorch_model-1.bin", "pytorch_model-2.bin"];
+    assert_eq!(names(rest().chain([index.clone()]).chain(pickled.clone()).collect()), expected);
+    assert_eq!(names(rest().chain([index, bin]).collect()), ["pytorch_model.bin"]);
+    let all = sharded.into_iter().chain(pickled).chain([large("model.safetensors", 5)]);
     assert_eq!(names(all.collect()), ["model.safetensors"]);
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clip_hub::{Error, ErrorKind};
 
 use crate::server::{How, Reply, Request};
-use crate::site::{File, Site, model, refused};
+use crate::site::{File, Site, large, model, refused, small};
 use crate::support::{Directory, disconnected, failure, fetch, leftovers, options, repo, tree};
 
 /// What a fault leads to, and how many requests of its kind were made.
@@ -54,8 +54,8 @@ fn statuses() {
         (refused(401, "RepoNotFound"), RepoNotFound, "check the name", 1),
         (refused(404, "RepoNotFound"), RepoNotFound, "private", 1),
         (refused(404, "RevisionNotFound"), RevisionNotFound, "\"main\"", 1),
-        (refused(404, "EntryNotFound"), FileNotFound, "config.json of org/model at main", 1),
-        (Reply::new(404), FileNotFound, "HF_ENDPOINT", 1),
+        (refused(404, "EntryNotFound"), FileNotFound, "config.json of org/model at main", 2),
+        (Reply::new(404), FileNotFound, "HF_ENDPOINT", 2),
         (Reply::new(410), Gone, "choose another", 1),
         (Reply::new(418), UnexpectedStatus, "418", 1),
         (Reply::new(416), UnexpectedStatus, "416", 1),
@@ -237,10 +237,16 @@ fn a_model_that_lacks_a_part() {
 fn more_than_allowed() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let mut options = options(&site, &cache);
-    options.max_bytes = 299_999;
-    let error = failure(&options);
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
-    assert!(error.to_string().contains("max_bytes"), "{error}");
+    // Too large by itself, and together with the rest.
+    for limit in [299_999, 300_001] {
+        options.max_bytes = limit;
+        let error = failure(&options);
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let message = error.to_string();
+        assert!(message.contains(&limit.to_string()), "{message}");
+        assert!(message.contains("`hf download org/model`"), "{message}");
+        assert!(!message.contains("max_bytes"), "nobody can set it: {message}");
+    }
     assert_eq!(site.content.requests().len(), 0);
 
     let unknown = |_: &Request, reply: Reply| {
@@ -248,8 +254,33 @@ fn more_than_allowed() {
     };
     let site = Site::with(model(), unknown);
     options.endpoint = site.hub.url();
+    options.max_bytes = 299_999;
     assert_eq!(failure(&options).kind(), ErrorKind::TooLarge);
     options.max_bytes = 400_000;
+    fetch(&repo(), &options).unwrap().verify().unwrap();
+}
+
+#[test]
+fn the_limit_holds_for_files_of_unknown_size_together() {
+    let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    let mut files: Vec<File> = model().into_iter().filter(|file| !file.large).collect();
+    files.push(small("model.safetensors.index.json", index));
+    files.extend([large("model-1.safetensors", 3), large("model-2.safetensors", 4)]);
+    let site = Site::with(files, |_, reply| {
+        reply.without("x-linked-size").without("content-length").how(How::Chunked)
+    });
+    let cache = Directory::new();
+    let mut options = options(&site, &cache);
+    // Enough for each of them, and not for both.
+    options.max_bytes = 500_000;
+    let error = failure(&options);
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with("cannot get model-2.safetensors of org/model"), "{message}");
+    assert!(message.contains("`hf download org/model`"), "{message}");
+    assert!(!message.contains("max_bytes"), "{message}");
+    assert_eq!(leftovers(&cache), [""; 0]);
+    options.max_bytes = 700_000;
     fetch(&repo(), &options).unwrap().verify().unwrap();
 }
 

@@ -80,7 +80,7 @@ fn an_index_without_measure() {
     files.retain(|file| !file.large);
     files.push(small("model.safetensors.index.json", "{}"));
     let site = Site::with(files, |request, reply| {
-        if request.is_head("index.json") { reply.with("content-length", 5 << 20) } else { reply }
+        if request.is_head("index.json") { reply.with("content-length", 11 << 20) } else { reply }
     });
     let error = failure(&options(&site, &Directory::new()));
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");

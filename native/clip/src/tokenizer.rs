@@ -1,24 +1,29 @@
 //! Prompts to token ids.
 
+mod beginning;
+mod merges;
+
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{is_there, read_file};
 use crate::config::TextConfig;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::{tokenizer_json, vocabulary};
+use beginning::{Beginnings, SHORT};
 
 /// Largest file of a tokenizer that is read. CLIP's have 2 to 4 MB.
 pub(crate) const MAX_FILE: u64 = 10 * 1024 * 1024;
 
-/// Longest prompt in bytes. 77 tokens are some 400 bytes; the rest would be cut anyway, after
-/// work that grows with its length.
+/// Longest prompt in bytes. 77 tokens are some 400 bytes; the rest is thrown away.
 pub const MAX_PROMPT_BYTES: usize = 16 * 1024;
 
 /// Byte-level BPE of a CLIP checkpoint.
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    beginnings: Option<Beginnings>,
     files: Vec<PathBuf>,
+    start: u32,
     end: u32,
     text: TextConfig,
 }
@@ -76,9 +81,12 @@ impl Tokenizer {
         // length need not be the model's.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| invalid(&e.to_string()))?;
-        let mut tokenizer = Self { inner, files, end: 0, text: text.clone() };
-        let end = tokenizer.check_special_tokens();
-        tokenizer.end = end.map_err(|e| unusable(&tokenizer.files[0], &e.to_string()))?;
+        let beginnings = Beginnings::of(&inner);
+        let text = text.clone();
+        let mut tokenizer = Self { inner, beginnings, files, start: 0, end: 0, text };
+        let special = tokenizer.check_special_tokens();
+        (tokenizer.start, tokenizer.end) =
+            special.map_err(|e| unusable(&tokenizer.files[0], &e.to_string()))?;
         Ok(tokenizer)
     }
 
@@ -88,10 +96,10 @@ impl Tokenizer {
     }
 
     /// The empty prompt must be a start token and an end token at which the model pools.
-    fn check_special_tokens(&self) -> Result<u32> {
+    fn check_special_tokens(&self) -> Result<(u32, u32)> {
         let ids = self.ids("")?;
         match (ids.as_slice(), self.text.pooling.position(&ids)) {
-            ([_, end], Some(1)) => Ok(*end),
+            ([start, end], Some(1)) => Ok((*start, *end)),
             _ => Err(invalid(&format!(
                 "expected an empty text to become a start and an end token as config.json's \
                  eos_token_id names it, got {ids:?}"
@@ -111,9 +119,15 @@ impl Tokenizer {
                 format!("prompt of {} bytes, the limit is {MAX_PROMPT_BYTES}", prompt.len()),
             ));
         }
-        let mut ids = self.ids(prompt)?;
         let most = self.text.max_positions as usize;
-        let truncated = ids.len() > most;
+        let (mut ids, truncated) = match self.first_ids(prompt, most - 1)? {
+            Some(first) => ([self.start].into_iter().chain(first).collect(), true),
+            None => {
+                let ids = self.ids(prompt)?;
+                let truncated = ids.len() > most;
+                (ids, truncated)
+            }
+        };
         if truncated {
             ids.truncate(most - 1);
             ids.push(self.end);
@@ -124,14 +138,30 @@ impl Tokenizer {
         Ok(Tokens { ids, truncated })
     }
 
+    /// So many ids of a long prompt or more, without special tokens around them; none if there are
+    /// not as many, or all of the prompt has to be looked at.
+    fn first_ids(&self, prompt: &str, count: usize) -> Result<Option<Vec<u32>>> {
+        let Some(beginnings) = self.beginnings.as_ref().filter(|_| prompt.len() > SHORT) else {
+            return Ok(None);
+        };
+        let ids = guarded("tokenizing", ErrorKind::InvalidTokenizer, || {
+            let ids = beginnings.first_ids(&self.inner, prompt, count);
+            ids.map_err(|e| invalid(&e.to_string()))
+        })?;
+        ids.map(|ids| self.within_vocabulary(ids)).transpose()
+    }
+
     /// All ids of a text with its special tokens, each one within the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = guarded("tokenizing", ErrorKind::InvalidTokenizer, || {
             self.inner.encode_fast(text, true).map_err(|e| invalid(&e.to_string()))
         })?;
-        let ids = encoding.get_ids();
+        self.within_vocabulary(encoding.get_ids().to_vec())
+    }
+
+    fn within_vocabulary(&self, ids: Vec<u32>) -> Result<Vec<u32>> {
         match ids.iter().find(|id| i64::from(**id) >= self.text.vocab_size) {
-            None => Ok(ids.to_vec()),
+            None => Ok(ids),
             Some(id) => Err(invalid(&format!(
                 "token id {id} is not below config.json's vocab_size ({})",
                 self.text.vocab_size

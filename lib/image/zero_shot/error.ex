@@ -10,7 +10,7 @@ defmodule Image.ZeroShot.Error do
 
   | reason | meaning |
   | --- | --- |
-  | `:invalid_label` | the label list is empty, no list or too long; a label is no string, no valid UTF-8 or too long |
+  | `:invalid_label` | the label list is empty, no list or too long, or makes too many prompts; a label is no string, no valid UTF-8 or too long |
   | `:invalid_classifier` | the binary is no classifier, or a damaged one |
   | `:wrong_model` | the classifier was compiled for another model than the call goes to |
   | `:invalid_image` | the bytes are no picture, or not a whole one |
@@ -55,7 +55,7 @@ defmodule Image.ZeroShot.Error do
   | `:connection`, `:timeout` | the Hub cannot be reached, or stopped answering |
   | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | what came is not what was announced |
   | `:redirect_loop`, `:too_many_redirects`, `:insecure` | a redirect that is not followed |
-  | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no place for the model |
+  | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no place for the model, or no directory to keep it in |
   | `:cancelled` | who asked for the download has ended |
   """
 

@@ -14,6 +14,10 @@ defmodule Image.ZeroShot.Hub do
   cache whole and with the content its hash says, or not at all, and any number of processes can
   fetch the same model at once.
 
+  A file system without symbolic links, or `HF_HUB_DISABLE_SYMLINKS`, is no obstacle: the files lie in
+  the model's directory themselves then, as Hugging Face's tools leave them. A model of
+  sentence-transformers (`0_CLIPModel`) is found too. A model may have 16 GiB.
+
   A model in the cache is used as it is, without asking whether its branch has moved since. A commit
   as `:revision` names one version for ever; `:refresh` asks.
 
@@ -25,9 +29,11 @@ defmodule Image.ZeroShot.Hub do
     * `:offline` - `true` sends no request, whatever happens. Defaults to `nil`: what
       `HF_HUB_OFFLINE` says
     * `:hub_cache` - the cache, the directory with `models--org--name` in it. Defaults to `nil`:
-      what the environment says, and else `~/.cache/huggingface/hub`
+      what the environment says, and else `~/.cache/huggingface/hub`. A service without a home
+      directory, such as one of systemd with `DynamicUser=`, has to name one
     * `:hub_endpoint` - the address of the Hub, or of a mirror. Defaults to `nil`: what
-      `HF_ENDPOINT` says, and else `https://huggingface.co`
+      `HF_ENDPOINT` says, and else `https://huggingface.co`. It has no user and no password in it;
+      those are refused and not shown
 
   Each can be given as `config :image_zero_shot` too. A `:revision` there belongs to the `:repo`
   there, and is not used for any other.
@@ -36,8 +42,8 @@ defmodule Image.ZeroShot.Hub do
 
   The variables of Hugging Face's tools apply, as they are at the moment of the call,
   `System.put_env/2` included: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-  `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_HUB_DISABLE_IMPLICIT_TOKEN`; so do `XDG_CACHE_HOME` and
-  `SSL_CERT_FILE`. `HTTPS_PROXY` and `NO_PROXY` apply as they were when the VM started.
+  `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS` and `HF_HUB_DISABLE_IMPLICIT_TOKEN`;
+  so do `XDG_CACHE_HOME` and `SSL_CERT_FILE`. `HTTPS_PROXY` and `NO_PROXY` apply as they were when the VM started.
 
   ## The token
 
@@ -114,7 +120,8 @@ defmodule Image.ZeroShot.Hub do
   @spec cached(name(), keyword()) :: {:ok, snapshot() | nil} | {:error, Error.t()}
   def cached(name, opts \\ []) do
     opts = Options.hub!(name, opts)
-    native(fn -> Native.hub_cached(Repo.hub_name(opts.repo), opts.revision, settings(opts)) end)
+    name = Repo.hub_name(opts.repo)
+    native(name, fn -> Native.hub_cached(name, opts.revision, settings(opts)) end)
   end
 
   # For a model that is about to be loaded. Nobody watches, so what happens is logged.
@@ -131,16 +138,19 @@ defmodule Image.ZeroShot.Hub do
   end
 
   defp request(opts, progress) do
-    native(fn ->
-      Native.hub_fetch(Repo.hub_name(opts.repo), opts.revision, settings(opts), progress)
-    end)
+    name = Repo.hub_name(opts.repo)
+    native(name, fn -> Native.hub_fetch(name, opts.revision, settings(opts), progress) end)
   end
 
   # What a native function raises carries its arguments, and with them the token, to wherever that
   # is printed.
-  defp native(call) do
+  defp native(name, call) do
     # Once it is loaded, downloads need nothing else of the application.
-    if Native.loaded?(), do: Error.from_native(call.()), else: Directory.not_started()
+    if Native.loaded?() do
+      with {:error, error} <- Error.from_native(call.()), do: {:error, hint(error, name)}
+    else
+      Directory.not_started()
+    end
   rescue
     ArgumentError ->
       Error.error(:invalid_argument, "the native library does not take these options for the Hub")
@@ -148,6 +158,30 @@ defmodule Image.ZeroShot.Hub do
     error in ErlangError ->
       Error.error(:internal, "the native library failed: #{inspect(error.original)}")
   end
+
+  # Whoever has the model here, or its page in front of them, gives what they have.
+  defp hint(error, name) do
+    cond do
+      error.reason == :invalid_name and name =~ ~r{://|\A(www\.)?(huggingface|hf)\.co/} ->
+        way_out(
+          error,
+          ~s(of an address only the name at its end is taken, as in "openai/clip-vit-base-patch32"; ) <>
+            "a model on this machine is given as {:local, directory}"
+        )
+
+      error.reason == :invalid_name and name =~ ~r{\A([./~]|[a-zA-Z]:)|\\|/.*/} ->
+        way_out(error, "a directory on this machine is given as #{local(name)}")
+
+      error.reason in [:repo_not_found, :unauthorized, :offline, :connection] and File.dir?(name) ->
+        way_out(error, "the directory of that name on this machine is given as #{local(name)}")
+
+      true ->
+        error
+    end
+  end
+
+  defp local(name), do: inspect({:local, name}, printable_limit: 200)
+  defp way_out(error, text), do: %{error | message: "#{error.message}; #{text}"}
 
   defp settings(opts) do
     %{

@@ -271,8 +271,9 @@ defmodule Image.ZeroShot.Options do
     end
   end
 
-  # A message ends in a log, where a token has no business.
+  # A message ends in a log, where a token has no business, and a password in an address neither.
   defp shown(:token, _value), do: "something else"
+  defp shown(:hub_endpoint, value), do: value |> redact_address() |> inspect()
   defp shown(:repo, {:hf, name, opts}), do: inspect({:hf, name, redact(opts)})
   defp shown(_name, value), do: inspect(value)
 
@@ -281,10 +282,22 @@ defmodule Image.ZeroShot.Options do
   defp redact(opts) when is_list(opts),
     do: if(List.improper?(opts), do: :hidden, else: Enum.map(opts, &redact/1))
 
-  defp redact({key, value}),
-    do: if(inspect(key) =~ ~r/token/i, do: {key, :hidden}, else: {key, value})
+  defp redact({key, value}) do
+    cond do
+      inspect(key) =~ ~r/token/i -> {key, :hidden}
+      inspect(key) =~ ~r/endpoint/i -> {key, redact_address(value)}
+      true -> {key, value}
+    end
+  end
 
   defp redact(other), do: other
+
+  # What is no text may have the password in any part of it.
+  defp redact_address(value) when is_binary(value) or is_nil(value) or is_number(value) do
+    if is_binary(value) and value =~ ~r/[@?]/, do: :hidden, else: value
+  end
+
+  defp redact_address(_value), do: :hidden
 
   defp unknown!(name, names) do
     nearest = Enum.max_by(names, &String.jaro_distance(to_string(&1), to_string(name)))
@@ -345,10 +358,14 @@ defmodule Image.ZeroShot.Options do
   defp cast(:progress, pid) when is_pid(pid) or pid == nil, do: {:ok, pid}
   defp cast(:progress, _), do: {:error, "a process or nil"}
 
+  # It is part of a model's key, which logs and states show: a password must not come that far.
   defp cast(:hub_endpoint, endpoint) do
-    if text?(endpoint) and endpoint =~ ~r{\Ahttps?://},
+    if text?(endpoint) and endpoint =~ ~r{\Ahttps?://[^@?#]+\z},
       do: {:ok, endpoint},
-      else: {:error, "an address such as \"https://huggingface.co\""}
+      else:
+        {:error,
+         "an address such as \"https://huggingface.co\", without a user or a query; " <>
+           "what the Hub knows you by goes into :token"}
   end
 
   defp cast(:torchscript, nil), do: {:ok, nil}
@@ -437,18 +454,21 @@ defmodule Image.ZeroShot.Options do
   # What the native library takes as a string.
   defp text?(term), do: is_binary(term) and term != "" and String.valid?(term)
 
-  # `:filename.basedir/2` asks a process of the VM, and every call of ours would.
+  # What `:filename.basedir/2` says, which asks a process of the VM and raises where there is no
+  # home, as for a service of systemd with a user of its own. Without one there is no cache.
   defp user_cache do
-    environment = {System.get_env("XDG_CACHE_HOME"), System.get_env("HOME")}
+    {_family, os} = :os.type()
+    {xdg, home} = {directory_in("XDG_CACHE_HOME"), directory_in("HOME")}
 
-    case :persistent_term.get(__MODULE__, nil) do
-      {^environment, directory} ->
-        directory
-
-      _none_or_another ->
-        directory = :filename.basedir(:user_cache, to_string(@app))
-        :persistent_term.put(__MODULE__, {environment, directory})
-        directory
+    cond do
+      os == :darwin and home != nil -> Path.join([home, "Library/Caches", to_string(@app)])
+      xdg != nil -> Path.join(xdg, to_string(@app))
+      home != nil -> Path.join([home, ".cache", to_string(@app)])
+      true -> nil
     end
+  end
+
+  defp directory_in(variable) do
+    with "" <- System.get_env(variable), do: nil
   end
 end

@@ -212,6 +212,46 @@ defmodule Image.ZeroShot.HubTest do
       )
     end
 
+    test "has no password in HF_ENDPOINT that is shown" do
+      Packaging.with_env(%{"HF_ENDPOINT" => "https://me:c4n4ry@hub.test"}, fn ->
+        assert {:invalid_option, message} = fault(offline: false)
+        assert message =~ "HF_ENDPOINT" and message =~ "hub.test"
+        refute message =~ "c4n4ry"
+      end)
+    end
+
+    test "without a home is an error that says what to set", %{opts: opts} do
+      names = ~w(HOME XDG_CACHE_HOME HF_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE)
+
+      Packaging.with_env(Map.new(names, &{&1, nil}), fn ->
+        for call <- [&Hub.fetch/2, &Hub.cached/2] do
+          assert {:error, %Error{reason: :cache_not_writable, message: message}} =
+                   call.(@name, [])
+
+          assert message =~ "HF_HOME" and message =~ ":hub_cache"
+        end
+
+        assert {:error, %Error{reason: :cache_not_writable}} =
+                 ZeroShot.try_label(@photo, @labels, repo: @name, device: :cpu)
+
+        assert {:ok, _} = Hub.fetch(@name, [hub_endpoint: HubSite.start!().url] ++ opts)
+      end)
+    end
+
+    test "switches links off", %{opts: opts} do
+      opts = [hub_endpoint: HubSite.start!().url] ++ opts
+
+      Packaging.with_env(%{"HF_HUB_DISABLE_SYMLINKS" => "1"}, fn ->
+        assert {:ok, snapshot} = Hub.fetch(@name, opts)
+
+        for %{name: name} <- snapshot.files,
+            do: assert({:ok, %{type: :regular}} = File.lstat(Path.join(snapshot.directory, name)))
+
+        assert {:ok, %{directory: directory}} = Hub.cached(@name, opts)
+        assert directory == snapshot.directory
+      end)
+    end
+
     test "gives way to options, and they to those of the call", %{opts: opts, tmp_dir: dir} do
       site = HubSite.start!()
       Application.put_env(:image_zero_shot, :hub_endpoint, site.url)

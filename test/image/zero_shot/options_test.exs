@@ -2,7 +2,7 @@ defmodule Image.ZeroShot.OptionsTest do
   # Application configuration belongs to the whole VM.
   use ExUnit.Case, async: false
 
-  alias Image.ZeroShot.{Options, Secret}
+  alias Image.ZeroShot.{Options, Packaging, Secret}
 
   defp message(opts, verb \\ :classify!) do
     assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message
@@ -212,9 +212,24 @@ defmodule Image.ZeroShot.OptionsTest do
       end
     end
 
+    test ":cache_dir is that of the user, and none where there is no home" do
+      default = fn env -> Packaging.with_env(env, fn -> Options.model!([]).cache_dir end) end
+
+      if match?({:unix, :linux}, :os.type()) do
+        assert default.(%{"XDG_CACHE_HOME" => "/xdg", "HOME" => "/me"}) == "/xdg/image_zero_shot"
+        home = %{"XDG_CACHE_HOME" => nil, "HOME" => "/me"}
+        assert default.(home) == "/me/.cache/image_zero_shot"
+        assert default.(%{home | "XDG_CACHE_HOME" => ""}) == "/me/.cache/image_zero_shot"
+      end
+
+      for none <- [nil, ""],
+          do: assert(default.(%{"XDG_CACHE_HOME" => none, "HOME" => none}) == nil)
+    end
+
     test "limits" do
       for name <-
-            ~w(max_bytes max_pixels max_side max_decode_bytes max_decode_ms max_labels max_label_bytes)a do
+            ~w(max_bytes max_pixels max_side max_decode_bytes max_decode_ms)a ++
+              ~w(max_labels max_label_bytes)a do
         assert Options.classify!([{name, 1}])[name] == 1
 
         for value <- [0, -1, 1.0, nil, "1", :infinity, 0x1_0000_0000] do
@@ -324,6 +339,37 @@ defmodule Image.ZeroShot.OptionsTest do
       ]
 
       for opts <- wrong, do: refute(message(opts) =~ "canary")
+    end
+  end
+
+  describe "a password in :hub_endpoint" do
+    test "is refused and not shown" do
+      for address <- [
+            "https://me:c4n4ry@hub.test",
+            "https://me:c4/n4ry@hub.test/c4n4ry",
+            "https://c4n4ry@hub.test",
+            "ftp://me:c4n4ry@hub.test",
+            "me:c4n4ry@hub.test",
+            "https://hub.test?key=c4n4ry",
+            ["https://me:c4n4ry@hub.test"],
+            :"https://me:c4n4ry@hub.test",
+            {"https://hub.test", "c4n4ry"},
+            <<"https://me:c4n4ry@hub.test", 255>>
+          ] do
+        for message <- [
+              message(hub_endpoint: address),
+              message(%{hub_endpoint: address}),
+              message([:offline, {:hub_endpoint, address}]),
+              message(serving: Clip, hub_endpoint: address)
+            ],
+            do: refute(message =~ "n4ry")
+
+        assert message(hub_endpoint: address) =~
+                 ~s(expected :hub_endpoint to be an address such as "https://huggingface.co", ) <>
+                   "without a user or a query"
+      end
+
+      assert message(hub_endpoint: "huggingface.co") =~ ~s(got: "huggingface.co")
     end
   end
 

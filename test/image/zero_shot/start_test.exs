@@ -9,7 +9,7 @@ defmodule Image.ZeroShot.StartTest do
   @picture "priv/samples/dog.jpg"
 
   # Ends with the line `:ok`, or with what went wrong.
-  defp in_a_fresh_vm(application, script) do
+  defp in_a_fresh_vm(application, script, env \\ []) do
     prelude = """
     import ExUnit.Assertions
     alias Image.ZeroShot
@@ -25,12 +25,12 @@ defmodule Image.ZeroShot.StartTest do
     end
     """
 
-    run(application, prelude <> script)
+    run(application, prelude <> script, env)
   end
 
-  defp run(application, script) do
+  defp run(application, script, env \\ []) do
     arguments = ["-pa", Path.join(application, "ebin"), "-e", script <> "\nIO.inspect(:ok)"]
-    System.cmd("elixir", arguments, stderr_to_stdout: true)
+    System.cmd("elixir", arguments, stderr_to_stdout: true, env: env)
   end
 
   defp application, do: Application.app_dir(:image_zero_shot)
@@ -109,6 +109,29 @@ defmodule Image.ZeroShot.StartTest do
     """
 
     assert {":ok\n", 0} = in_a_fresh_vm(broken, script)
+  end
+
+  test "a service without a home works without a cache, and says so" do
+    script = """
+    picture = {:path, #{inspect(Path.expand(@picture))}}
+    opts = [repo: :embedded, device: :cpu]
+    assert {:ok, "dog"} = ZeroShot.try_label(picture, ["dog", "cat"], opts)
+    assert {:ok, %{encoders: nil, encoders_note: note}} = ZeroShot.info(opts)
+    assert note =~ "neither HOME nor XDG_CACHE_HOME is set"
+
+    {:ok, _} = Supervisor.start_link([{ZeroShot.Serving, [name: Clip] ++ opts}], strategy: :one_for_one)
+    assert {:ok, "dog"} = ZeroShot.try_label(picture, ["dog", "cat"], serving: Clip)
+
+    assert {:error, %Error{reason: :cache_not_writable, message: message}} =
+             ZeroShot.try_label(picture, ["dog", "cat"], repo: "org/name", device: :cpu)
+
+    assert message =~ "HF_HOME" and message =~ ":hub_cache"
+    """
+
+    names = ~w(HOME XDG_CACHE_HOME HF_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE)
+
+    assert {":ok\n", 0} =
+             in_a_fresh_vm(application(), script, for(name <- names, do: {name, nil}))
   end
 
   test "the library stays when its module is purged, as its threads do" do

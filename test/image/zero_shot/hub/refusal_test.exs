@@ -75,6 +75,41 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
     assert Path.wildcard(Path.join(cache, "**/model.safetensors")) == []
   end
 
+  test "what is no name but a place is told how to be given", %{opts: opts} do
+    for name <- [
+          "/srv/models/clip",
+          "./clip",
+          "../clip",
+          "~/clip",
+          "a/b/c",
+          ~S(C:\clip),
+          "C:/clip"
+        ] do
+      assert {:invalid_name, message} = fault(name, opts)
+      assert message =~ "a directory on this machine is given as {:local, #{inspect(name)}}"
+    end
+
+    for name <- [
+          "https://huggingface.co/openai/clip-vit-base-patch32",
+          "huggingface.co/openai/clip-vit-base-patch32",
+          "hf.co/openai/clip",
+          "file:///srv/models/clip"
+        ] do
+      assert {:invalid_name, message} = fault(name, opts)
+      assert message =~ ~s("openai/clip-vit-base-patch32") and message =~ "{:local, directory}"
+    end
+
+    assert {:invalid_name, message} = fault("https://me:c4n4ry@hub.test/org/name", opts)
+    refute message =~ "c4n4ry"
+
+    # The name of a directory that is here.
+    opts = Keyword.put(opts, :offline, true)
+    assert {:offline, message} = fault("test/support", opts)
+    assert message =~ ~s(given as {:local, "test/support"})
+    assert {:offline, message} = fault("test/nothing", opts)
+    refute message =~ ":local"
+  end
+
   test "hostile names are refused before anything is sent", %{opts: opts} do
     site = HubSite.start!()
     opts = [hub_endpoint: site.url] ++ opts

@@ -103,6 +103,8 @@ defmodule Image.ZeroShot do
       `10_000`
     * `:max_labels` - the number of labels. Defaults to `10_000`
     * `:max_label_bytes` - the length of a label. Defaults to `4_096`
+    * `:max_prompts` - the number of prompts of all labels, each template times each label. Defaults
+      to `100_000`
 
   Every option can be given for the whole application; the configuration is read by each call, and
   an option in the call wins:
@@ -334,7 +336,7 @@ defmodule Image.ZeroShot do
   ## Options
 
   The [options](#module-options) of this module, without those about labels: `:template`,
-  `:max_labels` and `:max_label_bytes`.
+  `:max_labels`, `:max_label_bytes` and `:max_prompts`.
 
   ## Examples
 

@@ -30,7 +30,7 @@ defmodule Image.ZeroShot.Labels do
     do: labels |> Map.to_list() |> new(opts)
 
   def new([_ | _] = labels, opts) do
-    with {:ok, pairs} <- check_each(labels, 0, [], opts) do
+    with {:ok, pairs} <- check_each(labels, 0, opts.max_prompts, [], opts) do
       {terms, prompts} = Enum.unzip(pairs)
 
       {:ok,
@@ -91,20 +91,37 @@ defmodule Image.ZeroShot.Labels do
   defp background_counts(other, prompts) when is_binary(other), do: [length(prompts)]
   defp background_counts(_other, prompts), do: Enum.map(prompts, fn _ -> 1 end)
 
-  defp check_each([], _index, pairs, _opts), do: {:ok, Enum.reverse(pairs)}
+  defp check_each([], _index, _left, pairs, _opts), do: {:ok, Enum.reverse(pairs)}
 
-  defp check_each(_labels, index, _pairs, %{max_labels: index}) do
+  defp check_each(_labels, index, _left, _pairs, %{max_labels: index}) do
     Error.error(:invalid_label, "there are more labels than :max_labels, which is #{index}")
   end
 
-  defp check_each([label | labels], index, pairs, opts) do
+  defp check_each([label | labels], index, left, pairs, opts) do
     case pair(label, opts) do
-      {:ok, pair} -> check_each(labels, index + 1, [pair | pairs], opts)
-      {:error, fault} -> Error.error(:invalid_label, "the label at index #{index} #{fault}")
+      {:ok, {_term, prompts} = pair} when length(prompts) <= left ->
+        check_each(labels, index + 1, left - length(prompts), [pair | pairs], opts)
+
+      {:ok, _one_too_many} ->
+        too_many_prompts(index, opts)
+
+      {:error, fault} ->
+        Error.error(:invalid_label, "the label at index #{index} #{fault}")
     end
   end
 
-  defp check_each(tail, _index, _pairs, _opts), do: no_list(tail)
+  defp check_each(tail, _index, _left, _pairs, _opts), do: no_list(tail)
+
+  defp too_many_prompts(index, %{max_prompts: most} = opts) do
+    Error.error(
+      :invalid_label,
+      "the labels up to index #{index} have more prompts than :max_prompts, which is #{most}" <>
+        case length(opts.template) do
+          1 -> ""
+          count -> "; each of the #{count} templates makes a prompt of every label"
+        end
+    )
+  end
 
   # What a template adds is the operator's own and has no limit.
   defp pair(label, opts) when is_binary(label) do

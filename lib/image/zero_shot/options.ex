@@ -65,7 +65,8 @@ defmodule Image.ZeroShot.Options do
   @label_defaults [
     template: "a photo of #{@placeholder}",
     max_labels: 10_000,
-    max_label_bytes: 4_096
+    max_label_bytes: 4_096,
+    max_prompts: 100_000
   ]
 
   # What the native library counts with; nobody means more.

@@ -74,6 +74,31 @@ defmodule Image.ZeroShot.LabelsTest do
              "there are more labels than :max_labels, which is 2"
   end
 
+  test "all prompts together have a limit, templates times labels" do
+    message = "have more prompts than :max_prompts, which is "
+
+    assert refused([{:a, ["a", "b"]}, {:b, ["c"]}, {:c, ["d"]}], max_prompts: 3) ==
+             "the labels up to index 2 " <> message <> "3"
+
+    assert {:ok, _} = Labels.new([{:a, ["a", "b"]}, "c"], Options.classify!(max_prompts: 3))
+
+    assert refused(["a", "b"], template: :openai_imagenet, max_prompts: 159) ==
+             "the labels up to index 1 " <>
+               message <> "159; each of the 80 templates makes a prompt of every label"
+
+    thousand = {:thing, List.duplicate("a", 1_000)}
+
+    assert refused(List.duplicate(thousand, 101)) ==
+             "the labels up to index 100 " <> message <> "100000"
+
+    assert {:ok, labels} = Labels.new(List.duplicate(thousand, 100), Options.classify!([]))
+    assert length(labels.prompts) == 100_000
+
+    # The classes of ImageNet, as CLIP's authors prompted for them.
+    classes = for n <- 1..1_000, do: "class #{n}"
+    assert {:ok, _} = Labels.new(classes, Options.classify!(template: :openai_imagenet))
+  end
+
   test "labels with prompts of their own are checked like others" do
     for {labels, fault} <- [
           {[{:a, "a"}, {:b, []}], "index 1 has no prompts"},

@@ -26,6 +26,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert opts.max_side == 16_384
       assert opts.max_decode_bytes == 536_870_912
       assert opts.max_labels == 10_000
+      assert opts.max_prompts == 100_000
       assert opts.max_label_bytes == 4_096
       assert Path.basename(opts.cache_dir) == "image_zero_shot"
       assert Path.type(opts.cache_dir) == :absolute
@@ -229,7 +230,7 @@ defmodule Image.ZeroShot.OptionsTest do
     test "limits" do
       for name <-
             ~w(max_bytes max_pixels max_side max_decode_bytes max_decode_ms)a ++
-              ~w(max_labels max_label_bytes)a do
+              ~w(max_labels max_label_bytes max_prompts)a do
         assert Options.classify!([{name, 1}])[name] == 1
 
         for value <- [0, -1, 1.0, nil, "1", :infinity, 0x1_0000_0000] do

@@ -7,7 +7,14 @@ use clip_base::{Budget, ErrorKind};
 
 /// One row of grey.
 fn grey(data: &[u8], number: NumberType, scale: Scale, width: u32) -> Numbers<'_> {
-    Numbers { data, number, scale, shape: [1, width, 1], strides: [width, 1, 1], inks: false }
+    Numbers {
+        data,
+        number,
+        scale,
+        shape: [1, width, 1],
+        strides: [width.into(), 1, 1],
+        inks: false,
+    }
 }
 
 fn run(numbers: &Numbers<'_>) -> Result<Vec<u8>, String> {
@@ -163,13 +170,14 @@ fn axes_come_in_any_order() {
         let shape = [height, width, channels];
         let mut strides = [0; 3];
         strides[order[2]] = 1;
-        strides[order[1]] = shape[order[2]];
-        strides[order[0]] = shape[order[2]] * shape[order[1]];
+        strides[order[1]] = u64::from(shape[order[2]]);
+        strides[order[0]] = u64::from(shape[order[2]] * shape[order[1]]);
         let mut data = [0; 18];
         for row in 0..height {
             for column in 0..width {
                 for channel in 0..channels {
-                    let at = row * strides[0] + column * strides[1] + channel * strides[2];
+                    let at = [row, column, channel].map(u64::from);
+                    let at = at.iter().zip(strides).map(|(at, stride)| at * stride).sum::<u64>();
                     data[at as usize] = level(row, column, channel);
                 }
             }
@@ -203,7 +211,7 @@ fn layouts_that_do_not_fit_are_refused() {
         ..grey(&data, NumberType::U8, Scale::Told, 1)
     };
     assert!(run(&numbers).is_ok());
-    for strides in [[6, 3, 2], [6, 1, 1], [1, 1, 1], [0, 0, 0], [u32::MAX; 3]] {
+    for strides in [[6, 3, 2], [6, 1, 1], [1, 1, 1], [0, 0, 0], [u64::MAX; 3]] {
         let message = run(&Numbers { strides, ..numbers }).unwrap_err();
         assert!(message.contains("strides"), "{message}");
     }

@@ -8,7 +8,7 @@ pub(crate) struct Layout {
     number: NumberTerm,
     scale: ScaleTerm,
     shape: (u32, u32, u32),
-    strides: (u32, u32, u32),
+    strides: (u64, u64, u64),
     inks: bool,
 }
 

@@ -39,7 +39,7 @@ pub struct Numbers<'a> {
     /// Height, width and channels.
     pub shape: [u32; 3],
     /// How many numbers further the next row, column and channel lies.
-    pub strides: [u32; 3],
+    pub strides: [u64; 3],
     /// Whether four channels are inks (CMYK, 0 is none) and not RGBA.
     pub inks: bool,
 }
@@ -122,7 +122,7 @@ impl Numbers<'_> {
         axes.sort_unstable_by_key(|(stride, size)| (*stride, *size));
         let mut next = 1;
         for (stride, size) in axes {
-            if u64::from(stride) != next && size > 1 {
+            if stride != next && size > 1 {
                 let message = format!(
                     "strides {:?} are not those of a picture of {:?} numbers",
                     self.strides, self.shape
@@ -148,7 +148,7 @@ impl Numbers<'_> {
         let mut bytes = zeroed(count)?;
         let mut out = bytes.iter_mut();
         self.each::<T>(budget, |place, number| {
-            let byte = self.scale.byte((number.value() * factor).round());
+            let byte = self.scale.byte(number.value() * factor);
             match (byte, out.next()) {
                 (Some(byte), Some(out)) => *out = byte,
                 _ => return Err(self.outside(number, place)),

@@ -22,13 +22,14 @@ impl Scale {
         value.is_finite() && (self == Self::Bytes || value > -1.0)
     }
 
-    /// A rounded level of 0 to 255 as a byte.
+    /// A level of 0 to 255 as the nearest byte.
     pub(super) fn byte(self, level: f64) -> Option<u8> {
-        let level = match self {
-            Self::Bytes if (-255.0..=510.0).contains(&level) => level.clamp(0.0, 255.0),
-            _ => level,
+        let taken = match self {
+            Self::Told => -0.5..255.5,
+            Self::Bytes => -255.5..510.5,
         };
-        (0.0..=255.0).contains(&level).then_some(level as u8)
+        // The cast cuts the fraction off and keeps to 0..=255, without a call of `round`.
+        taken.contains(&level).then_some((level + 0.5) as u8)
     }
 
     /// The factor that makes floating-point numbers count to 255. Colours and alpha are judged
@@ -79,7 +80,7 @@ const DARKEST: f64 = 16.0;
 impl Span {
     pub(super) fn widen(&mut self, value: f64) {
         self.highest = self.highest.max(value);
-        self.fraction |= value.fract() != 0.0;
+        self.fraction |= value != value as i64 as f64;
     }
 
     fn reading(self) -> Reading {

@@ -181,9 +181,9 @@ impl Numbers<'_> {
         Ok(())
     }
 
-    fn outside(&self, number: impl Number, [row, column, channel]: Place) -> Error {
-        let at = format!("value {number} at row {row}, column {column}, channel {channel}");
-        self.scale.outside(&at)
+    fn outside<T: Number>(&self, number: T, [row, column, channel]: Place) -> Error {
+        let number = format!("value {number} at row {row}, column {column}, channel {channel}");
+        self.scale.outside(&number, T::WHOLE)
     }
 
     /// The factor that makes floating-point numbers count to 255.

@@ -42,15 +42,19 @@ impl Scale {
         }
     }
 
-    pub(super) fn outside(self, what: &str) -> Error {
-        let expected = match self {
-            Self::Told => "0 to 255, or 0 to 1 for floating-point numbers",
-            Self::Bytes => "0 to 255, or -255 to 510 to be clipped",
+    /// The error for a number that is not part of a picture.
+    pub(super) fn outside(self, number: &str, whole: bool) -> Error {
+        let (expected, way_out) = match (self, whole) {
+            (Self::Told, true) => ("0 to 255", "scale it first, of 16 bits to the high 8"),
+            (Self::Told, false) => {
+                ("0 to 1 or 0 to 255", "clip it, or undo the normalization for a model, first")
+            }
+            (Self::Bytes, _) => (
+                "0 to 255, where -255 to 510 is clipped",
+                "scale it first, or mark 16 bits as such",
+            ),
         };
-        unsupported(format!(
-            "{what} is outside what a picture holds ({expected}); scale or clip it first (of 16 \
-            bits take the high 8)"
-        ))
+        unsupported(format!("{number} is outside what a picture holds ({expected}); {way_out}"))
     }
 }
 

@@ -26,6 +26,16 @@ impl Channels {
             _ => None,
         }
     }
+
+    /// Bytes of a pixel.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::Grey => 1,
+            Self::GreyAlpha => 2,
+            Self::Rgb => 3,
+            Self::Rgba | Self::Cmyk => 4,
+        }
+    }
 }
 
 /// Pixels as decoded, 8 bits a channel, not yet upright.
@@ -92,16 +102,24 @@ pub(super) fn unpack(
     (width, height): (usize, usize),
     scale: u8,
 ) -> Result<Vec<u8>> {
-    let highest = (1u8 << bits) - 1;
-    let per_byte = usize::from(8 / bits);
     let mut out = zeroed(width * height)?;
-    for (row, packed) in out.chunks_exact_mut(width).zip(packed.chunks(width.div_ceil(per_byte))) {
-        for (x, out) in row.iter_mut().enumerate() {
-            let shift = 8 - usize::from(bits) * (x % per_byte + 1);
-            *out = packed.get(x / per_byte).map_or(0, |byte| (byte >> shift & highest) * scale);
+    let packed = packed.chunks((width * usize::from(bits)).div_ceil(8));
+    out.chunks_exact_mut(width)
+        .zip(packed)
+        .for_each(|(out, row)| unpack_row(row, bits, scale, out));
+    Ok(out)
+}
+
+/// The same for the samples of one row.
+pub(super) fn unpack_row(packed: &[u8], bits: u8, scale: u8, out: &mut [u8]) {
+    let highest = (1u8 << bits) - 1;
+    for (out, byte) in out.chunks_mut(usize::from(8 / bits)).zip(packed) {
+        let mut shift = 8;
+        for out in out {
+            shift -= bits;
+            *out = (byte >> shift & highest) * scale;
         }
     }
-    Ok(out)
 }
 
 /// `color` with coverage `alpha`, laid over `under`.
@@ -121,23 +139,17 @@ pub(super) fn cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
     })
 }
 
-/// The conversion of JFIF, full range.
-pub(super) fn ycbcr([y, cb, cr]: [u8; 3]) -> [u8; 3] {
-    let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
-    let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];
-    rgb.map(|value| value.round() as u8)
-}
-
 /// `sum / 255`, rounded, for sums up to 255 * 255.
 fn div_255(sum: u32) -> u8 {
     ((sum + 127) / 255) as u8
 }
 
-/// Divides RGBA colours by their alpha, as Pillow does.
-pub(super) fn unmultiply(data: &mut [u8]) {
-    for [color @ .., alpha] in data.as_chunks_mut::<4>().0 {
-        for channel in color {
-            let whole = (u16::from(*channel) * 255).checked_div(u16::from(*alpha));
+/// Divides the colours of pixels of `N` channels by their alpha, the last one, as Pillow does.
+pub(super) fn unmultiply<const N: usize>(data: &mut [u8]) {
+    for pixel in data.as_chunks_mut::<N>().0 {
+        let alpha = u16::from(pixel[N - 1]);
+        for channel in &mut pixel[..N - 1] {
+            let whole = (u16::from(*channel) * 255).checked_div(alpha);
             *channel = whole.unwrap_or(0).min(255) as u8;
         }
     }

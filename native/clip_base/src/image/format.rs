@@ -31,7 +31,7 @@ impl fmt::Display for Format {
 const READ: &str = "JPEG, PNG, GIF, WebP, BMP or TIFF";
 
 /// Formats that are read: where their mark stands, and the mark.
-const FORMATS: [(Format, usize, &[u8]); 9] = [
+const FORMATS: [(Format, usize, &[u8]); 12] = [
     (Format::Jpeg, 0, b"\xff\xd8\xff"),
     (Format::Png, 0, b"\x89PNG\r\n\x1a\n"),
     (Format::Gif, 0, b"GIF87a"),
@@ -41,6 +41,10 @@ const FORMATS: [(Format, usize, &[u8]); 9] = [
     (Format::Tiff, 0, b"II*\0"),
     (Format::Tiff, 0, b"MM\0*"),
     (Format::Tiff, 0, b"II+\0"),
+    (Format::Tiff, 0, b"MM\0+"),
+    // The wrong way round, as some writers have it.
+    (Format::Tiff, 0, b"II\0*"),
+    (Format::Tiff, 0, b"MM*\0"),
 ];
 
 /// Formats that people send and that are not read: named in the error, so that they know what to

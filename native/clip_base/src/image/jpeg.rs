@@ -9,8 +9,7 @@ mod raw;
 mod segments;
 mod turbo;
 
-#[allow(unused_imports)]
-pub(super) use self::raw::{Raw, RawColor, RawInfo, decode_raw, inspect_raw};
+pub(super) use self::raw::{RawColor, decode_raw, inspect_raw};
 
 use self::frame::Frame;
 use self::outline::Outline;

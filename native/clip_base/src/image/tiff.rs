@@ -1,250 +1,216 @@
 //! The first page of a TIFF.
+//!
+//! A TIFF says where its strips or tiles lie, how they are coded and what their samples mean, and
+//! may say anything. So all of that is checked before memory is taken: no two strips or tiles share
+//! bytes, and each decodes to its place in the picture and not to more.
 
-use std::borrow::Cow;
+mod chunks;
+mod codec;
+mod color;
+mod directory;
+mod layout;
+mod meaning;
+mod samples;
+
+use std::ops::Range;
 
 use image::metadata::Orientation;
-use tiff::ColorType;
-use tiff::TiffError;
-use tiff::decoder::{ChunkType, Decoder, DecodingResult};
-use tiff::tags::Tag;
 
-use super::bitmap::{self, Bitmap, Channels};
+use self::chunks::Place;
+use self::codec::{Compression, Decoder};
+use self::directory::Directory;
+use self::layout::Layout;
+use self::meaning::Color;
+use self::samples::Placer;
+use super::bitmap::Bitmap;
 use super::format::Format;
-use super::{broken, jpeg, unsupported, zeroed};
-use crate::budget::{self, Budget};
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Limits;
+use super::jpeg::{self, RawColor};
+use super::{broken, orientation, unsupported, zeroed};
+use crate::budget::Budget;
+use crate::error::{Error, Result};
 
-type Reader<'a> = Decoder<budget::Reader<'a>>;
+const ORIENTATION: u16 = 274;
+const XMP: u16 = 700;
+const JPEG_TABLES: u16 = 347;
 
-const PHOTOMETRIC: u16 = 262;
-const GREY: u8 = 1;
-const PALETTE: u8 = 3;
+/// Tables of a JPEG are a few hundred bytes. They are read again for each strip or tile.
+const MAX_TABLES: usize = 1 << 14;
 
-/// Value of the compression tag.
-const JPEG: u16 = 7;
+/// What a strip or tile takes beside its pixels: its place in lists, and the state of its decoder.
+const LIST_ENTRY: u64 = 64;
+const DECODER: u64 = 1 << 18;
 
 pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
-    // The decoder knows no palettes, but pictures of grey levels that are stored the same way.
-    let patched = palette_as_grey(bytes);
-    let indexed = matches!(patched, Cow::Owned(_));
-    let decoder = Decoder::new(budget.reader(&patched)).map_err(failed)?;
-    let mut decoder = decoder.with_limits(buffers(budget.limits()));
-    let size = decoder.dimensions().map_err(failed)?;
-    let color = decoder.colortype().map_err(failed)?;
-    check_samples(&mut decoder, color)?;
-    check_cost(&mut decoder, color, budget)?;
-    check_chunks(&mut decoder, bytes, budget.limits())?;
-    let premultiplied = matches!(color, ColorType::RGBA(_)) && is_premultiplied(&mut decoder);
-    let data = read_samples(&mut decoder, color, size, indexed)?;
-    let (channels, mut data) = if indexed {
-        let palette = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?;
-        (Channels::Rgb, look_up(&data, &palette)?)
-    } else {
-        interpret(color, data)?
+    let directory = Directory::parse(bytes)?;
+    let layout = Layout::of(&directory, budget.limits())?;
+    let ranges = chunks::ranges(&directory, &layout, bytes.len())?;
+    let tables = jpeg_tables(&directory)?;
+    budget.reserve(memory(&layout, bytes, &ranges)?)?;
+    let palette = match layout.color {
+        Color::Palette => Some(color::palette(&directory)?),
+        _ => None,
     };
-    if premultiplied {
-        bitmap::unmultiply(&mut data);
-    }
-    let orientation = orientation(&mut decoder);
-    Ok(Bitmap::new(size.0, size.1, channels, data).with_orientation(orientation))
-}
-
-/// Checks size and memory: the samples as read, and beside them either a JPEG with its scratch, or
-/// the samples as bytes, or RGB.
-fn check_cost(decoder: &mut Reader<'_>, color: ColorType, budget: &Budget<'_>) -> Result<()> {
-    let (width, height) = decoder.dimensions().map_err(failed)?;
-    budget.limits().check_size(width, height)?;
-    let samples = u64::from(color.num_samples());
-    let pixel = samples * u64::from(color.bit_depth()).div_ceil(8);
-    let jpeg = if is_jpeg(decoder)? { 3 * samples } else { 0 };
-    let pixel = pixel + jpeg.max(samples).max(3);
-    budget.reserve(u64::from(width) * u64::from(height) * pixel)
-}
-
-fn is_jpeg(decoder: &mut Reader<'_>) -> Result<bool> {
-    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(failed)?;
-    Ok(compression == Some(JPEG))
-}
-
-fn buffers(limits: &Limits) -> tiff::decoder::Limits {
-    let mut budget = tiff::decoder::Limits::default();
-    budget.decoding_buffer_size = usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX);
-    budget
-}
-
-/// Refuses what is neither 8 nor 16 bits of unsigned integer a sample, nor fewer bits of grey.
-fn check_samples(decoder: &mut Reader<'_>, color: ColorType) -> Result<()> {
-    let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(failed)?;
-    let unsigned = formats.is_none_or(|formats| formats.iter().all(|format| *format == 1));
-    let bits = match color {
-        ColorType::Gray(bits) => [1, 2, 4, 8, 16].contains(&bits),
-        other => [8, 16].contains(&other.bit_depth()),
+    let channels = layout.channels();
+    let pixels = layout.width as usize * layout.height as usize;
+    let mut picture = zeroed(pixels * channels.count())?;
+    let mut reader = Reader {
+        layout: &layout,
+        decoder: Decoder::new(layout.compression, layout.chunk.0),
+        placer: Placer::new(&layout, palette.as_ref()),
+        tables,
+        turned: Vec::new(),
+        rows: Vec::new(),
     };
-    if unsigned && bits {
-        return Ok(());
+    for (range, place) in ranges.into_iter().zip(chunks::places(&layout)) {
+        budget.charge_read(range.len() as u64, bytes.len() as u64)?;
+        budget.check()?;
+        reader.read(&bytes[range], place, &mut picture, budget)?;
     }
-    let kind = if unsigned { "unsigned" } else { "signed or floating-point" };
-    Err(unsupported(Format::Tiff, &format!("{color:?} of {kind} samples")))
+    color::convert(&directory, &layout, &mut picture, budget)?;
+    let bitmap = Bitmap::new(layout.width, layout.height, channels, picture);
+    Ok(bitmap.with_orientation(orientation(&directory)))
 }
 
-/// Refuses chunks that take more memory or time than the picture: the decoder believes what a strip
-/// or tile says of its own size.
-fn check_chunks(decoder: &mut Reader<'_>, bytes: &[u8], limits: &Limits) -> Result<()> {
-    let (_, rows) = decoder.dimensions().map_err(failed)?;
-    let (width, height) = decoder.chunk_dimensions();
-    let (height, offsets, lengths) = match decoder.get_chunk_type() {
-        ChunkType::Strip => (height.min(rows), Tag::StripOffsets, Tag::StripByteCounts),
-        ChunkType::Tile => (height, Tag::TileOffsets, Tag::TileByteCounts),
+fn damaged(reason: &str) -> Error {
+    broken(Format::Tiff, reason)
+}
+
+fn cannot(what: &str) -> Error {
+    unsupported(Format::Tiff, what)
+}
+
+/// Where Pillow finds it: in the tag, or in XMP where that is missing. A picture of an orientation
+/// that makes no sense is still a picture.
+fn orientation(directory: &Directory<'_>) -> Orientation {
+    let find = |tag| directory.find(tag).ok().flatten();
+    let Some(tag) = find(ORIENTATION) else {
+        let xmp = find(XMP).and_then(|packet| orientation::from_xmp(packet.bytes()));
+        return xmp.unwrap_or(Orientation::NoTransforms);
     };
-    limits.check_size(width, height)?;
-    if !is_jpeg(decoder)? {
-        return Ok(());
+    let code = (1..=8).find(|code| tag.float(0) == Some(f32::from(*code)));
+    code.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
+}
+
+fn jpeg_tables<'a>(directory: &Directory<'a>) -> Result<&'a [u8]> {
+    let tables = directory.find(JPEG_TABLES)?.map_or(&[][..], |values| values.bytes());
+    if tables.len() > MAX_TABLES {
+        return Err(damaged(&format!("the tables of its JPEG are {} bytes", tables.len())));
     }
-    let offsets = decoder.get_tag_u64_vec(offsets).map_err(failed)?;
-    let lengths = decoder.get_tag_u64_vec(lengths).map_err(failed)?;
-    for (offset, length) in offsets.into_iter().zip(lengths) {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let chunk = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
-        let jpeg = jpeg::inspect_raw(chunk)?;
-        if jpeg.width > width || jpeg.height > height {
-            return Err(broken(Format::Tiff, "a JPEG in it is larger than its place"));
-        }
-    }
-    Ok(())
+    Ok(tables)
 }
 
-fn orientation(decoder: &mut Reader<'_>) -> Orientation {
-    let tag = decoder.find_tag_unsigned::<u8>(Tag::Orientation).ok().flatten();
-    tag.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
-}
-
-/// The first extra sample is alpha, and the colours were multiplied by it.
-fn is_premultiplied(decoder: &mut Reader<'_>) -> bool {
-    let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten();
-    extra.is_some_and(|extra| extra.first() == Some(&1))
-}
-
-/// Reads the page to one byte a sample, samples of a pixel side by side.
-fn read_samples(
-    decoder: &mut Reader<'_>,
-    color: ColorType,
-    (width, height): (u32, u32),
-    indexed: bool,
-) -> Result<Vec<u8>> {
-    let mut result = DecodingResult::U8(Vec::new());
-    let layout = decoder.read_image_to_buffer(&mut result).map_err(failed)?;
-    let data = match result {
-        DecodingResult::U8(data) => data,
-        DecodingResult::U16(wide) => wide.iter().map(|sample| (sample >> 8) as u8).collect(),
-        _ => return Err(unsupported(Format::Tiff, &format!("{color:?}"))),
+/// What decoding holds, in bytes: the picture, the RGB that it becomes, and the largest strip or
+/// tile.
+fn memory(layout: &Layout, bytes: &[u8], ranges: &[Range<usize>]) -> Result<u64> {
+    let channels = layout.channels().count() as u64;
+    let pixels = u64::from(layout.width) * u64::from(layout.height);
+    let rgb = if channels == 3 { 0 } else { 3 };
+    let rows = match layout.compression {
+        Compression::None | Compression::Jpeg => 0,
+        _ if samples::are_rows(layout) => 0,
+        _ => layout.lengths(layout.chunk.1).0 as u64,
     };
-    let bits = color.bit_depth();
-    if bits < 8 {
-        return unpack(&data, bits, width as usize, height as usize, indexed);
+    let mut chunk = 0;
+    for range in ranges {
+        chunk = chunk.max(match layout.compression {
+            Compression::Jpeg => jpeg_memory(layout, &bytes[range.clone()])?,
+            _ if layout.reversed => range.len() as u64,
+            _ => 0,
+        });
     }
-    if layout.planes > 1 { interleave(&data, layout.planes) } else { Ok(data) }
+    Ok(pixels * (channels + rgb) + rows + chunk + LIST_ENTRY * ranges.len() as u64 + DECODER)
 }
 
-/// Spreads samples of 1, 2 or 4 bits, one a pixel, to bytes: as they are, or so that the highest
-/// becomes 255.
-fn unpack(packed: &[u8], bits: u8, width: usize, height: usize, indexed: bool) -> Result<Vec<u8>> {
-    let highest = (1u8 << bits) - 1;
-    let scale = if indexed { 1 } else { 255 / highest };
-    let per_byte = usize::from(8 / bits);
-    let mut out = zeroed(width * height)?;
-    for (row, packed) in out.chunks_exact_mut(width).zip(packed.chunks(width.div_ceil(per_byte))) {
-        for (x, out) in row.iter_mut().enumerate() {
-            let shift = 8 - usize::from(bits) * (x % per_byte + 1);
-            *out = packed.get(x / per_byte).map_or(0, |byte| (byte >> shift & highest) * scale);
-        }
+/// What decoding a JPEG holds, if it has the size that it should have.
+fn jpeg_memory(layout: &Layout, chunk: &[u8]) -> Result<u64> {
+    let jpeg = jpeg::inspect_raw(chunk)?;
+    let (width, height) = layout.chunk;
+    if jpeg.width != width
+        || jpeg.height > height
+        || usize::from(jpeg.channels) != layout.together()
+    {
+        let reason = format!(
+            "a JPEG in it is {} x {} pixels of {} channels, its place {width} x {height} of {}",
+            jpeg.width,
+            jpeg.height,
+            jpeg.channels,
+            layout.together()
+        );
+        return Err(damaged(&reason));
     }
-    Ok(out)
+    Ok(jpeg.memory)
 }
 
-fn interleave(planar: &[u8], planes: usize) -> Result<Vec<u8>> {
-    let mut out = zeroed(planar.len())?;
-    for (at, plane) in planar.chunks_exact((planar.len() / planes).max(1)).enumerate() {
-        for (out, sample) in out.iter_mut().skip(at).step_by(planes).zip(plane) {
-            *out = *sample;
+/// Reads strips or tiles into the picture.
+struct Reader<'a> {
+    layout: &'a Layout,
+    decoder: Decoder,
+    placer: Placer<'a>,
+    tables: &'a [u8],
+    /// A strip or tile with the bits of each byte turned round.
+    turned: Vec<u8>,
+    /// A decoded one.
+    rows: Vec<u8>,
+}
+
+impl Reader<'_> {
+    fn read(
+        &mut self,
+        chunk: &[u8],
+        place: Place,
+        picture: &mut [u8],
+        budget: &Budget<'_>,
+    ) -> Result<()> {
+        let layout = self.layout;
+        if layout.compression == Compression::Jpeg {
+            return self.read_jpeg(chunk, place, picture, budget);
         }
+        let turned = layout.reversed;
+        if turned {
+            self.turned.clear();
+            self.turned.extend(chunk.iter().map(|byte| byte.reverse_bits()));
+        }
+        let chunk = if turned { &self.turned } else { chunk };
+        let (length, row) = layout.lengths(place.rows as u32);
+        if samples::are_rows(layout) {
+            let out = &mut picture[place.top * row..][..length];
+            self.decoder.decode(chunk, out, budget)?;
+            if layout.differences {
+                samples::add_up(layout, out, row);
+            }
+            return Ok(());
+        }
+        if layout.compression == Compression::None {
+            self.placer.place(chunk, row, place, picture);
+            return Ok(());
+        }
+        if self.rows.len() < length {
+            self.rows = zeroed(layout.lengths(layout.chunk.1).0)?;
+        }
+        let rows = &mut self.rows[..length];
+        self.decoder.decode(chunk, rows, budget)?;
+        if layout.differences {
+            samples::add_up(layout, rows, row);
+        }
+        self.placer.place(rows, row, place, picture);
+        Ok(())
     }
-    Ok(out)
-}
 
-fn interpret(color: ColorType, data: Vec<u8>) -> Result<(Channels, Vec<u8>)> {
-    match color {
-        ColorType::Gray(_) => Ok((Channels::Grey, data)),
-        ColorType::GrayA(_) | ColorType::Multiband { num_samples: 2, .. } => {
-            Ok((Channels::GreyAlpha, data))
+    fn read_jpeg(
+        &mut self,
+        chunk: &[u8],
+        place: Place,
+        picture: &mut [u8],
+        budget: &Budget<'_>,
+    ) -> Result<()> {
+        let converted = matches!(self.layout.color, Color::YCbCr { .. }) && !self.layout.planar;
+        let color = if converted { RawColor::YCbCr } else { RawColor::AsIs };
+        let jpeg = jpeg::decode_raw(self.tables, chunk, color, budget)?;
+        let row = jpeg.width as usize * usize::from(jpeg.channels);
+        if row != self.layout.lengths(1).1 || (jpeg.height as usize) < place.rows {
+            return Err(damaged("a JPEG in it is smaller than its place"));
         }
-        ColorType::RGB(_) => Ok((Channels::Rgb, data)),
-        ColorType::RGBA(_) => Ok((Channels::Rgba, data)),
-        ColorType::CMYK(_) => Ok((Channels::Cmyk, data)),
-        ColorType::YCbCr(_) => {
-            Ok((Channels::Rgb, bitmap::map_pixels::<3, 3>(&data, bitmap::ycbcr)?))
-        }
-        other => Err(unsupported(Format::Tiff, &format!("{other:?}"))),
-    }
-}
-
-/// The palette is all reds, then all greens, then all blues, 16 bits each.
-fn look_up(indices: &[u8], palette: &[u16]) -> Result<Vec<u8>> {
-    let colors = palette.len() / 3;
-    let mut out = zeroed(indices.len() * 3)?;
-    for (pixel, index) in out.as_chunks_mut::<3>().0.iter_mut().zip(indices) {
-        let index = usize::from(*index);
-        if index < colors {
-            *pixel = std::array::from_fn(|channel| (palette[channel * colors + index] >> 8) as u8);
-        }
-    }
-    Ok(out)
-}
-
-/// The bytes with the first page's photometric interpretation changed from palette to grey, or
-/// unchanged.
-fn palette_as_grey(bytes: &[u8]) -> Cow<'_, [u8]> {
-    match palette_at(bytes) {
-        Some(at) => {
-            let mut patched = bytes.to_vec();
-            patched[at] = GREY;
-            Cow::Owned(patched)
-        }
-        None => Cow::Borrowed(bytes),
-    }
-}
-
-/// Where the byte stands that says that the first page has a palette.
-fn palette_at(bytes: &[u8]) -> Option<usize> {
-    let big = match bytes.get(..4)? {
-        b"II*\0" => false,
-        b"MM\0*" => true,
-        _ => return None,
-    };
-    let u16_at = |at: usize| {
-        let two = *bytes.get(at..)?.first_chunk::<2>()?;
-        Some(if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
-    };
-    let offset = *bytes.get(4..)?.first_chunk::<4>()?;
-    let directory =
-        if big { u32::from_be_bytes(offset) } else { u32::from_le_bytes(offset) } as usize;
-    let entries = usize::from(u16_at(directory)?);
-    let entry =
-        (0..entries).map(|i| directory + 2 + 12 * i).find(|at| u16_at(*at) == Some(PHOTOMETRIC))?;
-    (u16_at(entry + 8) == Some(PALETTE.into())).then_some(entry + 8 + usize::from(big))
-}
-
-fn failed(error: TiffError) -> Error {
-    match error {
-        TiffError::UnsupportedError(_) => {
-            unsupported(Format::Tiff, &error.to_string()).with_source(error)
-        }
-        TiffError::LimitsExceeded => Error::new(
-            ErrorKind::ImageTooLarge,
-            "TIFF picture takes more memory to decode than :max_decode_bytes",
-        )
-        .with_source(error),
-        _ => broken(Format::Tiff, &error.to_string()).with_source(error),
+        self.placer.place(&jpeg.data, row, place, picture);
+        Ok(())
     }
 }

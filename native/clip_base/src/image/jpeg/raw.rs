@@ -8,7 +8,6 @@ use crate::error::Result;
 
 /// What a JPEG inside another format says of itself.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code)]
 pub(in crate::image) struct RawInfo {
     pub(in crate::image) width: u32,
     pub(in crate::image) height: u32,
@@ -20,7 +19,6 @@ pub(in crate::image) struct RawInfo {
 
 /// How a JPEG inside another format stores colour, whatever it says itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)]
 pub(in crate::image) enum RawColor {
     /// Three channels that are converted to RGB.
     YCbCr,
@@ -30,7 +28,6 @@ pub(in crate::image) enum RawColor {
 
 /// Decoded samples, 8 bits each.
 #[derive(Debug)]
-#[allow(dead_code)]
 pub(in crate::image) struct Raw {
     pub(in crate::image) width: u32,
     pub(in crate::image) height: u32,
@@ -64,7 +61,6 @@ pub(in crate::image) fn inspect_raw(chunk: &[u8]) -> Result<RawInfo> {
 ///
 /// # Errors
 /// As of a JPEG file.
-#[allow(dead_code)]
 pub(in crate::image) fn decode_raw(
     tables: &[u8],
     chunk: &[u8],
@@ -88,7 +84,6 @@ pub(in crate::image) fn decode_raw(
 }
 
 /// One file of a chunk and its tables, in which Adobe's marker says how colours are stored.
-#[allow(dead_code)]
 fn whole(tables: &[u8], chunk: &[u8], color: RawColor) -> Vec<u8> {
     let mut file = b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0".to_vec();
     file.push(u8::from(color == RawColor::YCbCr));
@@ -120,7 +115,7 @@ fn whole(tables: &[u8], chunk: &[u8], color: RawColor) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{bitmap, read};
+    use super::super::read;
     use super::*;
 
     fn fixture(name: &str) -> Vec<u8> {
@@ -147,6 +142,13 @@ mod tests {
 
     fn raw(tables: &[u8], chunk: &[u8], color: RawColor) -> Raw {
         decode_raw(tables, chunk, color, &Budget::default()).unwrap()
+    }
+
+    /// RGB of YCbCr, as JFIF says.
+    fn jfif([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+        let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
+        let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];
+        rgb.map(|value| value.round() as u8)
     }
 
     #[test]
@@ -176,7 +178,7 @@ mod tests {
         let as_is = raw(b"", &ycbcr, RawColor::AsIs);
         let rgb = raw(b"", &ycbcr, RawColor::YCbCr);
         let converted: Vec<u8> =
-            as_is.data.as_chunks::<3>().0.iter().flat_map(|pixel| bitmap::ycbcr(*pixel)).collect();
+            as_is.data.as_chunks::<3>().0.iter().flat_map(|pixel| jfif(*pixel)).collect();
         let largest = converted.iter().zip(&rgb.data).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(largest.unwrap() <= 1, "{largest:?}");
         assert!(as_is.data != rgb.data);

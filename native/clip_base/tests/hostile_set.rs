@@ -200,6 +200,22 @@ fn bombs() {
 }
 
 #[test]
+fn tiffs_that_would_be_decoded_for_longer_than_they_are() {
+    let mut cases = Vec::new();
+    for (name, coding, bits, chunk) in hostile::idle_chunks(4 << 20) {
+        for step in [0, 1] {
+            let bytes = hostile::shared_tiles(coding, bits, chunk.clone(), step);
+            cases.push(case(format!("{name}, shared, {step}"), bytes, Fate::Header(InvalidImage)));
+        }
+        let bytes = hostile::strip(coding, bits, 4000, chunk);
+        cases.push(case(format!("{name}, one strip"), bytes, Fate::Refused(InvalidImage)));
+    }
+    let lying = hostile::lying_tiffs().into_iter();
+    cases.extend(lying.map(|(name, bytes)| case(name, bytes, Fate::Header(InvalidImage))));
+    check_all(&cases, 40);
+}
+
+#[test]
 fn files_that_end_too_soon() {
     // What comes after the pixels may be missing: later frames and pages, checksums, profiles.
     let may_be_whole = ["animated", "pages", "frame", "l.gif", ".png"];

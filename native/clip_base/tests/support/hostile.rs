@@ -1,5 +1,12 @@
 //! Files made to do harm.
 
+#![allow(dead_code)]
+
+#[path = "tiff.rs"]
+mod tiff;
+
+use tiff::Tiff;
+
 /// Bits of a deflate stream, first bit lowest.
 #[derive(Default)]
 struct Bits {
@@ -151,4 +158,83 @@ pub(crate) fn webp(canvas: (u32, u32), frame: (u16, u16), extra: &[u8]) -> Vec<u
     let body =
         [b"WEBP".to_vec(), riff(b"VP8X", &vp8x), riff(b"VP8 ", &vp8), extra.to_vec()].concat();
     riff(b"RIFF", &body)
+}
+
+/// Codings of TIFF, each with bytes that it makes nothing of, or next to nothing: its number, the bits
+/// of a sample that it takes, and as many bytes as asked for.
+pub(crate) fn idle_chunks(len: usize) -> Vec<(&'static str, u64, u64, Vec<u8>)> {
+    let repeated = |unit: &[u8]| unit.iter().copied().cycle().take(len).collect::<Vec<u8>>();
+    // A code of 9 bits that clears, eight times; an empty block of 10 bits, four times.
+    let clear = tiff::pack([256; 8], 9);
+    let empty = (0..5)
+        .map(|byte| (0..8).fold(0, |bits, bit| bits | u8::from((8 * byte + bit) % 10 == 1) << bit));
+    let empty: Vec<u8> = empty.collect();
+    // Both runs follow, white and black ones of 0, eight times.
+    let no_runs = ["001", "00110101", "0000110111"].concat().repeat(8);
+    let no_runs = tiff::pack(no_runs.bytes().map(|bit| u16::from(bit - b'0')), 1);
+    let zlib = |blocks: Vec<u8>| [&[0x78, 0x9c][..], &blocks].concat();
+    vec![
+        ("LZW that clears", 5, 8, repeated(&clear)),
+        ("PackBits of nothing", 32_773, 8, repeated(&[0x80])),
+        ("Deflate of stored nothing", 8, 8, zlib(repeated(b"\0\0\0\xff\xff"))),
+        ("Deflate of coded nothing", 32_946, 8, zlib(repeated(&empty))),
+        ("fax rows of no runs", 2, 1, repeated(&[0])),
+        ("fax that fills up", 3, 1, repeated(&[0])),
+        ("fax of runs of 0", 4, 1, repeated(&no_runs)),
+        ("JPEG of rubbish", 7, 8, [grey_jpeg(16, 16, 1), repeated(&[0])].concat()),
+    ]
+}
+
+/// A TIFF of one strip of this coding.
+pub(crate) fn strip(coding: u64, bits: u64, side: u32, chunk: Vec<u8>) -> Vec<u8> {
+    let tiff = Tiff::new(side, side, 1, 1).with(258, [bits]).with(259, [coding]);
+    tiff.with(278, [side.into()]).chunks(vec![chunk]).bytes()
+}
+
+/// A TIFF whose tiles all name the same bytes, or, from one to the next, the same but one.
+pub(crate) fn shared_tiles(coding: u64, bits: u64, chunk: Vec<u8>, step: u64) -> Vec<u8> {
+    let (side, count) = (4096, 256 * 256);
+    let length = chunk.len() as u64 - step * count;
+    let tiff = Tiff::new(side, side, 1, 1).with(258, [bits]).with(259, [coding]).tiled(16, 16);
+    let tiff = tiff.chunks(vec![chunk]);
+    let [places, lengths] = tiff.places();
+    let offsets: Vec<_> = (0..count).map(|at| 8 + step * at).collect();
+    tiff.with(places, offsets).with(lengths, vec![length; count as usize]).bytes()
+}
+
+/// TIFFs that lie about how they are laid out.
+pub(crate) fn lying_tiffs() -> Vec<(String, Vec<u8>)> {
+    let small = || Tiff::new(64, 64, 1, 1).chunks(vec![vec![0; 4096]]);
+    let mut files = Vec::new();
+    for (width, height) in [(1, 1), (1, 4096), (65_535, 65_535), (u32::MAX, u32::MAX), (0, 16)] {
+        let tiff = Tiff::new(4096, 4096, 1, 1).with(259, [32_773]).tiled(width, height);
+        files.push((
+            format!("tiles of {width} x {height}"),
+            tiff.chunks(vec![vec![0; 64]; 8]).bytes(),
+        ));
+    }
+    let count = 1 << 20;
+    let tiff = Tiff::new(1024, 1024, 1, 1).tiled(1, 1).chunks(vec![vec![0]; count]);
+    files.push(("a million tiles of a pixel".into(), tiff.bytes()));
+    let wide = Tiff::new(1, 16_384, 1, 1).with(259, [32_773]).tiled(16_384, 1);
+    files.push((
+        "tiles wider than the picture".into(),
+        wide.chunks(vec![vec![0; 8]; 16_384]).bytes(),
+    ));
+    files.push(("strips of no rows".into(), small().with(278, [0]).bytes()));
+    files.push(("strips without end".into(), small().with(273, vec![8; 1 << 20]).bytes()));
+    let tables = small().with(259, [7]).with(347, vec![0xff; 1 << 20]);
+    files.push(("large tables of a JPEG".into(), tables.bytes()));
+    // Where the directory's first entry says how many values it has.
+    let bytes = small().bytes();
+    let directory = u32::from_le_bytes(*bytes[4..].first_chunk().unwrap()) as usize;
+    for entry in 0..6 {
+        let mut bytes = bytes.clone();
+        bytes[directory + 2 + 12 * entry + 4..][..4].copy_from_slice(&[0xff; 4]);
+        files.push((format!("2^32 - 1 values of entry {entry}"), bytes));
+    }
+    let entries = [b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0", &[0xff; 8][..], &[0; 4000]].concat();
+    files.push(("2^64 - 1 entries".into(), entries));
+    files.push(("a directory in the header".into(), [b"II*\0\0\0\0\0", &[0; 64][..]].concat()));
+    files
 }

@@ -31,13 +31,22 @@ defprotocol Image.ZeroShot.Source do
   | JPEG | the first Exif block; XMP |
   | PNG | `eXIf`, before or after the pixels; ImageMagick's text `Raw profile type exif`; XMP in the text `XML:com.adobe.xmp` |
   | WebP | `EXIF`; `XMP ` |
-  | TIFF | the tag `Orientation` |
+  | TIFF | the tag `Orientation`; XMP |
   | GIF, BMP | none |
 
   In Exif and TIFF the tag may be of any numeric type but `BYTE`, and its first value counts. In XMP
   it is the first `tiff:Orientation`, an attribute or an element. XMP does not count where Exif has
   the tag, whatever its value. A value other than 1 to 8, or an Exif block that cannot be read,
   leaves the picture as it is stored.
+
+  ## TIFF
+
+  The first page is read, of classic and of BigTIFF, from strips or tiles, with samples side by side or
+  in planes. Its colours may be grey, a palette, RGB, CMYK, YCbCr or CIE Lab. It may be uncompressed or
+  coded with PackBits, LZW, Deflate, JPEG, or for fax (groups 3 and 4, modified Huffman).
+
+  Anything else is an `:unsupported_image` whose message names it: samples that are signed or floats,
+  and other codings such as LZMA, Zstandard, WebP and JPEG of the old kind.
 
   ## Cameras and Livebook
 

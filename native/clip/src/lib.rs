@@ -49,3 +49,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::Drill;
 pub use model::{Info, LoadOptions, Model, Running, TextEmbeddings};
 pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};
+#[doc(hidden)]
+pub use weights::read_weights;

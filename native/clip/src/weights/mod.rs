@@ -22,6 +22,29 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use files::WeightsFiles;
 
+/// Largest tensor that [`read_weights`] reads, in elements.
+const MAX_TRIED: i64 = 1 << 20;
+
+/// Reads all small tensors of floats in a directory, whatever their names and shapes, and returns how
+/// many tensors there are. For trying files: loading asks only for a model's tensors in its shapes.
+#[doc(hidden)]
+pub fn read_weights(directory: &Path) -> Result<usize> {
+    let files = WeightsFiles::find(directory)?.ok_or_else(|| WeightsFiles::missing(directory))?;
+    let mut weights = Weights::open(&files)?;
+    let small = |stored: &&Stored| {
+        let elements = stored.shape.iter().try_fold(1i64, |all, side| all.checked_mul(*side));
+        stored.kind.is_ok() && elements.is_some_and(|elements| elements <= MAX_TRIED)
+    };
+    let tried = weights.tensors.iter().filter(|(_, stored)| small(stored));
+    let mut tried: Vec<_> =
+        tried.map(|(name, stored)| (name.clone(), stored.shape.clone())).collect();
+    tried.sort();
+    for (name, shape) in &tried {
+        weights.tensor(name, shape).map(drop)?;
+    }
+    Ok(weights.tensors.len())
+}
+
 /// Bytes that are read at a time.
 const PIECE: usize = 8 * 1024 * 1024;
 

@@ -46,7 +46,8 @@ defmodule Image.ZeroShot do
       `{red, green, blue}`, each from 0 to 255. Defaults to `nil`, which drops the transparency and
       shows whatever colour lies underneath, as CLIP's own preprocessing does
     * `:cache_dir` - where exported encoders are kept, not the models they come from. Defaults to
-      `image_zero_shot` in the user's cache directory
+      `image_zero_shot` in the user's cache directory. Where a service has none, they are made at
+      every load
     * `:torchscript` - a directory with `image.pt` and `text.pt`, encoders of this model that you
       exported yourself, to use instead of ours. TorchScript is a program and runs with the rights
       of the VM: name nothing that you would not run. Defaults to `nil`

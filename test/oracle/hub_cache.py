@@ -185,6 +185,26 @@ def to_python(hub, cache):
     passed("what we downloaded is found by huggingface_hub, offline and not")
 
 
+def without_links(hub, cache):
+    copies = {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    downloads = {
+        "python": lambda endpoint: python(DOWNLOAD, cache, endpoint, **copies),
+        "ours": lambda endpoint: ours(cache, endpoint, **copies),
+    }
+    for first, second in [("python", "ours"), ("ours", "python")]:
+        directory = Path(finish(downloads[first](hub.url)).splitlines()[-1])
+        directory = directory if directory.is_dir() else directory.parent
+        assert content_of(directory) == FILES
+        assert not any(path.is_symlink() for path in cache.rglob("*")), f"{first} made links"
+        assert not list(cache.rglob("blobs/*")), f"{first} left blobs"
+        sent = len(hub.requests)
+        found = finish(downloads[second](hub.url)).splitlines()[-1]
+        assert found.startswith(str(directory))
+        assert all(method == "HEAD" for method, *_ in hub.requests[sent:]), f"{second} finds what {first} left"
+        shutil.rmtree(cache / "hub")
+    passed("without symbolic links, either finds what the other downloaded")
+
+
 def has_transformers():
     return subprocess.run([sys.executable, "-c", "import transformers, torch"], capture_output=True).returncode == 0
 
@@ -233,6 +253,7 @@ def main():
         hub = Server(content)
         from_python(hub, folder / "python")
         to_python(hub, folder / "ours")
+        without_links(hub, folder / "copies")
         slow = Server(pause=0.05)
         both_at_once(Server(slow), slow, folder / "both")
         assert all(TOKEN in token for *_, token in hub.requests)

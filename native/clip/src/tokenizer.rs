@@ -9,7 +9,7 @@ use crate::checkpoint::{is_there, read_file};
 use crate::config::TextConfig;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::{tokenizer_json, vocabulary};
-use beginning::{Beginnings, SHORT};
+use beginning::{Beginnings, SHORT, squeezed};
 
 /// Largest file of a tokenizer that is read. CLIP's have 2 to 4 MB.
 pub(crate) const MAX_FILE: u64 = 10 * 1024 * 1024;
@@ -120,6 +120,9 @@ impl Tokenizer {
             ));
         }
         let most = self.text.max_positions as usize;
+        let is_long = self.beginnings.is_some() && prompt.len() > SHORT;
+        let squeezed = is_long.then(|| squeezed(prompt));
+        let prompt = squeezed.as_deref().unwrap_or(prompt);
         let (mut ids, truncated) = match self.first_ids(prompt, most - 1)? {
             Some(first) => ([self.start].into_iter().chain(first).collect(), true),
             None => {

@@ -33,9 +33,10 @@ impl Numbers {
 }
 
 /// What texts are made of, each kind so that something else could go wrong at a cut.
-const KINDS: [&[&str]; 14] = [
+const KINDS: [&[&str]; 15] = [
     &["a photo of ", "the ", "dog", "labels ", "isn't ", "we'll ", "X", "12 ", "naïve "],
     &[" ", "  ", "\t", "\n", "\u{a0}", "\u{3000}", "\u{2000}", "\u{85}", "a"],
+    &[" "],
     &["a"],
     &["ab", "a", "b", "the", "ing", "er", "re", "in", "th", "x"],
     &["!", "!!", "...", "-", "'", "'l", "'r", "<|", "|>"],
@@ -106,15 +107,15 @@ fn compare(folder: &Path, rounds: usize) {
 
 #[test]
 fn cut_prompts_have_the_ids_of_whole_ones() {
-    compare(&project("priv/models/emoji-clip"), 60);
+    compare(&project("priv/models/emoji-clip"), 20);
     // Out of vocab.json and merges.txt, and with hardly any merges.
-    compare(&fixture("checkpoints/metaclip"), 20);
+    compare(&fixture("checkpoints/metaclip"), 8);
 }
 
 #[test]
 fn cut_prompts_have_the_ids_of_whole_ones_by_the_real_tokenizer() {
     let Some(shared) = shared("long prompts by the real CLIP tokenizer") else { return };
-    compare(&shared.join("tokenizers/clip-vit-base-patch32"), 60);
+    compare(&shared.join("tokenizers/clip-vit-base-patch32"), 20);
 }
 
 /// Every length round the first cut, so that it falls on every place of the text once.
@@ -159,8 +160,8 @@ fn another_tokenizer_reads_the_whole_prompt() {
 fn a_long_prompt_costs_no_more_than_its_beginning() {
     let (tokenizer, _) = open(&project("priv/models/emoji-clip"));
     let mut numbers = Numbers(5);
-    for kind in [0, 1, 2, 3, 4, 6, 7, KINDS.len()] {
-        let texts: Vec<String> = (0..40).map(|_| text(&mut numbers, kind, 16_000)).collect();
+    for kind in [0, 1, 2, 3, 4, 5, 7, 8, KINDS.len()] {
+        let texts: Vec<String> = (0..8).map(|_| text(&mut numbers, kind, 16_000)).collect();
         let best = |work: &dyn Fn(&str)| {
             let runs = (0..3).map(|_| {
                 let start = Instant::now();

@@ -69,7 +69,7 @@ impl Beginnings {
     ) -> tokenizers::Result<Option<Vec<u32>>> {
         let mut length = SHORT;
         while let Some(start) = beginning(text, length) {
-            let ids = self.certain_ids(tokenizer, &start, count)?;
+            let ids = self.certain_ids(tokenizer, start, count)?;
             if ids.len() >= count {
                 return Ok(Some(ids));
             }
@@ -145,23 +145,25 @@ fn as_json(step: &impl Serialize) -> Value {
     serde_json::to_value(step).unwrap_or_default()
 }
 
-/// The start of a text, of so many bytes or a few more, with runs of white space as one space, which
-/// is what becomes of them. None if that is all of it.
-fn beginning(text: &str, length: usize) -> Option<String> {
-    let mut start = String::with_capacity(length + 8);
+/// A text with each run of white space as one space, which is what becomes of it.
+pub(super) fn squeezed(text: &str) -> String {
+    let mut squeezed = String::with_capacity(text.len());
     let mut in_space = false;
     for c in text.chars() {
-        if start.len() >= length && stands_alone(c) {
-            return Some(start);
-        }
         if !c.is_whitespace() {
-            start.push(c);
+            squeezed.push(c);
         } else if !in_space {
-            start.push(' ');
+            squeezed.push(' ');
         }
         in_space = c.is_whitespace();
     }
-    None
+    squeezed
+}
+
+/// The start of a text, of so many bytes or a few more. None if that is all of it.
+fn beginning(text: &str, length: usize) -> Option<&str> {
+    let mut behind = text.char_indices().skip_while(|(at, _)| *at < length);
+    behind.find(|(_, c)| stands_alone(*c)).map(|(at, _)| &text[..at])
 }
 
 /// Whether a character is never joined to what stands before it, nor moved before that.

@@ -74,6 +74,10 @@ fn encoders_that_break_the_contract_are_refused() {
     let message = refusal(|folder| fs::write(folder.join("text.pt"), "no program").unwrap());
     assert!(message.contains("text.pt cannot be used: "), "{message}");
 
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 605157884\n";
+    let message = refusal(|folder| fs::write(folder.join("image.pt"), pointer).unwrap());
+    assert!(message.contains("image.pt cannot be used: it is a Git LFS pointer"), "{message}");
+
     // The text encoder in the image encoder's place takes no pixels.
     let message = refusal(|folder| {
         fs::copy(folder.join("text.pt"), folder.join("image.pt")).map(drop).unwrap();

@@ -43,8 +43,9 @@ defmodule Image.ZeroShot do
       that is named and not there is an error; `:auto` takes the best there is, and
       `info/1` tells which. Defaults to `:auto`
     * `:background` - the colour behind transparent pixels: `:white`, `:black` or
-      `{red, green, blue}`, each from 0 to 255. Defaults to `nil`, which drops the transparency and
-      shows whatever colour lies underneath, as CLIP's own preprocessing does
+      `{red, green, blue}`, each from 0 to 255. `:drop` drops the transparency and shows whatever
+      colour is stored under it, as OpenAI's own code does; image_vision lays pictures over black.
+      Defaults to `:white`, as in Hugging Face transformers 5
     * `:cache_dir` - where exported encoders are kept, not the models they come from. Defaults to
       `image_zero_shot` in the user's cache directory. Where a service has none, they are made at
       every load

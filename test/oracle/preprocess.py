@@ -1,8 +1,8 @@
 """Makes the pictures and goldens with which native/clip_base/tests checks decoding and preprocessing.
 
-The oracle is Pillow with OpenAI's recipe (clip/clip.py of openai/CLIP): upright by Exif, convert("RGB"), bicubic
-resize of the shortest edge, centre crop. One rule differs: grey of 16 bits keeps its high byte, which Pillow's
-convert("RGB") would clip to 255.
+The oracle is Pillow with OpenAI's recipe (clip/clip.py of openai/CLIP): upright by Exif, RGB, bicubic resize of the
+shortest edge, centre crop. Transparent pictures are laid over white as by convert_to_rgb of transformers 5. One rule
+differs: grey of 16 bits keeps its high byte, which Pillow's convert("RGB") would clip to 255.
 
 From the project's root, with `pip install pillow==13.0.0 numpy safetensors`:
 
@@ -30,6 +30,7 @@ PICTURES = Path("test/fixtures/pictures")
 GOLDENS = Path("test/fixtures/goldens/pictures.safetensors")
 SHARED = Path("../shared/data")
 SIZE = 32
+WHITE = (255, 255, 255)
 BACKGROUND = (10, 200, 30)
 
 CORPORA = [
@@ -63,13 +64,27 @@ def main():
 # The oracle
 
 
-def upright_rgb(data):
+def upright_rgb(data, background=WHITE):
+    """Over a background, or with transparency dropped where that is None."""
     picture = Image.open(io.BytesIO(data))
     picture.load()
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+        picture = high_bytes(picture)
+    if background and ("A" in picture.getbands() or picture.info.get("transparency") is not None):
+        under = Image.new("RGBA", picture.size, (*background, 255))
+        picture = Image.alpha_composite(under, picture.convert("RGBA"))
     return picture.convert("RGB")
+
+
+def high_bytes(picture):
+    """Grey of 16 bits to 8, transparent where it was."""
+    samples = np.asarray(picture)
+    grey = Image.fromarray((samples >> 8).astype(np.uint8))
+    key = picture.info.get("transparency")
+    if key is not None:
+        grey.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def resized(picture, size):
@@ -91,12 +106,6 @@ def chw(picture):
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
-def flattened(data):
-    picture = Image.open(io.BytesIO(data)).convert("RGBA")
-    under = Image.new("RGBA", picture.size, (*BACKGROUND, 255))
-    return Image.alpha_composite(under, picture).convert("RGB")
-
-
 def pattern(height, width):
     """Noise and edges that the Rust test makes by the same formula."""
     y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
@@ -112,7 +121,9 @@ def write_goldens():
     for name, path in files.items():
         add_file(name, path.read_bytes(), tensors, facts)
     for name in ["rgba.png", "la.png", "palette_trns.png", "animated.gif", "rgba.webp"]:
-        tensors[f"flattened/{name}"] = clip(flattened((PICTURES / name).read_bytes()))
+        data = (PICTURES / name).read_bytes()
+        tensors[f"flattened/{name}"] = clip(upright_rgb(data, BACKGROUND))
+        tensors[f"dropped/{name}"] = clip(upright_rgb(data, None))
     for height, width in SHAPES:
         tensors[f"pattern/{height}x{width}"] = clip(pattern(height, width))
     for resample in [1, 2, 4, 5]:
@@ -161,10 +172,7 @@ def write_pictures():
     write_webp(rgb, rgba)
     write_tiff(rgb, rgba, grey)
     write_orientations(rgb)
-    save(rgb, "rgb.bmp")
-    save(rgb.quantize(16), "palette.bmp")
-    save(rgb.convert("1"), "one_bit.bmp")
-    save(rgba, "rgba.bmp")
+    write_bmp(rgb, rgba)
 
 
 def save(picture, name, **options):
@@ -173,7 +181,8 @@ def save(picture, name, **options):
 
 def exif(orientation, kind="H"):
     """One tag, a number of two bytes (H) or four (I)."""
-    entry = struct.pack(">HHI", 0x0112, {"H": 3, "I": 4}[kind], 1) + struct.pack(">" + kind, orientation).ljust(4, b"\0")
+    value = struct.pack(">" + kind, orientation).ljust(4, b"\0")
+    entry = struct.pack(">HHI", 0x0112, {"H": 3, "I": 4}[kind], 1) + value
     return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
 
 
@@ -192,17 +201,115 @@ def write_png(rgb, rgba, grey):
     for color, channels, name in [(0, 1, "l16"), (2, 3, "rgb16"), (4, 2, "la16"), (6, 4, "rgba16")]:
         samples = with_alpha()[..., [0] if channels == 1 else [0, 3] if channels == 2 else list(range(channels))]
         (PICTURES / f"{name}.png").write_bytes(png16(samples.astype(np.uint16) * 256 + 255 - samples, color))
+    write_png_keys(np.asarray(grey))
+    write_png_ends((PICTURES / "rgb.png").read_bytes())
+
+
+def write_png_keys(grey):
+    """One transparent colour, in the depths that Pillow compares in ways of their own."""
+    levels = (grey // 64).astype(np.uint8)
+    for depth, name in [(2, "l2_trns"), (8, "l8_trns")]:
+        samples = levels if depth == 2 else levels * 64
+        key = trns(int(samples[8, 8]))
+        (PICTURES / f"{name}.png").write_bytes(png(pack(samples, depth), grey.shape, depth, 0, key))
+    wide = np.dstack([grey.astype(np.uint16) // 32 * 0x2020] * 3)
+    key = trns(*wide[8, 8].tolist())
+    (PICTURES / "rgb16_trns.png").write_bytes(png(wide.astype(">u2").tobytes(), grey.shape, 16, 2, key))
+    one = wide[..., 0].astype(">u2").tobytes()
+    (PICTURES / "l16_trns.png").write_bytes(png(one, grey.shape, 16, 0, trns(int(wide[8, 8, 0]))))
+    # Indices that the palette does not have, and fewer alphas than colours.
+    colors = [(b"PLTE", bytes(range(30, 39))), (b"tRNS", bytes([255, 90]))]
+    (PICTURES / "palette_short.png").write_bytes(png(pack(levels, 2), grey.shape, 2, 3, colors))
+
+
+def write_png_ends(whole):
+    """Files that lack what follows the pixels, and one with chunks that nobody knows."""
+    (PICTURES / "no_end.png").write_bytes(whole[:-12])
+    (PICTURES / "no_checksums.png").write_bytes(whole[:-20])
+    at = whole.index(b"IDAT") - 4
+    (PICTURES / "unknown_chunk.png").write_bytes(whole[:at] + chunk(b"ABCD", b"1234") + whole[at:])
+
+
+def trns(*numbers):
+    return [(b"tRNS", struct.pack(f">{len(numbers)}H", *numbers))]
+
+
+def pack(samples, depth):
+    """Rows of 2 or 8 bits a sample, the width a multiple of four."""
+    if depth == 8:
+        return samples.tobytes()
+    quads = samples.reshape(samples.shape[0], -1, 4)
+    return (quads[..., 0] << 6 | quads[..., 1] << 4 | quads[..., 2] << 2 | quads[..., 3]).astype(np.uint8).tobytes()
 
 
 def png16(samples, color):
     """A PNG of 16 bits a sample, which Pillow does not write."""
-    height, width = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)), (b"IDAT", zlib.compress(rows, 9))]
-    out = b"\x89PNG\r\n\x1a\n"
-    for kind, data in [*chunks, (b"IEND", b"")]:
-        out += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return out
+    return png(samples.astype(">u2").tobytes(), samples.shape, 16, color)
+
+
+def png(rows, shape, depth, color, chunks=()):
+    height, width = shape[:2]
+    step = len(rows) // height
+    filtered = b"".join(b"\0" + rows[at : at + step] for at in range(0, len(rows), step))
+    head = (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    every = [head, *chunks, (b"IDAT", zlib.compress(filtered, 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in every)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def write_bmp(rgb, rgba):
+    save(rgb, "rgb.bmp")
+    save(rgb.quantize(16), "palette.bmp")
+    save(rgb.convert("1"), "one_bit.bmp")
+    save(rgba, "rgba.bmp")
+    pixels, indices = np.asarray(rgba).astype(int), np.asarray(rgb.quantize(16)).astype(int)
+    palette = bytes(range(20, 84))
+    rows = indices[::-1].astype(np.uint8).tobytes()
+    files = {
+        # Two offsets that mean the end of the palette, and a palette of fewer colours than it says.
+        "offset_0": bmp(rgb.size, 8, rows, palette, colors=16, offset=0),
+        "offset_54": bmp(rgb.size, 8, rows, palette, colors=16, offset=54),
+        "short_palette": bmp(rgb.size, 8, rows, palette),
+        "top_down": bmp((48, -32), 8, rows, palette, colors=16),
+        "bgrx": bmp(rgb.size, 32, pixels[..., [2, 1, 0, 3]].astype(np.uint8).tobytes()),
+        "rgb555": bmp(rgb.size, 16, bits(pixels, 10, 5, 0, 3, 3, 3)),
+        "rgb565": bmp(rgb.size, 16, bits(pixels, 11, 5, 0, 3, 2, 3), mask(0xF800, 0x7E0, 0x1F), compression=3),
+        "rle8": bmp(rgb.size, 8, runs(indices, 1), palette, colors=16, compression=1),
+        "rle4": bmp(rgb.size, 4, runs(indices, 2), palette, colors=16, compression=2),
+        "os2": b"BM" + struct.pack("<IHHIIHHHH", 0, 0, 0, 26 + 768, 12, 48, 32, 1, 8) + bytes(range(256)) * 3 + rows,
+    }
+    for name, data in files.items():
+        (PICTURES / f"{name}.bmp").write_bytes(data)
+
+
+def bmp(size, depth, rows, palette=b"", colors=0, offset=None, compression=0):
+    offset = 54 + len(palette) if offset is None else offset
+    head = b"BM" + struct.pack("<IHHI", 54 + len(palette) + len(rows), 0, 0, offset)
+    fields = (40, *size, 1, depth, compression, len(rows), 0, 0, colors, 0)
+    return head + struct.pack("<IiiHHIIiiII", *fields) + palette + rows
+
+
+def bits(pixels, red, green, blue, r, g, b):
+    """Pixels of 16 bits: where each colour stands, and how many of its low bits are left out."""
+    channels = pixels[..., 0] >> r << red, pixels[..., 1] >> g << green, pixels[..., 2] >> b << blue
+    return (channels[0] | channels[1] | channels[2]).astype("<u2").tobytes()
+
+
+def mask(*masks):
+    return struct.pack("<III", *masks)
+
+
+def runs(indices, per_byte):
+    """Each row as a run, pixels as they are, a jump to its end; the last one ends the picture."""
+    out = b""
+    for row in indices.astype(int):
+        first, rest = bytes([10, row[0] * (17 if per_byte == 2 else 1)]), row[10:40]
+        literal = rest if per_byte == 1 else rest[::2] << 4 | rest[1::2]
+        out += first + bytes([0, 30]) + bytes(literal.tolist()) + b"\0" * (len(literal) % 2) + b"\0\2\4\0" + b"\4\3\0\0"
+    return out + b"\0\1"
 
 
 def write_jpeg(rgb, grey):
@@ -270,6 +377,14 @@ def write_gif(rgb):
     moved = whole[:6] + struct.pack("<HH", 64, 44) + whole[10 : at + 1] + struct.pack("<HH", 5, 3) + whole[at + 5 :]
     (PICTURES / "small_frame.gif").write_bytes(moved)
     (PICTURES / "large_frame.gif").write_bytes(whole[:6] + struct.pack("<HH", 30, 20) + whole[10:])
+    save(frames[0], "interlaced.gif", interlace=True)
+    # Without a palette anywhere, and on a canvas that is nowhere transparent.
+    plain = (PICTURES / "l.gif").read_bytes()
+    colors = 3 << ((plain[10] & 7) + 1)
+    bare = plain[:10] + bytes([plain[10] & 0x70]) + plain[11:13] + plain[13 + colors :]
+    (PICTURES / "no_palette.gif").write_bytes(bare)
+    opaque = (PICTURES / "interlaced.gif").read_bytes()
+    (PICTURES / "bare_canvas.gif").write_bytes(opaque[:6] + struct.pack("<HH", 64, 44) + opaque[10:])
 
 
 def write_webp(rgb, rgba):

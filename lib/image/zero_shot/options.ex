@@ -52,7 +52,7 @@ defmodule Image.ZeroShot.Options do
   @call_defaults [timeout: 15_000, serving: nil]
 
   @picture_defaults [
-    background: nil,
+    background: :white,
     max_bytes: 25_000_000,
     max_pixels: 50_000_000,
     max_side: 16_384,
@@ -429,7 +429,7 @@ defmodule Image.ZeroShot.Options do
   defp cast(:device, {:cuda, index} = device) when index in 0..127, do: {:ok, device}
   defp cast(:device, _), do: {:error, ":auto, :cpu, :cuda, {:cuda, index} or :mps"}
 
-  defp cast(:background, nil), do: {:ok, nil}
+  defp cast(:background, :drop), do: {:ok, :drop}
   defp cast(:background, :white), do: {:ok, {255, 255, 255}}
   defp cast(:background, :black), do: {:ok, {0, 0, 0}}
 
@@ -437,7 +437,7 @@ defmodule Image.ZeroShot.Options do
     do: {:ok, colour}
 
   defp cast(:background, _),
-    do: {:error, "nil, :white, :black or {red, green, blue} with numbers from 0 to 255"}
+    do: {:error, ":white, :black, {red, green, blue} with numbers from 0 to 255 or :drop"}
 
   defp cast(:cache_dir, nil), do: {:ok, user_cache()}
 

@@ -2,14 +2,15 @@
 //! make them.
 //!
 //! JPEG, PNG, GIF, WebP, BMP and TIFF are read, told apart by content. Of an animation or a
-//! multi-page file the first picture counts. Alpha is dropped, grey is repeated, colour profiles
-//! are ignored. One rule is not Pillow's: of 16 bits a sample the high 8 are kept for grey too,
+//! multi-page file the first picture counts. It is laid over white or another colour, grey is
+//! repeated, colour profiles are ignored. One rule is not Pillow's: of 16 bits a sample the high 8 are kept for grey too,
 //! where Pillow clips to 255 and so turns nearly everything white.
 //!
 //! Whatever the bytes are, [`decode`] answers with pixels or an error: sizes are checked against
 //! [`Limits`](crate::limits::Limits) from the header, and a decoder that panics is caught.
 
 mod bitmap;
+mod bmp;
 mod format;
 mod gif;
 mod jpeg;
@@ -20,7 +21,6 @@ mod scale;
 mod tiff;
 mod webp;
 
-use ::image::codecs::bmp::BmpDecoder;
 use ::image::metadata::Orientation;
 use ::image::{ColorType, ImageDecoder, ImageError};
 
@@ -31,7 +31,6 @@ use self::orientation::Turn;
 pub use self::scale::Scale;
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result, caught};
-use crate::limits::Limits;
 
 /// A decoded picture: RGB, 8 bits a channel.
 ///
@@ -78,9 +77,24 @@ impl std::fmt::Debug for Rgb {
 /// How a picture becomes RGB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// The colour that shows through transparent pixels. `None` drops alpha, as the reference does,
-    /// so that the colour stored under it appears.
-    pub background: Option<[u8; 3]>,
+    /// What becomes of transparent pixels.
+    pub background: Background,
+}
+
+/// What becomes of transparent pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Background {
+    /// This colour shows through them.
+    Color([u8; 3]),
+    /// Alpha is dropped, so that the colour stored under it appears: OpenAI's own recipe.
+    Drop,
+}
+
+/// White: what Hugging Face's processors lay a picture over since transformers 5.
+impl Default for Background {
+    fn default() -> Self {
+        Self::Color([255; 3])
+    }
 }
 
 /// Decodes a picture to upright RGB. Its pixels stay in the memory that `budget` reserves, so keep
@@ -138,36 +152,13 @@ fn invalid_argument(message: String) -> Error {
 }
 
 fn read(format: Format, bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
-    let reader = budget.reader(bytes);
-    let failed = |error| failed(format, error);
     match format {
         Format::Jpeg => jpeg::read(bytes, budget),
         Format::Png => png::read(bytes, budget),
-        Format::Bmp => {
-            check_bmp(bytes, budget.limits())?;
-            let decoder = BmpDecoder::new(reader).map_err(failed)?;
-            read_with(format, decoder, Orientation::NoTransforms, 0, budget)
-        }
+        Format::Bmp => bmp::read(bytes, budget),
         Format::Webp => webp::read(bytes, budget),
         Format::Gif => gif::read(bytes, budget),
         Format::Tiff => tiff::read(bytes, budget),
-    }
-}
-
-/// The decoder has limits of its own, which it does not name.
-fn check_bmp(bytes: &[u8], limits: &Limits) -> Result<()> {
-    let field = |at: usize| {
-        bytes
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<4>())
-            .map(|four| i32::from_le_bytes(*four))
-    };
-    match (field(14), field(18), field(22)) {
-        // Rows may run downwards: then the height is negative.
-        (Some(40..), Some(width), Some(height)) => {
-            limits.check_size(width.unsigned_abs(), height.unsigned_abs())
-        }
-        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
-use clip_base::image::{DecodeOptions, NumberType, Numbers, Scale, from_numbers};
+use clip_base::image::{Background, DecodeOptions, NumberType, Numbers, Scale, from_numbers};
 use clip_base::{Budget, ErrorKind};
 
 /// One row of grey.
@@ -18,7 +18,7 @@ fn grey(data: &[u8], number: NumberType, scale: Scale, width: u32) -> Numbers<'_
 }
 
 fn run(numbers: &Numbers<'_>) -> Result<Vec<u8>, String> {
-    let options = DecodeOptions { background: Some([0, 0, 0]) };
+    let options = DecodeOptions { background: Background::Color([0, 0, 0]) };
     match from_numbers(numbers, &options, &Budget::default()) {
         Ok(rgb) => Ok(rgb.pixels()),
         Err(error) => {

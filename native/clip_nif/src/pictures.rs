@@ -8,13 +8,13 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clip_base::budget::Memory;
-use clip_base::image::{self, DecodeOptions, Rgb};
+use clip_base::image::{self, Background, DecodeOptions, Rgb};
 use clip_base::pool::{Pool, Task, Ticket};
 use clip_base::{Budget, Error, ErrorKind, Limits, Preprocessing};
 use nif_terms::{Failure, PreprocessingTerm};
 use rustler::env::SavedTerm;
 use rustler::{
-    Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, OwnedEnv, Resource,
+    Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum, NifUntaggedEnum, OwnedEnv, Resource,
     ResourceArc, Term,
 };
 
@@ -195,10 +195,22 @@ impl Source<'_> {
     }
 }
 
+/// `{red, green, blue}` or `:drop`.
+#[derive(NifUntaggedEnum)]
+enum BackgroundTerm {
+    Color((u8, u8, u8)),
+    Word(Word),
+}
+
+#[derive(NifUnitEnum)]
+enum Word {
+    Drop,
+}
+
 /// The background for transparent pixels, and what a picture may cost.
 #[derive(NifMap)]
 struct ImageOptions {
-    background: Option<(u8, u8, u8)>,
+    background: BackgroundTerm,
     max_pixels: u64,
     max_side: u32,
     max_bytes: u64,
@@ -220,6 +232,10 @@ impl ImageOptions {
 
 impl From<ImageOptions> for DecodeOptions {
     fn from(options: ImageOptions) -> Self {
-        Self { background: options.background.map(|(red, green, blue)| [red, green, blue]) }
+        let background = match options.background {
+            BackgroundTerm::Color((red, green, blue)) => Background::Color([red, green, blue]),
+            BackgroundTerm::Word(Word::Drop) => Background::Drop,
+        };
+        Self { background }
     }
 }

@@ -20,7 +20,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert opts.repo == "openai/clip-vit-base-patch32"
       assert opts.template == ["a photo of {label}"]
       assert opts.device == :auto
-      assert opts.background == nil
+      assert opts.background == {255, 255, 255}
       assert opts.max_bytes == 25_000_000
       assert opts.max_pixels == 50_000_000
       assert opts.max_side == 16_384
@@ -186,7 +186,7 @@ defmodule Image.ZeroShot.OptionsTest do
 
     test ":background" do
       colours = [
-        {nil, nil},
+        {:drop, :drop},
         {:white, {255, 255, 255}},
         {:black, {0, 0, 0}},
         {{1, 2, 3}, {1, 2, 3}}
@@ -196,10 +196,10 @@ defmodule Image.ZeroShot.OptionsTest do
         assert Options.similarity!(background: given).background == colour
       end
 
-      for colour <- [:red, "white", {0, 0}, {0, 0, 256}, {0.0, 0, 0}, [0, 0, 0]] do
+      for colour <- [nil, :red, "white", {0, 0}, {0, 0, 256}, {0.0, 0, 0}, [0, 0, 0]] do
         assert message(background: colour) ==
-                 "expected :background to be nil, :white, :black or {red, green, blue} with " <>
-                   "numbers from 0 to 255, got: #{inspect(colour)}"
+                 "expected :background to be :white, :black, {red, green, blue} with numbers " <>
+                   "from 0 to 255 or :drop, got: #{inspect(colour)}"
       end
     end
 

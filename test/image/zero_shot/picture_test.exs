@@ -77,14 +77,14 @@ defmodule Image.ZeroShot.PictureTest do
     assert ZeroShot.similarity(jpeg, Pictures.turn_jpeg(jpeg, 3), opts()) < 0.999
   end
 
-  test "loses its transparency, or lies on a background" do
+  test "lies on white where it is transparent, on another colour, or drops its transparency" do
     # A red square, of which only the middle shows.
     alpha = fn x, y -> if x in 8..23 and y in 8..23, do: 255, else: 0 end
     flat = fn colour -> fn x, y -> if alpha.(x, y) == 255, do: {255, 0, 0}, else: colour end end
     picture = Pictures.png(32, 32, fn x, y -> {255, 0, 0, alpha.(x, y)} end)
 
     expected = %{
-      nil => {255, 0, 0},
+      :drop => {255, 0, 0},
       :white => {255, 255, 255},
       :black => {0, 0, 0},
       {0, 0, 255} => {0, 0, 255}
@@ -95,6 +95,9 @@ defmodule Image.ZeroShot.PictureTest do
       options = opts(background: background)
       assert_in_delta ZeroShot.similarity(picture, solid, options), 1.0, 1.0e-4
     end
+
+    on_white = Pictures.png(32, 32, flat.({255, 255, 255}))
+    assert_in_delta ZeroShot.similarity(picture, on_white, opts()), 1.0, 1.0e-4
   end
 
   test "may have one to four channels, and any shape" do

@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use super::{Rgb, zeroed};
+use super::{Background, Rgb, zeroed};
 use crate::error::Result;
 
 /// What the bytes of a pixel mean, one byte each.
@@ -58,17 +58,21 @@ impl Bitmap {
         Self { orientation, ..self }
     }
 
-    pub(super) fn into_rgb(self, background: Option<[u8; 3]>) -> Result<Rgb> {
+    pub(super) fn into_rgb(self, background: Background) -> Result<Rgb> {
         let Self { width, height, channels, data, orientation } = self;
         let data = match (channels, background) {
             (Channels::Grey, _) => map_pixels::<1, 3>(&data, |[v]| [v, v, v])?,
-            (Channels::GreyAlpha, None) => map_pixels::<2, 3>(&data, |[v, _]| [v, v, v])?,
-            (Channels::GreyAlpha, Some(under)) => {
+            (Channels::GreyAlpha, Background::Drop) => {
+                map_pixels::<2, 3>(&data, |[v, _]| [v, v, v])?
+            }
+            (Channels::GreyAlpha, Background::Color(under)) => {
                 map_pixels::<2, 3>(&data, |[v, a]| over([v, v, v], a, under))?
             }
             (Channels::Rgb, _) => data,
-            (Channels::Rgba, None) => map_pixels::<4, 3>(&data, |[r, g, b, _]| [r, g, b])?,
-            (Channels::Rgba, Some(under)) => {
+            (Channels::Rgba, Background::Drop) => {
+                map_pixels::<4, 3>(&data, |[r, g, b, _]| [r, g, b])?
+            }
+            (Channels::Rgba, Background::Color(under)) => {
                 map_pixels::<4, 3>(&data, |[r, g, b, a]| over([r, g, b], a, under))?
             }
             (Channels::Cmyk, _) => map_pixels::<4, 3>(&data, cmyk)?,
@@ -93,6 +97,18 @@ pub(super) fn map_pixels<const N: usize, const M: usize>(
         *out = convert(*pixel);
     }
     Ok(out)
+}
+
+/// A palette as Pillow reads that of a GIF or BMP. Colours that are not stored are black, or the
+/// grey of their number if all that are stored are that too.
+pub(super) fn palette(stored: &[[u8; 3]]) -> [[u8; 3]; 256] {
+    let greys: [_; 256] = std::array::from_fn(|i| [i as u8; 3]);
+    if stored.iter().zip(&greys).all(|(stored, grey)| stored == grey) {
+        return greys;
+    }
+    let mut colors = [[0; 3]; 256];
+    colors.iter_mut().zip(stored).for_each(|(color, stored)| *color = *stored);
+    colors
 }
 
 /// Spreads samples of 1, 2 or 4 bits, one a pixel, in rows of whole bytes, to bytes, times `scale`.
@@ -122,7 +138,7 @@ pub(super) fn unpack_row(packed: &[u8], bits: u8, scale: u8, out: &mut [u8]) {
     }
 }
 
-/// `color` with coverage `alpha`, laid over `under`.
+/// `color` with coverage `alpha`, laid over `under` as Pillow's `alpha_composite` does.
 pub(super) fn over(color: [u8; 3], alpha: u8, under: [u8; 3]) -> [u8; 3] {
     std::array::from_fn(|i| {
         let sum =

@@ -120,12 +120,73 @@ fn other(bytes: &[u8]) -> Option<&'static str> {
     let is = |&&(_, at, mark): &&(&str, usize, &[u8])| {
         has_mark(bytes, at, mark) || (mark.starts_with(b"<") && start.starts_with(mark))
     };
+    // Before the others: cursors begin with the same bytes.
+    if is_tga(bytes) {
+        return Some("TGA");
+    }
     if let Some((name, ..)) = OTHERS.iter().find(is) {
         return Some(name);
     }
     match bytes {
         [b'P', b'1'..=b'7', b'\n' | b'\r' | b' ' | b'#', ..] => Some("PNM"),
-        _ if bytes.ends_with(b"TRUEVISION-XFILE.\0") => Some("TGA"),
         _ => None,
+    }
+}
+
+/// TGA has no mark at its start, and only its second version has one at its end: a header in which
+/// all fields fit each other is taken for one.
+fn is_tga(bytes: &[u8]) -> bool {
+    if bytes.ends_with(b"TRUEVISION-XFILE.\0") {
+        return true;
+    }
+    let Some(header) = bytes.first_chunk::<18>() else { return false };
+    let [id, mapped, kind, _, _, c, d, entry, .., w, x, y, z, depth, flags] = *header;
+    let colors = u64::from(u16::from_le_bytes([c, d]));
+    let pixels = u64::from(u16::from_le_bytes([w, x])) * u64::from(u16::from_le_bytes([y, z]));
+    let map = match mapped {
+        0 => header[3..8] == [0; 5],
+        1 => colors > 0 && [15, 16, 24, 32].contains(&entry),
+        _ => false,
+    };
+    let depths: &[u8] = match (kind, mapped) {
+        (1 | 9, 1) | (3 | 11, _) => &[8, 16],
+        (2 | 10, _) => &[15, 16, 24, 32],
+        _ => &[],
+    };
+    let bytes_of = |bits: u8| u64::from(bits).div_ceil(8);
+    let stored = if kind < 8 { pixels * bytes_of(depth) } else { 1 };
+    let length = 18 + u64::from(id) + colors * bytes_of(entry) + stored;
+    // Of the flags, two bits are always off and four count bits of alpha.
+    let sane = flags & 0xc0 == 0 && flags & 0xf <= 8 && depths.contains(&depth) && map;
+    sane && pixels > 0 && length <= bytes.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tga(head: [u8; 8], depth: u8, data: usize) -> Vec<u8> {
+        let size = [0, 0, 0, 0, 5, 0, 4, 0, depth, 0x20];
+        [&head[..], &size, &vec![7; data]].concat()
+    }
+
+    #[test]
+    fn tga_is_told_from_a_cursor() {
+        assert_eq!(other(&tga([0, 0, 2, 0, 0, 0, 0, 0], 24, 60)), Some("TGA"));
+        assert_eq!(other(&tga([3, 0, 10, 0, 0, 0, 0, 0], 32, 9)), Some("TGA"));
+        assert_eq!(other(&tga([0, 0, 3, 0, 0, 0, 0, 0], 8, 20)), Some("TGA"));
+        assert_eq!(other(&tga([0, 1, 1, 0, 0, 2, 0, 24], 8, 26)), Some("TGA"));
+        assert_eq!(other(b"anything TRUEVISION-XFILE.\0"), Some("TGA"));
+        let cursor = b"\0\0\x02\0\x01\0\x20\x20\0\0\0\0\0\0\x30\x01\0\0\x16\0\0\0";
+        assert_eq!(other(&[&cursor[..], &[0; 400]].concat()), Some("CUR"));
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_each_other_are_no_tga() {
+        assert_ne!(other(&tga([0, 0, 2, 0, 0, 0, 0, 0], 24, 59)), Some("TGA"));
+        assert_ne!(other(&tga([0, 0, 2, 0, 0, 0, 0, 0], 8, 60)), Some("TGA"));
+        assert_ne!(other(&tga([0, 0, 1, 0, 0, 0, 0, 0], 8, 60)), Some("TGA"));
+        assert_ne!(other(&tga([0, 1, 1, 0, 0, 0, 0, 24], 8, 60)), Some("TGA"));
+        assert_ne!(other(&[0; 400]), Some("TGA"));
     }
 }

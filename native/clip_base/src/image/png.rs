@@ -172,9 +172,9 @@ fn rgb_key(samples: &[u8], key: &[u8]) -> Result<(Channels, Vec<u8>)> {
     Ok((Channels::Rgba, data))
 }
 
-/// What the palette leaves out is grey.
+/// What the palette leaves out is black.
 fn look_up(indices: &[u8], palette: &[u8], alphas: Option<&[u8]>) -> Result<(Channels, Vec<u8>)> {
-    let mut colors: [[u8; 3]; 256] = std::array::from_fn(|i| [i as u8; 3]);
+    let mut colors = [[0; 3]; 256];
     for (color, stored) in colors.iter_mut().zip(palette.as_chunks::<3>().0) {
         *color = *stored;
     }

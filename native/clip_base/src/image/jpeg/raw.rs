@@ -115,6 +115,7 @@ fn whole(tables: &[u8], chunk: &[u8], color: RawColor) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Background;
     use super::super::read;
     use super::*;
 
@@ -155,7 +156,8 @@ mod tests {
     fn a_chunk_with_its_tables_elsewhere_decodes_as_the_whole() {
         for name in ["pictures/rgb.jpg", "jpeg/progressive_restarts.jpg", "pictures/l.jpg"] {
             let file = fixture(name);
-            let whole = read(&file, &Budget::default()).unwrap().into_rgb(None).unwrap();
+            let whole =
+                read(&file, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
             let (tables, chunk) = split_tables(&file);
             let got = raw(&tables, &chunk, RawColor::YCbCr);
             assert_eq!((got.width, got.height), (whole.stored_width, whole.stored_height));
@@ -184,7 +186,7 @@ mod tests {
         assert!(as_is.data != rgb.data);
         // Stored as RGB, and says so by Adobe's marker.
         let stored = fixture("pictures/stored_rgb.jpg");
-        let whole = read(&stored, &Budget::default()).unwrap().into_rgb(None).unwrap();
+        let whole = read(&stored, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
         assert!(raw(b"", &stored, RawColor::AsIs).data == whole.stored);
         let inks = raw(b"", &fixture("pictures/cmyk.jpg"), RawColor::AsIs);
         assert_eq!(inks.channels, 4);

@@ -8,15 +8,17 @@ mod tiff;
 
 use clip_base::Budget;
 use clip_base::error::{Error, ErrorKind};
-use clip_base::image::{DecodeOptions, Rgb, decode};
+use clip_base::image::{Background, DecodeOptions, Rgb, decode};
 use tiff::Tiff;
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(support::project("test/fixtures/tiff").join(name)).unwrap()
 }
 
+/// With transparency dropped, as Pillow's `convert("RGB")` does.
 fn read(bytes: &[u8]) -> Result<Rgb, Error> {
-    decode(bytes, &DecodeOptions::default(), &Budget::default())
+    let options = DecodeOptions { background: Background::Drop };
+    decode(bytes, &options, &Budget::default())
 }
 
 fn refusal(bytes: &[u8]) -> Error {

@@ -8,7 +8,7 @@ mod tiff;
 use std::ops::Range;
 
 use clip_base::Budget;
-use clip_base::image::{DecodeOptions, decode};
+use clip_base::image::{Background, DecodeOptions, decode};
 use tiff::Tiff;
 
 const WIDTH: usize = 21;
@@ -212,7 +212,8 @@ fn every_layout_holds_the_same_picture() {
         for shape in shapes(&kind) {
             let name = kind.name;
             let bytes = file(&kind, shape, &pixels);
-            let rgb = decode(&bytes, &DecodeOptions::default(), &Budget::default());
+            let rgb =
+                decode(&bytes, &DecodeOptions { background: Background::Drop }, &Budget::default());
             let rgb = rgb.unwrap_or_else(|error| panic!("{name}, {shape:?}: {error}"));
             assert_eq!((rgb.width() as usize, rgb.height() as usize), (WIDTH, HEIGHT));
             assert!(rgb.pixels() == expected, "{name}, {shape:?}");

@@ -14,8 +14,8 @@ use clip_base::{Budget, Error, ErrorKind, Limits, Preprocessing};
 use nif_terms::{Failure, PreprocessingTerm};
 use rustler::env::SavedTerm;
 use rustler::{
-    Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum, NifUntaggedEnum, OwnedEnv, Resource,
-    ResourceArc, Term,
+    Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum,
+    NifUntaggedEnum, OwnedEnv, Resource, ResourceArc, Term,
 };
 
 use crate::guarded;

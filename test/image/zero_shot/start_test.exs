@@ -176,4 +176,41 @@ defmodule Image.ZeroShot.StartTest do
     from = Path.join([application(), "priv", file])
     File.cp_r!(from, Path.join([broken, "priv", file]))
   end
+
+  test "hostile pictures keep no decode thread, nor do pictures that nobody waits for" do
+    script = """
+    dog = File.read!(#{inspect(Path.expand(@picture))})
+    label = &ZeroShot.try_label(&1, ["cat", "dog"], repo: :embedded, device: :cpu, timeout: &2)
+    hostile = Image.ZeroShot.Test.Hostile.files()
+
+    attack = fn ->
+      for bytes <- hostile, _ <- 1..(2 * System.schedulers_online()),
+          do: Task.async(fn -> label.(bytes, 600_000) end)
+    end
+
+    serve = fn -> for _ <- 1..20, do: assert label.(dog, 5_000) == {:ok, "dog"} end
+
+    serve.()
+    attacks = attack.()
+    serve.()
+
+    for {:error, %Error{reason: reason}} <- Task.await_many(attacks, 60_000),
+        do: assert reason in [:invalid_image, :image_too_large]
+
+    for task <- attack.(), do: Task.shutdown(task, :brutal_kill)
+    serve.()
+
+    attacks = attack.()
+    :ok = ZeroShot.unload(repo: :embedded, device: :cpu)
+    serve.()
+
+    :ok = Application.stop(:image_zero_shot)
+    :ok = Application.start(:image_zero_shot)
+    serve.()
+    Enum.each(attacks, &Task.shutdown(&1, :brutal_kill))
+    """
+
+    {output, status} = in_a_fresh_vm(application(), script)
+    assert {List.last(String.split(output, "\n", trim: true)), status} == {":ok", 0}, output
+  end
 end

@@ -129,7 +129,12 @@ defmodule Image.ZeroShot.KeeperTest do
       assert log =~ ~r/cannot be loaded again: .*model.*\(:not_found\); the next try is in 1 s/
       assert child(supervisor) == keeper
 
-      log = capture_log(fn -> move_back(model) && assert_ready(name) end)
+      log =
+        capture_log(fn ->
+          move_back(model)
+          assert_ready(name)
+        end)
+
       assert log =~ "is loaded again"
       assert child(supervisor) == keeper
       refute_received {:tree_ended, _}

@@ -59,6 +59,7 @@ fn preprocess(
         let terms = OwnedEnv::new();
         let picture = Picture {
             owner,
+            weight: source.weight(),
             caller: env.pid(),
             deadline: timeout
                 .and_then(|left| Instant::now().checked_add(Duration::from_millis(left))),
@@ -89,13 +90,18 @@ fn pixel_threads() -> Result<PixelThreads, Failure> {
             threads: load.threads,
             busy: load.busy,
             waiting: load.waiting,
-            oldest_ms: load.oldest.map_or(0, |age| age.as_millis().try_into().unwrap_or(u64::MAX)),
+            oldest_ms: load.oldest.map_or(0, milliseconds),
+            wait_ms: milliseconds(load.wait),
             memory: MEMORY.used(),
         })
     })
 }
 
-/// `%{threads: 2, busy: 1, waiting: 0, oldest_ms: 12, memory: 36_000_000}`.
+fn milliseconds(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// `%{threads: 2, busy: 1, waiting: 0, oldest_ms: 12, wait_ms: 0, memory: 36_000_000}`.
 #[derive(NifMap)]
 #[rustler(encode)]
 struct PixelThreads {
@@ -103,6 +109,7 @@ struct PixelThreads {
     busy: usize,
     waiting: usize,
     oldest_ms: u64,
+    wait_ms: u64,
     memory: u64,
 }
 
@@ -110,6 +117,7 @@ struct PixelThreads {
 struct Picture {
     terms: OwnedEnv,
     owner: u64,
+    weight: u64,
     caller: LocalPid,
     deadline: Option<Instant>,
     tag: SavedTerm,
@@ -124,6 +132,14 @@ impl Task for Picture {
 
     fn owner(&self) -> u64 {
         self.owner
+    }
+
+    fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     fn wanted(&self) -> bool {
@@ -176,6 +192,17 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
+    /// How much work this is, in bytes of a file that is decoded. To resize what is decoded already
+    /// takes a thirtieth of that, and even the smallest picture takes some time.
+    fn weight(&self) -> u64 {
+        let bytes = match self {
+            Self::Encoded(bytes) => bytes.len(),
+            Self::Raw(bytes, ..) => bytes.len() / 32,
+            Self::Drill | Self::Spin => 0,
+        };
+        bytes as u64 + 32 * 1024
+    }
+
     /// The picture's upright RGB pixels.
     fn decode(&self, options: &DecodeOptions, budget: &Budget<'_>) -> clip_base::Result<Rgb> {
         match self {

@@ -200,6 +200,38 @@ defmodule Image.ZeroShot.TextCacheTest do
       assert :ets.info(a, :size) + :ets.info(b, :size) <= 64
     end
 
+    test "is kept by what callers find, which is moved for them" do
+      opts = Runner.opts(open: :ok, run: :answer, max_cached_prompts: 8)
+      server = start(opts)
+      {^server, %{cache: cache}} = Directory.lookup({:model, opts.id})
+      {:ok, _} = Runner.call(opts, [], ["used"])
+
+      for n <- 1..40 do
+        {:ok, _} = Runner.call(opts, [], ["new #{n}", "used"])
+        assert %{size: size} = stats(server)
+        assert size <= 8
+        assert map_size(TextCache.fetch(cache, ["used"])) == 1
+      end
+    end
+
+    test "no other process can put a row into it, or take one out" do
+      opts = Runner.opts(open: :ok, run: :answer)
+      server = start(opts)
+      {:ok, answer} = Runner.call(opts, [], ["a"])
+      {^server, %{cache: %{tables: {a, b}}}} = Directory.lookup({:model, opts.id})
+
+      for table <- [a, b],
+          write <- [
+            fn -> :ets.insert(table, {"a", <<0::32>>, false}) end,
+            fn -> :ets.delete(table, "a") end,
+            fn -> :ets.delete_all_objects(table) end,
+            fn -> :ets.delete(table) end
+          ],
+          do: assert_raise(ArgumentError, write)
+
+      assert Runner.call(opts, [], ["a"]) == {:ok, answer}
+    end
+
     test "leaves no row that keeps those beside it alive" do
       cache = TextCache.new(10)
       rows = :binary.copy(<<1, 2, 3, 4>>, 1_000)

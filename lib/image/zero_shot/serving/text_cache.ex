@@ -5,11 +5,11 @@ defmodule Image.ZeroShot.Serving.TextCache do
   #
   # Two tables. A new prompt goes into the young one; when that holds half of what there may be, the
   # old one is emptied and the two change places. A prompt that is found in the old one is moved, so
-  # that what is in use survives and what is not is forgotten in the end, and a find in the young one
-  # writes nothing at all. Callers look here themselves; only the serving adds what it computed.
+  # that what is in use survives and what is not is forgotten in the end. Callers look here
+  # themselves; only the serving, which owns the tables, writes. A caller tells it what to move.
 
-  @enforce_keys [:tables, :max, :state]
-  defstruct [:tables, :max, :state]
+  @enforce_keys [:tables, :max, :state, :owner]
+  defstruct [:tables, :max, :state, :owner]
 
   # Places in the counters: which table is the young one, finds, and prompts that were not found.
   @young 1
@@ -19,20 +19,21 @@ defmodule Image.ZeroShot.Serving.TextCache do
   @type t :: %__MODULE__{
           tables: {:ets.table(), :ets.table()},
           max: non_neg_integer(),
-          state: :atomics.atomics_ref()
+          state: :atomics.atomics_ref(),
+          owner: pid()
         }
 
   @typedoc "A row of native f32, and whether the prompt was cut."
   @type row :: {binary(), cut :: boolean()}
 
   @doc """
-  A cache of at most `max` prompts that ends with the process that calls this.
+  A cache of at most `max` prompts that ends with the process that calls this, its owner.
   """
   @spec new(non_neg_integer()) :: t()
   def new(max) do
-    options = [:set, :public, read_concurrency: true, write_concurrency: true]
+    options = [:set, :protected, read_concurrency: true]
     tables = {:ets.new(__MODULE__, options), :ets.new(__MODULE__, options)}
-    %__MODULE__{tables: tables, max: max, state: :atomics.new(3, signed: false)}
+    %__MODULE__{tables: tables, max: max, state: :atomics.new(3, signed: false), owner: self()}
   end
 
   @doc """
@@ -43,42 +44,65 @@ defmodule Image.ZeroShot.Serving.TextCache do
 
   def fetch(cache, prompts) do
     prompts = Enum.uniq(prompts)
-
-    known =
-      for prompt <- prompts, row = find(cache, prompt), into: %{} do
-        {prompt, row}
-      end
-
-    :atomics.add(cache.state, @hits, map_size(known))
-    :atomics.add(cache.state, @misses, length(prompts) - map_size(known))
-    known
+    found = for prompt <- prompts, {place, row} <- [find(cache, prompt)], do: {prompt, place, row}
+    :atomics.add(cache.state, @hits, length(found))
+    :atomics.add(cache.state, @misses, length(prompts) - length(found))
+    keep(cache, for({prompt, :old, _row} <- found, do: prompt))
+    Map.new(found, fn {prompt, _place, row} -> {prompt, row} end)
   rescue
     # The serving ended, which whoever asks will find out next.
     ArgumentError -> %{}
   end
 
-  # The second look into the young one is for what another caller moves between the first two.
-  defp find(cache, prompt) do
-    {young, old} = tables(cache)
-
-    with {_prompt, row, cut} <-
-           lookup(young, prompt) || move(old, young, prompt) || lookup(young, prompt),
-         do: {row, cut}
+  @doc """
+  How many of these prompts are not known.
+  """
+  @spec count_new(t(), [String.t()]) :: non_neg_integer()
+  def count_new(cache, prompts) do
+    Enum.count(prompts, &(find(cache, &1) == nil))
+  rescue
+    ArgumentError -> length(prompts)
   end
 
-  defp lookup(table, prompt), do: table |> :ets.lookup(prompt) |> List.first()
+  # The second look into the young one is for what is moved between the first two.
+  defp find(cache, prompt) do
+    {young, old} = tables(cache)
+    lookup(:young, young, prompt) || lookup(:old, old, prompt) || lookup(:young, young, prompt)
+  end
 
-  # Taken out of the old one, or both would grow: all that is in use can be moved.
-  defp move(old, young, prompt) do
-    with {_prompt, _row, _cut} = entry <- lookup(old, prompt) do
-      :ets.insert(young, entry)
-      :ets.delete(old, prompt)
-      entry
-    end
+  defp lookup(place, table, prompt) do
+    with [{_prompt, row, cut}] <- :ets.lookup(table, prompt),
+         do: {place, {row, cut}},
+         else: ([] -> nil)
+  end
+
+  defp keep(_cache, []), do: :ok
+  defp keep(%{owner: owner} = cache, prompts) when owner == self(), do: move(cache, prompts)
+
+  defp keep(cache, prompts) do
+    send(cache.owner, {:keep_prompts, prompts})
+    :ok
   end
 
   @doc """
-  Remembers a prompt. To be called by the serving alone, or two would change the tables' places.
+  Moves prompts that were found in the old table. To be called by the owner alone.
+
+  They are taken out of the old one, or both would grow: all that is in use can be moved.
+  """
+  @spec move(t(), [String.t()]) :: :ok
+  def move(cache, prompts) do
+    {young, old} = tables(cache)
+
+    for prompt <- prompts, entry <- :ets.lookup(old, prompt) do
+      :ets.insert(young, entry)
+      :ets.delete(old, prompt)
+    end
+
+    :ok
+  end
+
+  @doc """
+  Remembers a prompt. To be called by the owner alone.
 
   The row is copied, so that it does not keep those beside it alive.
   """

@@ -174,7 +174,8 @@ defmodule Image.ZeroShot do
     * `:pixels` - the threads of that node that decode and resize pictures, shared by its servings:
       how many `:threads` there are at most, pictures that they are `:busy` with and that are
       `:waiting`, `:oldest_ms` since the oldest of those was handed in, `:wait_ms` that the next
-      caller's picture would wait, and the `:memory` that they have reserved, in bytes
+      caller's picture would wait, `:each_ms` that a picture has taken lately, and the `:memory` that
+      they have reserved, in bytes
     * `:text_cache` - how many prompts' embeddings are kept, their `:size` and `:max`, and since it
       was loaded the `:hits` and `:misses` of prompts that were asked for
     * `:batches` - since it was loaded: their `:count`, the `:pictures` and `:prompts` in them, the

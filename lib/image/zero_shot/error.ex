@@ -24,7 +24,7 @@ defmodule Image.ZeroShot.Error do
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
-  | `:overloaded` | as many callers as the serving takes are inside: try again later |
+  | `:overloaded` | as many callers as the serving takes are inside, or too many to serve this one in its time: try again later |
   | `:timeout` | the time limit of the call was reached |
   | `:serving_down` | the process that keeps the model ended during the call, none of that name is there, or the application `:image_zero_shot` is not started: try again |
   | `:node_down` | the node with the serving was lost during the call: try again |

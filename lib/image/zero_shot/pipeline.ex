@@ -40,12 +40,19 @@ defmodule Image.ZeroShot.Pipeline do
     end
   end
 
-  # All parts share the time of the call, which begins when the model is loaded.
+  # All parts share the time of the call, which begins when the model is loaded, and its place.
   defp rank_in_parts(picture, labels, background, opts) do
-    with {:ok, _info} <- Client.load(opts, Model),
-         deadline = Client.deadline(opts.timeout),
-         {:ok, classifier} <- compile_parts(labels, opts, [], deadline),
-         do: rank_compiled(picture, classifier, background, in_time(opts, deadline))
+    parts = div(length(labels.prompts) + @part - 1, @part)
+    needs = %{needs([{picture, nil}], labels.prompts) | parts: parts}
+
+    with {:ok, _info} <- Client.load(opts, Model) do
+      Client.hold(opts, Model, needs, fn ->
+        deadline = Client.deadline(opts.timeout)
+
+        with {:ok, classifier} <- compile_parts(labels, opts, [], deadline),
+             do: rank_compiled(picture, classifier, background, in_time(opts, deadline))
+      end)
+    end
   end
 
   defp in_time(opts, nil), do: opts
@@ -84,7 +91,10 @@ defmodule Image.ZeroShot.Pipeline do
   def compile(labels, opts, given) do
     with {:ok, labels} <- Labels.new(labels, opts),
          {:ok, _background} <- background(opts),
-         do: compile_parts(labels, opts, given, nil)
+         {:ok, _info} <- Client.load(opts, Model) do
+      needs = needs([], Enum.take(labels.prompts, @part))
+      Client.hold(opts, Model, needs, fn -> compile_parts(labels, opts, given, nil) end)
+    end
   end
 
   # Without a deadline each part has the time of a call.
@@ -162,7 +172,12 @@ defmodule Image.ZeroShot.Pipeline do
            do: {:ok, {pixels, prompts}}
     end
 
-    Client.encode(opts, prepare, Model)
+    Client.encode(opts, prepare, Model, needs(pictures, prompts))
+  end
+
+  defp needs(pictures, prompts) do
+    count = length(pictures)
+    %{pictures: count, decoded_here: count, prompts: prompts, parts: 1}
   end
 
   defp background(opts) do

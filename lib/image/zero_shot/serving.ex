@@ -47,10 +47,25 @@ defmodule Image.ZeroShot.Serving do
   ## Bounds
 
   At most `:max_queue` callers are inside a serving; the next one is refused with the reason
-  `:overloaded`, before anything is decoded. A call takes at most its `:timeout`, which
-  starts when the model is loaded. What waits for a caller that has ended, or whose time is over,
-  is dropped before it is run. A refused call costs microseconds: try again later, or show the
-  user that the service is busy.
+  `:overloaded`, before anything is decoded. A call takes at most its `:timeout`, which starts when
+  the model is loaded. Requests whose caller died, or whose time is over, are dropped before they
+  run. A refused call costs microseconds: try again later, or show the user that the service is busy.
+
+  A caller who would not be served in time is refused too. The estimate:
+
+    * decoding: the bytes of the pictures that wait, one of each caller, times the time that a byte
+      has taken lately, divided by the threads; plus what a picture and the last batches have taken
+    * the model: the pictures and new prompts of all callers inside, a prompt counting as a 16th of a
+      picture, times the time that each has taken in the last batches
+
+  The longer of the two counts, and twice that has to fit into the `:timeout`. Costs change while a
+  call waits, so what waits is judged again with each picture and each batch that is done, and may be
+  refused then: earlier than its time is over, but later than at the door. An idle serving never
+  refuses.
+
+  Long lists of new prompts go in parts of one batch at most. After a part comes a batch of other
+  calls, so they wait for one part, however many callers have long lists. At most 16 prompts for each
+  of `:max_queue` wait; a further long list is refused.
 
   ## Clusters
 

@@ -87,6 +87,8 @@ pub struct Load {
     pub oldest: Option<Duration>,
     /// How long the first task of a new owner would wait, by what work has taken lately.
     pub wait: Duration,
+    /// How long a task has taken lately, once it was begun.
+    pub each: Duration,
 }
 
 /// Threads that share one queue. They are started as they are needed, and stay.
@@ -140,6 +142,7 @@ impl<T: Task> Pool<T> {
             waiting: queue.waiting + queue.parked.len(),
             oldest: queue.oldest().map(|since| since.elapsed()),
             wait: queue.wait(self.size),
+            each: queue.pace.each().unwrap_or_default(),
         }
     }
 

@@ -92,6 +92,7 @@ fn pixel_threads() -> Result<PixelThreads, Failure> {
             waiting: load.waiting,
             oldest_ms: load.oldest.map_or(0, milliseconds),
             wait_ms: milliseconds(load.wait),
+            each_ms: milliseconds(load.each),
             memory: MEMORY.used(),
         })
     })
@@ -101,7 +102,7 @@ fn milliseconds(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// `%{threads: 2, busy: 1, waiting: 0, oldest_ms: 12, wait_ms: 0, memory: 36_000_000}`.
+/// `%{threads: 2, busy: 1, waiting: 0, oldest_ms: 12, wait_ms: 0, each_ms: 25, memory: 36_000_000}`.
 #[derive(NifMap)]
 #[rustler(encode)]
 struct PixelThreads {
@@ -110,6 +111,7 @@ struct PixelThreads {
     waiting: usize,
     oldest_ms: u64,
     wait_ms: u64,
+    each_ms: u64,
     memory: u64,
 }
 

@@ -409,10 +409,166 @@ defmodule Image.ZeroShot.ServingTest do
       never = fn _info, _deadline -> flunk("prepared a picture for nothing") end
       assert {:error, error} = Client.encode(opts, never, Runner)
       assert error.reason == :overloaded
-      assert error.message == "there are 1 callers already; try again later"
+      assert error.message == "the serving is full (limit: 1 caller); try again later"
 
       Runner.answer(run)
       assert {:ok, _} = Task.await(task)
+    end
+  end
+
+  describe "long lists of prompts" do
+    # What is asked for besides the long lists is answered within so many batches.
+    @few 3
+
+    test "of several callers let a small call pass after a batch or two" do
+      opts = Runner.opts(open: :ok, timeout: :infinity)
+      server = start(opts)
+
+      lists =
+        for caller <- 1..4 do
+          prompts = for n <- 1..10_000, do: "label #{n} of #{caller}"
+          Task.async(fn -> Runner.call(opts, [], prompts) end)
+        end
+
+      # All four are on their way, and go on while the small call waits.
+      assert_receive {:run, ^server, _tag, [], first} = run
+      wait_for(server, 4)
+      Runner.answer(run)
+      assert length(first) == 64
+
+      small = call(opts, [<<1>>], ["a"])
+      eventually(fn -> :sys.get_state(server).queue.work.short > 0 end)
+      assert batches_until(server, ["a"], 0) <= @few
+      assert {:ok, {<<1.0::float-32-native>>, _text, []}} = Task.await(small)
+      for list <- lists, do: Task.shutdown(list, :brutal_kill)
+    end
+
+    defp batches_until(server, prompts, count) do
+      assert_receive {:run, ^server, _tag, _pixels, asked} = run
+      Runner.answer(run)
+      if asked == prompts, do: count + 1, else: batches_until(server, prompts, count + 1)
+    end
+
+    test "keep their place from part to part, and are bounded" do
+      opts = Runner.ready(max_queue: 5, max_cached_prompts: 0)
+      start(opts)
+      {_server, %{gate: gate}} = Directory.lookup({:model, opts.id})
+      needs = %{pictures: 0, decoded_here: 0, prompts: prompts(60), parts: 1}
+      test = self()
+
+      holder =
+        Task.async(fn ->
+          Client.hold(opts, Runner, needs, fn ->
+            send(test, :inside)
+            receive do: (:go -> for(n <- 1..5, do: Runner.call(opts, [], ["part #{n}"])))
+          end)
+        end)
+
+      assert_receive :inside
+      assert Serving.Gate.size(gate) == 1
+
+      # 80 prompts is what may wait.
+      assert {:error, %Error{reason: :overloaded} = error} =
+               Client.hold(opts, Runner, needs, fn -> flunk("was let in") end)
+
+      assert error.message == "too many prompts wait (limit: 80); try again later"
+      assert {:ok, _} = Runner.call(opts, [<<1>>])
+      send(holder.pid, :go)
+      assert holder |> Task.await() |> Enum.all?(&match?({:ok, _}, &1))
+      assert Serving.Gate.size(gate) == 0
+    end
+
+    defp prompts(count), do: for(n <- 1..count, do: "prompt #{n}")
+  end
+
+  describe "a call that would not be served in time" do
+    # A run that has taken at least so long.
+    defp learn(opts, server, milliseconds) do
+      task = call(opts, [<<0>>])
+      assert_receive {:run, ^server, _tag, [<<0>>], []} = run
+      Process.sleep(milliseconds)
+      Runner.answer(run)
+      assert {:ok, _} = Task.await(task)
+    end
+
+    test "is refused before anything is prepared, with the estimate in the message" do
+      opts = Runner.opts(open: :ok, timeout: 60_000)
+      server = start(opts)
+      learn(opts, server, 100)
+      first = call(opts, [<<1>>])
+      assert_receive {:run, ^server, _tag, [<<1>>], []} = run
+
+      # It would take 200 ms or more.
+      never = fn _info, _wanted -> flunk("prepared a picture for nothing") end
+      assert {:error, error} = Client.encode(%{opts | timeout: 150}, never, Runner)
+      assert error.reason == :overloaded
+
+      assert error.message =~
+               ~r/^the call would take about \d+ ms, too long for its :timeout of 150 ms/
+
+      assert Serving.Gate.size(elem(Directory.lookup({:model, opts.id}), 1).gate) == 1
+
+      Runner.answer(run)
+      assert {:ok, _} = Task.await(first)
+    end
+
+    test "is not refused by a serving that is idle" do
+      opts = Runner.opts(open: :ok, timeout: 60_000)
+      server = start(opts)
+      learn(opts, server, 100)
+      task = call(%{opts | timeout: 50}, [<<1>>])
+      assert_receive {:run, ^server, _tag, [<<1>>], []} = run
+      Runner.answer(run)
+      refute match?({:error, %Error{reason: :overloaded}}, Task.await(task))
+    end
+
+    test "is refused while it waits when the model turns out to be slow" do
+      opts = Runner.opts(open: :ok, timeout: 60_000, info: [max_batch: 1])
+      server = start(opts)
+      first = call(opts, [<<1>>])
+      assert_receive {:run, ^server, _tag, [<<1>>], []} = run
+      # Nothing is known yet, and all are let in.
+      patient = for i <- 2..3, do: call(opts, [<<i>>])
+      hurried = for i <- 4..8, do: call(%{opts | timeout: 5_000}, [<<i>>])
+      wait_for(server, 8)
+      Process.sleep(1_500)
+      Runner.answer(run)
+      assert {:ok, _} = Task.await(first)
+
+      for result <- Task.await_many(hurried),
+          do: assert({:error, %Error{reason: :overloaded}} = result)
+
+      for _ <- patient do
+        assert_receive {:run, ^server, _tag, [<<i>>], []} = run
+        assert i in 2..3
+        Runner.answer(run)
+      end
+
+      assert patient |> Task.await_many() |> Enum.all?(&match?({:ok, _}, &1))
+      assert %{admitted: 0, waiting: 0} = counted(server).queue
+    end
+
+    test "is refused when its pixels come too late for the model" do
+      opts = Runner.opts(open: :ok, timeout: 60_000)
+      server = start(opts)
+      learn(opts, server, 100)
+      hold = call(opts, [<<1>>])
+      assert_receive {:run, ^server, _tag, [<<1>>], []} = run
+
+      # Takes as long as it may.
+      prepare = fn _info, {until, _monitor} ->
+        Process.sleep(max(until - System.monotonic_time(:millisecond), 0))
+        Error.error(:timeout, "decoded too late")
+      end
+
+      assert {:error, %Error{reason: :overloaded}} =
+               Client.encode(%{opts | timeout: 2_000}, prepare, Runner)
+
+      Runner.answer(run)
+      assert {:ok, _} = Task.await(hold)
+      # With nobody in its way it has all of its time.
+      assert {:error, %Error{reason: :timeout}} =
+               Client.encode(%{opts | timeout: 200}, prepare, Runner)
     end
   end
 

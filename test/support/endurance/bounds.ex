@@ -33,6 +33,86 @@ defmodule Image.ZeroShot.Test.Bounds do
   end
 
   @doc """
+  What so many clients get who call again and again for some seconds, and wait 0.2 s where they were
+  refused, with photographs of 12 megapixels after `small` parts of the time with small ones.
+  """
+  def clients(model, count, seconds, timeout, small \\ 0.0) do
+    # Nothing is known of what anything costs.
+    :ok = ZeroShot.load([max_queue: 100] ++ model)
+    pictures = {Photo.jpeg(640, 480), Photo.jpeg(4000, 3000)}
+    start = now()
+    turn = start + round(1_000 * seconds * small)
+    opts = [timeout: timeout] ++ model
+
+    1..count
+    |> Enum.map(fn _ ->
+      Task.async(fn -> client(start + 1_000 * seconds, turn, pictures, opts, []) end)
+    end)
+    |> Task.await_many(:infinity)
+    |> Enum.concat()
+    |> Enum.frequencies()
+  end
+
+  defp client(ending, turn, pictures, opts, answers) do
+    now = now()
+
+    if now < ending do
+      answer = pictures |> elem(if(now < turn, do: 0, else: 1)) |> call(opts)
+      if answer != :ok, do: Process.sleep(200)
+      client(ending, turn, pictures, opts, [answer | answers])
+    else
+      answers
+    end
+  end
+
+  @doc """
+  How many batches are run from the begin to the end of each of a few small calls, while so many
+  callers have so many new labels each.
+  """
+  def long_lists(model, callers, labels, calls) do
+    :ok = ZeroShot.load(model)
+    picture = Photo.jpeg(640, 480)
+    :ok = call(picture, model)
+    opts = [timeout: :infinity] ++ model
+
+    lists =
+      for caller <- 1..callers do
+        list = for n <- 1..labels, do: "label #{n} of #{caller}"
+        Task.async(fn -> ZeroShot.try_classifier(list, opts) end)
+      end
+
+    wait_until_busy(model, callers)
+    batches = for n <- 1..calls, do: batches_for(fn -> small(picture, n, opts) end, model)
+    busy = Enum.count(lists, &(Task.yield(&1, 0) == nil))
+    for list <- lists, do: Task.shutdown(list, :brutal_kill)
+    %{batches: batches, busy: busy}
+  end
+
+  defp small(picture, n, opts) do
+    {:ok, _} = ZeroShot.try_classify(picture, ["new #{n}", "cat"], opts)
+  end
+
+  defp batches_for(call, model) do
+    before = batches(model)
+    call.()
+    batches(model) - before
+  end
+
+  defp batches(model) do
+    {:ok, info} = ZeroShot.info(model)
+    info.batches.count
+  end
+
+  defp wait_until_busy(model, callers, attempts \\ 1_000) do
+    %{waiting: waiting, running: running} = queue(model)
+
+    if waiting + running < callers and attempts > 0 do
+      Process.sleep(5)
+      wait_until_busy(model, callers, attempts - 1)
+    end
+  end
+
+  @doc """
   Starts so many callers, `at_once` of them at a time, and kills each at a random moment of its
   call. How many had their answer before, how long the serving takes until it counts none any more
   in milliseconds, and what another caller gets.

@@ -37,6 +37,12 @@ defmodule Image.ZeroShot.Serving.Batch do
   end
 
   @doc """
+  How much work a batch is, in prompts.
+  """
+  @spec work(t()) :: pos_integer()
+  def work(batch), do: Request.work(batch)
+
+  @doc """
   Divides the embeddings of a batch among its requests.
   """
   @spec divide(t(), embeddings()) :: [{Request.t(), embeddings()}]

@@ -6,8 +6,9 @@ defmodule Image.ZeroShot.Serving.Client do
   # Everything runs in the process of the caller. Whatever becomes of the call, no message of it is
   # left in the caller's mailbox.
 
-  alias Image.ZeroShot.{Error, Options, Preprocess, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Keeper, Queue, Remote, Request, TextCache}
+  alias Image.ZeroShot.{Error, Options, Preprocess, Serving}
+  alias Image.ZeroShot.Serving.{Admission, Batch, Directory, Gate, Keeper, Queue, Remote, Request}
+  alias Image.ZeroShot.Serving.TextCache
 
   # A caller can meet a serving that is about to end; more often than this it is no accident.
   @attempts 5
@@ -19,6 +20,9 @@ defmodule Image.ZeroShot.Serving.Client do
   @type prepare ::
           (Serving.info(), Preprocess.wanted() ->
              {:ok, {pixels :: [binary()], prompts :: [String.t()]}} | {:error, Error.t()})
+
+  # What is known of a call whose pictures another node decodes.
+  @one_picture %{pictures: 1, decoded_here: 0, prompts: [], parts: 1}
 
   @typedoc """
   Rows of unit vectors in native f32, the indices of prompts that were cut, and whether one of those
@@ -36,12 +40,38 @@ defmodule Image.ZeroShot.Serving.Client do
   @doc """
   Embeds what `prepare` makes with the model that the options name.
   """
-  @spec encode(Options.t(), prepare(), module()) :: answer()
-  def encode(opts, prepare, runner) do
-    local = fn server, entry -> local(server, entry, opts.timeout, prepare) end
-    remote = fn key -> Remote.encode(key, opts.timeout, prepare) end
+  @spec encode(Options.t(), prepare(), module(), Admission.needs()) :: answer()
+  def encode(opts, prepare, runner, needs \\ @one_picture) do
+    local = fn server, entry -> local(server, entry, opts.timeout, needs, prepare) end
+
+    remote = fn key ->
+      with :ok <- Admission.decoding_in_time(needs, opts.timeout),
+           do: Remote.encode(key, opts.timeout, prepare)
+    end
 
     with_serving(opts, runner, local, remote)
+  end
+
+  @doc """
+  Does work that calls this serving several times, and has a place in it all the while.
+
+  A serving of another node is asked for a place by each call.
+  """
+  @spec hold(Options.t(), module(), Admission.needs(), (... -> result)) ::
+          result | {:error, Error.t()}
+        when result: term()
+  def hold(opts, runner, needs, work) do
+    with {server, %{gate: gate} = entry} when is_pid(server) <- lookup(key(opts, runner)),
+         {:ok, _run_ms} <- Admission.enter(entry, opts.timeout, needs) do
+      try do
+        work.()
+      after
+        Gate.leave(gate)
+      end
+    else
+      {:error, error} -> {:error, error}
+      _no_place_to_hold -> work.()
+    end
   end
 
   @doc """
@@ -126,36 +156,42 @@ defmodule Image.ZeroShot.Serving.Client do
   end
 
   @doc """
-  The same with this serving of this node. `:gone` if it ended before anything was begun.
+  Runs the call on a local serving. Returns `:gone` if it terminated before the call started.
   """
-  @spec local(pid(), Directory.entry(), timeout(), prepare()) :: answer() | :gone
-  def local(server, entry, timeout, prepare) do
-    case Gate.enter(entry.gate) do
-      :ok ->
+  @spec local(pid(), Directory.entry(), timeout(), Admission.needs(), prepare()) ::
+          answer() | :gone
+  def local(server, entry, timeout, needs \\ @one_picture, prepare) do
+    case Admission.enter(entry, timeout, needs) do
+      {:ok, run_ms} ->
         try do
-          admitted(server, entry, timeout, prepare)
+          admitted(server, entry, timeout, run_ms, prepare)
         after
           Gate.leave(entry.gate)
         end
 
-      :full ->
-        Telemetry.emit(:overload, %{count: 1}, %{max_queue: entry.gate.max})
-        Error.error(:overloaded, "there are #{entry.gate.max} callers already; try again later")
+      # In a place that it holds.
+      :inside ->
+        admitted(server, entry, timeout, 0, prepare)
 
-      :gone ->
-        :gone
+      other ->
+        other
     end
   end
 
   # The time of a call starts here: a first call waits for as long as its model takes to load.
-  defp admitted(server, entry, timeout, prepare) do
+  defp admitted(server, entry, timeout, run_ms, prepare) do
     with {:ok, info} <- loaded(server, entry),
          deadline = deadline(timeout),
-         {:ok, {pixels, prompts}} <- while_alive(server, &prepare.(info, {deadline, &1})),
+         until = Admission.decode_until(deadline, timeout, run_ms),
+         prepared = while_alive(server, &prepare.(info, {until, &1})),
+         {:ok, {pixels, prompts}} <- Admission.judge(prepared, until, deadline),
          known = TextCache.fetch(entry.cache, prompts),
          new = prompts |> Enum.reject(&is_map_key(known, &1)) |> Enum.uniq(),
-         {:ok, embeddings} <- request_all(server, info, deadline, pixels, new),
-         do: {:ok, {info, assemble(prompts, known, new, embeddings)}}
+         {:ok, embeddings} <- request_all(server, info, deadline, pixels, new) do
+      {:ok, {info, assemble(prompts, known, new, embeddings)}}
+    else
+      other -> Admission.told(other, entry.gate)
+    end
   end
 
   @doc false

@@ -2,18 +2,42 @@ defmodule Image.ZeroShot.Serving.Queue do
   @moduledoc false
 
   # Requests that wait, and the batches made of them. Plain data, no process.
+  #
+  # Two lanes: requests with many prompts, which are the parts of long lists, and all others. What is
+  # oldest goes first, but after a batch with a part of a long list comes one of other requests. So
+  # these wait for one such part, however many callers have long lists; and as the oldest does go
+  # first, long lists are not starved by the others. A caller has one request in the queue at a time.
 
-  alias Image.ZeroShot.Serving.Request
+  #
+  # A batch is no larger than what will be done before the time of any of its requests is over.
 
-  # A prompt takes a 16th of the time of a picture, or less (ViT-B/32 on a CPU).
-  @prompts_a_picture 16
+  alias Image.ZeroShot.Serving.{Pace, Request}
+
+  # A quarter of the time for what nobody foresees.
+  @margin 1.25
+
+  # Prompts beyond this part of a batch make a request a long one.
+  @long 0.25
 
   @enforce_keys [:max_batch]
-  defstruct [:max_batch, waiting: :queue.new(), length: 0, dropped: 0]
+  defstruct [
+    :max_batch,
+    short: :queue.new(),
+    long: :queue.new(),
+    work: %{short: 0, long: 0, prompts: 0},
+    last: :short,
+    length: 0,
+    dropped: 0
+  ]
+
+  @type lane :: :short | :long
 
   @type t :: %__MODULE__{
           max_batch: pos_integer(),
-          waiting: :queue.queue(Request.t()),
+          short: :queue.queue(Request.t()),
+          long: :queue.queue(Request.t()),
+          work: Pace.ahead(),
+          last: lane(),
           length: non_neg_integer(),
           dropped: non_neg_integer()
         }
@@ -25,12 +49,17 @@ defmodule Image.ZeroShot.Serving.Queue do
   The most prompts that one request may hold, so that no batch takes longer than one of pictures.
   """
   @spec max_prompts(pos_integer()) :: pos_integer()
-  def max_prompts(max_batch), do: max_batch * @prompts_a_picture
+  def max_prompts(max_batch), do: Pace.most(max_batch)
+
+  @doc """
+  The lane of a request with so many prompts.
+  """
+  @spec lane(pos_integer(), non_neg_integer()) :: lane()
+  def lane(max_batch, prompts),
+    do: if(prompts > @long * max_prompts(max_batch), do: :long, else: :short)
 
   @spec push(t(), Request.t()) :: t()
-  def push(queue, request) do
-    %{queue | waiting: :queue.in(request, queue.waiting), length: queue.length + 1}
-  end
+  def push(queue, request), do: put(queue, request, &:queue.in/2)
 
   @doc """
   Puts the requests of a batch that failed back to the front, to be run one by one.
@@ -39,31 +68,153 @@ defmodule Image.ZeroShot.Serving.Queue do
   def push_back_alone(queue, requests) do
     requests
     |> Enum.reverse()
-    |> Enum.reduce(queue, fn request, queue ->
-      waiting = :queue.in_r(%{request | alone: true}, queue.waiting)
-      %{queue | waiting: waiting, length: queue.length + 1}
-    end)
+    |> Enum.reduce(
+      queue,
+      &put(&2, %{&1 | alone: true}, fn one, lane -> :queue.in_r(one, lane) end)
+    )
+  end
+
+  defp put(queue, request, insert) do
+    lane = lane(queue.max_batch, length(request.prompts))
+
+    queue
+    |> Map.update!(lane, &insert.(request, &1))
+    |> count(lane, request, 1)
+  end
+
+  defp count(queue, lane, request, number) do
+    work = number * Request.work(request)
+    %{queue | length: queue.length + number, work: add_work(queue.work, lane, work, number)}
+  end
+
+  defp add_work(sums, :short, work, _number), do: %{sums | short: sums.short + work}
+
+  defp add_work(sums, :long, work, number),
+    do: %{sums | long: sums.long + number, prompts: sums.prompts + work}
+
+  @doc """
+  Takes what goes as one batch at this pace, and drops what nobody waits for any more.
+  """
+  @spec pop_batch(t(), Pace.t()) :: {[Request.t()], t()}
+  def pop_batch(queue, pace \\ %Pace{}) do
+    {short, queue} = head(queue, :short)
+    {long, queue} = head(queue, :long)
+
+    case turn(short, long, queue.last) do
+      :nobody -> {[], queue}
+      # One part of a long list, and others beside it only where there is room and nobody else.
+      :long -> fill(queue, [long: 1, short: :infinity, long: :infinity], pace)
+      :short -> fill(queue, [short: :infinity, long: :infinity], pace)
+    end
+  end
+
+  defp turn(nil, nil, _last), do: :nobody
+  defp turn(_short, nil, _last), do: :short
+  defp turn(nil, _long, _last), do: :long
+  defp turn(_short, _long, :long), do: :short
+  defp turn(short, long, :short), do: if(long.since < short.since, do: :long, else: :short)
+
+  defp fill(queue, lanes, pace) do
+    {prompt, _batch, _work} = Pace.rates(pace)
+    room = Pace.room(pace, queue.max_batch)
+    batch = %{requests: [], work: 0, until: :infinity, prompt: prompt, room: room}
+
+    {batch, queue} =
+      Enum.reduce(lanes, {batch, queue}, fn {lane, most}, {batch, queue} ->
+        draw(queue, lane, most, batch)
+      end)
+
+    case Enum.reverse(batch.requests) do
+      # Their time was over a moment ago.
+      [] -> {[], queue}
+      [first | _] = all -> {all, %{queue | last: lane(queue.max_batch, length(first.prompts))}}
+    end
+  end
+
+  defp draw(queue, _lane, 0, batch), do: {batch, queue}
+
+  defp draw(queue, lane, most, batch) do
+    with {%Request{} = request, queue} <- head(queue, lane),
+         true <- fits?(batch, request) do
+      draw(drop(queue, lane), lane, less(most), add(batch, request))
+    else
+      {nil, queue} -> {batch, queue}
+      false -> {batch, queue}
+    end
+  end
+
+  defp less(:infinity), do: :infinity
+  defp less(most), do: most - 1
+
+  # What is larger than a batch goes alone, as does what failed with others.
+  defp fits?(%{requests: []}, _request), do: true
+  defp fits?(%{requests: [%{alone: true} | _]}, _request), do: false
+  defp fits?(_batch, %{alone: true}), do: false
+
+  defp fits?(batch, request) do
+    work = batch.work + Request.work(request)
+    work <= batch.room and in_time?(work, batch.prompt, min(batch.until, request.deadline))
+  end
+
+  defp in_time?(_work, _prompt, :infinity), do: true
+  defp in_time?(work, prompt, until), do: now() + div(work * prompt, 1_000_000) <= until
+
+  defp add(batch, request) do
+    %{
+      batch
+      | requests: [request | batch.requests],
+        work: batch.work + Request.work(request),
+        until: min(batch.until, request.deadline)
+    }
   end
 
   @doc """
-  Takes what goes as one batch, oldest first, and drops what nobody waits for any more.
+  Whether one more request would be done too late, where the model is free in `start` milliseconds.
   """
-  @spec pop_batch(t()) :: {[Request.t()], t()}
-  def pop_batch(queue), do: pop_batch(queue, [], max_prompts(queue.max_batch))
+  @spec late?(t(), Request.t(), non_neg_integer(), Pace.model(), Pace.rates()) :: boolean()
+  def late?(_queue, %{deadline: :infinity}, _start, _model, _rates), do: false
+  def late?(_queue, _request, _start, _model, {0, 0, 0}), do: false
 
-  defp pop_batch(queue, batch, room) do
-    with {:value, request} <- :queue.peek(queue.waiting),
-         :wanted <- wanted(request) do
-      cost = length(request.pixels) * @prompts_a_picture + length(request.prompts)
+  def late?(queue, request, start, model, rates) do
+    left = round((request.deadline - now()) / @margin)
+    work = Request.work(request)
 
-      cond do
-        batch == [] and (request.alone or cost >= room) -> {[request], drop(queue)}
-        request.alone or cost > room -> {Enum.reverse(batch), queue}
-        true -> queue |> drop() |> pop_batch([request | batch], room - cost)
+    work =
+      case lane(queue.max_batch, length(request.prompts)) do
+        :short -> {:short, work}
+        :long -> {:long, work, 1}
       end
-    else
-      :empty -> {Enum.reverse(batch), queue}
-      :unwanted -> queue |> drop() |> count_dropped(1) |> pop_batch(batch, room)
+
+    # What is late already is dropped in silence: its caller has given up.
+    left > 0 and start + Pace.milliseconds(queue.work, work, model, rates, left) > left
+  end
+
+  @doc """
+  Takes out all that would be done too late.
+  """
+  @spec take_late(t(), non_neg_integer(), Pace.model(), Pace.rates()) :: {[Request.t()], t()}
+  def take_late(queue, start, model, rates) do
+    judge = fn request, {late, kept} ->
+      if late?(kept, request, start, model, rates),
+        do: {[request | late], kept},
+        else: {late, push(kept, request)}
+    end
+
+    # Oldest first, each behind those that stay.
+    empty = %{new(queue.max_batch) | last: queue.last, dropped: queue.dropped}
+    queue |> to_list() |> Enum.sort_by(& &1.since) |> Enum.reduce({[], empty}, judge)
+  end
+
+  # The oldest of a lane that somebody waits for.
+  defp head(queue, lane) do
+    case :queue.peek(Map.fetch!(queue, lane)) do
+      :empty ->
+        {nil, queue}
+
+      {:value, request} ->
+        if wanted?(request),
+          do: {request, queue},
+          else: queue |> drop(lane) |> count_dropped(1) |> head(lane)
     end
   end
 
@@ -72,21 +223,24 @@ defmodule Image.ZeroShot.Serving.Queue do
   """
   @spec sweep(t()) :: t()
   def sweep(queue) do
-    waiting = :queue.filter(&(wanted(&1) == :wanted), queue.waiting)
-    length = :queue.len(waiting)
-    count_dropped(%{queue | waiting: waiting, length: length}, queue.length - length)
+    wanted = queue |> to_list() |> Enum.filter(&wanted?/1)
+    empty = %{new(queue.max_batch) | last: queue.last, dropped: queue.dropped}
+    kept = Enum.reduce(wanted, empty, &push(&2, &1))
+    count_dropped(kept, queue.length - kept.length)
   end
 
   @spec to_list(t()) :: [Request.t()]
-  def to_list(queue), do: :queue.to_list(queue.waiting)
+  def to_list(queue), do: :queue.to_list(queue.short) ++ :queue.to_list(queue.long)
 
-  defp wanted(%Request{caller: caller, deadline: deadline}) do
-    if Process.alive?(caller) and System.monotonic_time(:millisecond) < deadline,
-      do: :wanted,
-      else: :unwanted
+  defp wanted?(%Request{caller: caller, deadline: deadline}),
+    do: Process.alive?(caller) and now() < deadline
+
+  defp now, do: System.monotonic_time(:millisecond)
+
+  defp drop(queue, lane) do
+    {{:value, request}, left} = :queue.out(Map.fetch!(queue, lane))
+    queue |> Map.put(lane, left) |> count(lane, request, -1)
   end
-
-  defp drop(queue), do: %{queue | waiting: :queue.drop(queue.waiting), length: queue.length - 1}
 
   defp count_dropped(queue, number), do: %{queue | dropped: queue.dropped + number}
 end

@@ -100,8 +100,9 @@ defmodule Image.ZeroShot.Serving.Remote do
 
     receive do
       {:prepare, ^attendant, info} ->
+        until = sooner(deadline, Map.get(info, :prepare_ms, :infinity))
         # The attendant ends when its serving does, and when the connection is lost.
-        prepared = Client.while_alive(attendant, &prepare.(info, {deadline, &1}))
+        prepared = Client.while_alive(attendant, &prepare.(info, {until, &1}))
         send(attendant, {:prepared, prepared})
         courier_loop(call, deadline, prepare)
 
@@ -125,11 +126,16 @@ defmodule Image.ZeroShot.Serving.Remote do
     end
   end
 
+  defp sooner(deadline, :infinity), do: deadline
+  # No number is more than the atom :infinity.
+  defp sooner(deadline, left), do: min(deadline, now() + left)
+
   @doc false
   # Runs on the node of the serving. Its name and arguments are for all versions.
   def attend(@protocol, server, courier, timeout) do
-    prepare = fn info, {_deadline, monitor} ->
-      send(courier, {:prepare, self(), info})
+    prepare = fn info, {until, monitor} ->
+      # Without what the model will take.
+      send(courier, {:prepare, self(), Map.put(info, :prepare_ms, Client.remaining(until))})
 
       receive do
         {:prepared, prepared} -> prepared

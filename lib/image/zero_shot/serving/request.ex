@@ -3,6 +3,8 @@ defmodule Image.ZeroShot.Serving.Request do
 
   # What a caller asks of a serving: embeddings of pictures and of prompts.
 
+  alias Image.ZeroShot.Serving.Pace
+
   # Pictures and labels are the callers' own: no crash report shows them.
   @derive {Inspect, only: [:caller, :deadline, :alone]}
   @enforce_keys [:caller, :reply_to, :deadline, :since, :pixels, :prompts]
@@ -21,4 +23,11 @@ defmodule Image.ZeroShot.Serving.Request do
           prompts: [String.t()],
           alone: boolean()
         }
+
+  @doc """
+  How much work a request or a batch is, in prompts.
+  """
+  @spec work(%{pixels: [binary()], prompts: [String.t()]}) :: non_neg_integer()
+  def work(%{pixels: pixels, prompts: prompts}),
+    do: length(pixels) * Pace.prompts_a_picture() + length(prompts)
 end

@@ -8,7 +8,7 @@ defmodule Image.ZeroShot.Serving.Server do
   require Logger
 
   alias Image.ZeroShot.{Error, Native, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Queue, Request, TextCache}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, TextCache}
 
   # How often the places of callers that were killed are taken back.
   @sweep_ms 1_000
@@ -46,6 +46,7 @@ defmodule Image.ZeroShot.Serving.Server do
       awaiting: [],
       queue: nil,
       running: %{},
+      pace: %Pace{},
       batches: %{count: 0, pictures: 0, prompts: 0, largest: 0, failed: 0}
     }
 
@@ -81,12 +82,25 @@ defmodule Image.ZeroShot.Serving.Server do
   end
 
   @impl true
-  def handle_info({:request, %Request{} = request}, state),
-    do: {:noreply, run(%{state | queue: Queue.push(state.queue, request)})}
+  # Who finds the serving idle is never refused.
+  def handle_info({:request, %Request{} = request}, state) do
+    if busy?(state) and late?(state, request) do
+      refuse(request)
+      {:noreply, state}
+    else
+      {:noreply, run(%{state | queue: Queue.push(state.queue, request)})}
+    end
+  end
+
+  # Sent by whoever finds them among those that are about to be forgotten.
+  def handle_info({:keep_prompts, prompts}, state) when is_list(prompts) do
+    TextCache.move(state.cache, prompts)
+    {:noreply, state}
+  end
 
   def handle_info({tag, result}, state) when is_map_key(state.running, tag) do
     {batch, running} = Map.pop!(state.running, tag)
-    {:noreply, %{state | running: running} |> finish(batch, result) |> run()}
+    {:noreply, %{state | running: running} |> finish(batch, result) |> refuse_late() |> run()}
   end
 
   def handle_info({ref, {:ok, model, info}}, %{load: %{task: %{ref: ref}}} = state) do
@@ -187,12 +201,52 @@ defmodule Image.ZeroShot.Serving.Server do
   defp title(state), do: "the model #{Serving.model(state.opts)}"
 
   # Starts runs while there is work and a copy of the model to do it.
-  defp run(state) when map_size(state.running) >= state.info.copies, do: state
-
   defp run(state) do
-    case Queue.pop_batch(state.queue) do
-      {[], queue} -> %{state | queue: queue}
-      {requests, queue} -> %{state | queue: queue} |> start(Batch.new(requests)) |> run()
+    if busy?(state) do
+      state
+    else
+      case Queue.pop_batch(state.queue, state.pace) do
+        {[], queue} -> %{state | queue: queue}
+        {requests, queue} -> %{state | queue: queue} |> start(Batch.new(requests)) |> run()
+      end
+    end
+  end
+
+  defp busy?(state), do: map_size(state.running) >= state.info.copies
+
+  # What waits and would not be done in time is told so now, and not run.
+  defp refuse_late(state) do
+    rates = Pace.rates(state.pace)
+    {late, queue} = Queue.take_late(state.queue, free_in(state, rates), state.info, rates)
+    Enum.each(late, &refuse/1)
+    %{state | queue: queue}
+  end
+
+  defp late?(state, request) do
+    rates = Pace.rates(state.pace)
+    Queue.late?(state.queue, request, free_in(state, rates), state.info, rates)
+  end
+
+  defp refuse(request) do
+    message = "others wait before it, and the model would come to it too late; try again later"
+    answer(request, Error.error(:overloaded, message))
+  end
+
+  # How many milliseconds until the next run can begin.
+  defp free_in(state, {prompt, _batch, _work}) do
+    if busy?(state) do
+      now = System.monotonic_time()
+
+      state.running
+      |> Map.values()
+      |> Enum.map(fn batch ->
+        elapsed = System.convert_time_unit(now - batch.started, :native, :nanosecond)
+        max(Batch.work(batch) * prompt - elapsed, 0)
+      end)
+      |> Enum.min()
+      |> div(1_000_000)
+    else
+      0
     end
   end
 
@@ -216,7 +270,7 @@ defmodule Image.ZeroShot.Serving.Server do
 
     for {request, share} <- Batch.divide(batch, embeddings), do: answer(request, {:ok, share})
 
-    finished(state, batch, :ok)
+    state |> keep_pace(batch) |> finished(batch, :ok)
   end
 
   defp finish(state, %{requests: [request]} = batch, error) do
@@ -228,6 +282,13 @@ defmodule Image.ZeroShot.Serving.Server do
   defp finish(state, batch, _error) do
     %{state | queue: Queue.push_back_alone(state.queue, batch.requests)}
     |> finished(batch, :error)
+  end
+
+  defp keep_pace(state, batch) do
+    took = System.convert_time_unit(System.monotonic_time() - batch.started, :native, :nanosecond)
+    pace = Pace.record(state.pace, batch, took, state.info.max_batch)
+    Gate.put_rates(state.gate, Pace.rates(pace))
+    %{state | pace: pace}
   end
 
   defp finished(state, batch, result) do

@@ -13,18 +13,25 @@ const KEPT: f64 = 0.9;
 pub(super) struct Pace {
     seconds: f64,
     weight: f64,
+    pieces: f64,
 }
 
 impl Pace {
     pub(super) fn record(&mut self, time: Duration, weight: u64) {
         self.seconds = self.seconds * KEPT + time.as_secs_f64();
         self.weight = self.weight * KEPT + float(weight);
+        self.pieces = self.pieces * KEPT + 1.0;
     }
 
     /// How long work of this weight takes, if anything is known.
     pub(super) fn time(&self, weight: u64) -> Option<Duration> {
         let seconds = self.seconds / self.weight * float(weight);
         Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// How long a piece takes, whatever its weight, if anything is known.
+    pub(super) fn each(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.seconds / self.pieces).ok()
     }
 }
 
@@ -43,6 +50,7 @@ mod tests {
     #[test]
     fn nothing_is_known_before_the_first_piece() {
         assert_eq!(Pace::default().time(1), None);
+        assert_eq!(Pace::default().each(), None);
     }
 
     #[test]
@@ -50,6 +58,7 @@ mod tests {
         let mut pace = Pace::default();
         pace.record(SECOND, 1000);
         assert_eq!(pace.time(5000), Some(5 * SECOND));
+        assert_eq!(pace.each(), Some(SECOND));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use super::pace::Pace;
 use super::{REPLIED, Task, Ticket};
 use crate::error::{Error, ErrorKind};
 
+/// A quarter of the time for what nobody foresees.
+const MARGIN: f64 = 1.25;
+
 /// A task on its way.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
@@ -142,7 +145,7 @@ impl<T: Task> Queue<T> {
             };
             let Some(weight) = entry.weight() else { continue };
             let own = self.pace.time(weight).unwrap_or_default();
-            let needed = self.time(ahead, threads).saturating_add(own);
+            let needed = self.time(ahead, threads).saturating_add(own).mul_f64(MARGIN);
             let late = |deadline: Instant| deadline > now && deadline - now < needed;
             if entry.task.deadline().is_some_and(late) {
                 out.push((owner, at));

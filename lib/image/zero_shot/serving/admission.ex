@@ -1,0 +1,150 @@
+defmodule Image.ZeroShot.Serving.Admission do
+  @moduledoc false
+
+  # The door of a serving, on the caller's side: lets a call in that will be served in time.
+  #
+  # Its time is estimated from what waits now and from what that has cost lately. There are two ways
+  # to be late: the threads that decode, of which the native library tells, have too much before it;
+  # or the model has, of which the gate tells. Pictures are decoded while the model runs, so the
+  # longer of the two counts. Where both share the cores, what they cost lately includes that.
+  # Nothing is refused that waits for nobody, whatever it takes.
+  #
+  # Costs change while a call waits. So twice the estimate has to fit into its time, and what waits is
+  # judged anew, less strictly: by the native library with each picture that it has done, by the
+  # serving with each batch.
+
+  alias Image.ZeroShot.{Error, Native, Telemetry}
+  alias Image.ZeroShot.Serving.{Directory, Gate, Pace, Queue, TextCache}
+
+  @margin 2
+
+  @typedoc """
+  What a call will ask for: how many pictures, and how many of those this node decodes; which
+  prompts; and in how many parts they go, which share its time.
+  """
+  @type needs :: %{
+          pictures: non_neg_integer(),
+          decoded_here: non_neg_integer(),
+          prompts: [String.t()],
+          parts: pos_integer()
+        }
+
+  @doc """
+  Lets the calling process in, to leave by `Gate.leave/1`. Tells how many milliseconds the model will
+  take from when the call has its pixels, `0` where nobody is in its way.
+  """
+  @spec enter(Directory.entry(), timeout(), needs()) ::
+          {:ok, non_neg_integer()} | :inside | :gone | {:error, Error.t()}
+  # Until the model is loaded no time runs, and nobody can say how long anything will take.
+  def enter(%{gate: gate, info: nil}, _timeout, needs),
+    do: gate |> Gate.enter({:short, pictures(needs)}, nil, :infinity) |> told(gate)
+
+  def enter(%{gate: gate, info: info} = entry, timeout, needs) do
+    work = work(entry, needs)
+    left = share(timeout, work)
+
+    with {:ok, run_ms} <- gate |> Gate.enter(work, info, left) |> told(gate) do
+      last_ms = Gate.last_ms(gate)
+      needed = max(run_ms, decoding(needs, run_ms, last_ms))
+
+      case in_time(needed, left, timeout) do
+        :ok ->
+          {:ok, min(needed, last_ms)}
+
+        refused ->
+          Gate.leave(gate)
+          told(refused, gate)
+      end
+    end
+  end
+
+  @doc """
+  Whether this node will decode the pictures in time, for a serving of another one.
+  """
+  @spec decoding_in_time(needs(), timeout()) :: :ok | {:error, Error.t()}
+  def decoding_in_time(needs, timeout),
+    do: in_time(decoding(needs, 0, 0), share(timeout, {:short, 0}), timeout)
+
+  @doc """
+  Until when pixels are of use: what the model will take is left of the time, or half of it at least.
+  """
+  @spec decode_until(integer() | :infinity, timeout(), non_neg_integer()) :: integer() | :infinity
+  def decode_until(:infinity, :infinity, _run_ms), do: :infinity
+  def decode_until(deadline, timeout, run_ms), do: deadline - min(run_ms, div(timeout, 2))
+
+  @doc """
+  What came of the decoding, of which an end before the deadline of the call is a refusal.
+  """
+  @spec judge(outcome, integer() | :infinity, integer() | :infinity) ::
+          outcome | {:error, Error.t()}
+        when outcome: term()
+  def judge({:error, %Error{reason: :timeout}}, until, deadline) when until < deadline do
+    Error.error(
+      :overloaded,
+      "the picture was decoded too late for the model, which others keep busy; try again later"
+    )
+  end
+
+  def judge(outcome, _until, _deadline), do: outcome
+
+  @doc """
+  Makes an error of a refusal, and an event of such an error.
+  """
+  @spec told(outcome | atom(), Gate.t()) :: outcome | {:error, Error.t()} when outcome: term()
+  def told(:full, %{max: max} = gate) do
+    callers = if max == 1, do: "caller", else: "callers"
+    refused("the serving is full (limit: #{max} #{callers})", gate)
+  end
+
+  def told(:too_many_prompts, %{max: max} = gate),
+    do: refused("too many prompts wait (limit: #{Gate.max_prompts(max)})", gate)
+
+  def told({:error, %Error{reason: :overloaded}} = refused, gate) do
+    Telemetry.emit(:overload, %{count: 1}, %{max_queue: gate.max})
+    refused
+  end
+
+  def told(other, _gate), do: other
+
+  defp refused(fault, gate),
+    do: told(Error.error(:overloaded, fault <> "; try again later"), gate)
+
+  # How much of its time a call may need by the estimate. That each part of a long list waits for
+  # others is reckoned with already.
+  defp share(:infinity, _work), do: :infinity
+  defp share(timeout, {:long, _prompts, _parts}), do: timeout
+  defp share(timeout, {:short, _work}), do: div(timeout, @margin)
+
+  # No number is more than the atom :infinity.
+  defp in_time(needed, left, _timeout) when needed <= left, do: :ok
+
+  defp in_time(needed, _left, timeout) do
+    Error.error(
+      :overloaded,
+      "the call would take about #{needed} ms, too long for its :timeout of #{timeout} ms; try " <>
+        "again later"
+    )
+  end
+
+  # Prompts that are known cost nothing.
+  defp work(%{cache: cache, info: info}, needs) do
+    prompts = TextCache.count_new(cache, needs.prompts)
+    part = prompts |> div_up(needs.parts) |> min(Pace.most(info.max_batch))
+
+    case Queue.lane(info.max_batch, part) do
+      :short -> {:short, pictures(needs) + prompts}
+      :long -> {:long, part, div_up(prompts, part)}
+    end
+  end
+
+  defp pictures(needs), do: needs.pictures * Pace.prompts_a_picture()
+  defp div_up(number, by), do: div(number + by - 1, by)
+
+  # How long a call takes whose pictures are decoded here, if anything is in its way.
+  defp decoding(%{decoded_here: 0}, _run_ms, _last_ms), do: 0
+
+  defp decoding(%{decoded_here: count}, run_ms, last_ms) do
+    {:ok, %{wait_ms: wait, each_ms: each}} = Native.pixel_threads()
+    if wait == 0 and run_ms == 0, do: 0, else: wait + count * each + last_ms
+  end
+end

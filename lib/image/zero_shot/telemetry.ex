@@ -17,7 +17,8 @@ defmodule Image.ZeroShot.Telemetry do
   | `[:overload]` | `:count`, 1 | `:max_queue` | the caller, or its attendant on the other node |
   | `[:error]` | `:count`, 1 | `:reason` of the `Image.ZeroShot.Error`, `:serving` | the caller |
 
-  `:result` is `:ok` or `:error`. `:model` is the model's name, `:serving` the name that the
+  `:overload` is emitted for each refusal with the reason `:overloaded`, `:max_queue` being the bound
+  on callers of that serving. `:result` is `:ok` or `:error`. `:model` is the model's name, `:serving` the name that the
   application gave to a serving, or `nil`.
 
       :telemetry.attach(

@@ -199,7 +199,7 @@ impl Source<'_> {
     fn weight(&self) -> u64 {
         let bytes = match self {
             Self::Encoded(bytes) => bytes.len(),
-            Self::Raw(bytes, ..) => bytes.len() / 32,
+            Self::Raw(bytes, ..) | Self::Numbers(bytes, _) => bytes.len() / 32,
             Self::Drill | Self::Spin => 0,
         };
         bytes as u64 + 32 * 1024

@@ -401,6 +401,34 @@ defmodule Image.ZeroShot.KeeperTest do
     refute_received {:tree_ended, _}
   end
 
+  test "a serving that waits for its model outlives it too" do
+    name = name()
+    opts = Runner.opts(serving: name, run: :answer)
+    plant([spec(name, opts)])
+    assert_receive {:opening, loader}
+    send(loader, {:open, :ok})
+    assert {:ok, _supervisor} = planted()
+    on_exit(fn -> {:ok, _} = Application.ensure_all_started(:image_zero_shot) end)
+
+    capture_log(fn ->
+      server = server(name)
+      kill(server)
+      assert_receive {:opening, loader}
+      send(loader, {:open, :raise})
+      eventually(fn -> match?({:error, %Error{reason: :internal}}, call(name)) end)
+
+      monitor = name |> server() |> Process.monitor()
+      :ok = Application.stop(:image_zero_shot)
+      assert_receive {:DOWN, ^monitor, :process, _server, _reason}
+      {:ok, _} = Application.ensure_all_started(:image_zero_shot)
+      assert_receive {:opening, loader}, 5_000
+      send(loader, {:open, :ok})
+      eventually(fn -> match?({:ok, _}, call(name)) end)
+    end)
+
+    refute_received {:tree_ended, _}
+  end
+
   test "a serving cannot be started without the application, which is told" do
     on_exit(fn -> {:ok, _} = Application.ensure_all_started(:image_zero_shot) end)
     capture_log(fn -> :ok = Application.stop(:image_zero_shot) end)

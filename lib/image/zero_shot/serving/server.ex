@@ -113,8 +113,11 @@ defmodule Image.ZeroShot.Serving.Server do
     not_loaded(state, error)
   end
 
-  def handle_info({:DOWN, ref, :process, _, reason}, %{load: %{task: %{ref: ref}}} = state),
-    do: crashed(state, reason)
+  def handle_info({:DOWN, ref, :process, pid, reason}, %{load: %{task: %{ref: ref}}} = state) do
+    Process.unlink(pid)
+    receive do: ({:EXIT, ^pid, _reason} -> :ok), after: (0 -> :ok)
+    crashed(state, reason)
+  end
 
   # A load that crashed says so twice, by its monitor and by its link.
   def handle_info({:EXIT, loader, reason}, %{load: %{task: %{pid: loader}}} = state)
@@ -123,8 +126,9 @@ defmodule Image.ZeroShot.Serving.Server do
     crashed(state, reason)
   end
 
-  def handle_info({:EXIT, _loader, _reason}, %{load: %{error: error}} = state) when error != nil,
-    do: {:noreply, state}
+  def handle_info({:EXIT, _loader, _reason}, %{load: %{facts: nil, error: error}} = state)
+      when error != nil,
+      do: {:noreply, state}
 
   # The registry has ended, and nobody finds this process any more.
   def handle_info({:EXIT, _process, reason}, state) when reason != :normal,

@@ -52,6 +52,7 @@ defmodule Image.ZeroShot.Options do
   @call_defaults [timeout: 15_000, serving: nil]
 
   @picture_defaults [
+    decode: :exact,
     background: :white,
     max_bytes: 25_000_000,
     max_pixels: 50_000_000,
@@ -428,6 +429,9 @@ defmodule Image.ZeroShot.Options do
 
   defp cast(:device, {:cuda, index} = device) when index in 0..127, do: {:ok, device}
   defp cast(:device, _), do: {:error, ":auto, :cpu, :cuda, {:cuda, index} or :mps"}
+
+  defp cast(:decode, decode) when decode in [:exact, :fast], do: {:ok, decode}
+  defp cast(:decode, _), do: {:error, ":exact or :fast"}
 
   defp cast(:background, :drop), do: {:ok, :drop}
   defp cast(:background, :white), do: {:ok, {255, 255, 255}}

@@ -44,15 +44,31 @@ pub struct Rgb {
     /// `stored_height` x `stored_width` x 3 bytes.
     pub(crate) stored: Vec<u8>,
     pub(crate) turn: Turn,
+    pub(crate) whole: Whole,
+}
+
+/// The picture that pixels stand for: larger than they are where it was decoded to fewer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole {
+    /// Stored width and height.
+    pub(crate) size: (u32, u32),
+    /// Pixels that are left of eight, along each side; the last one may cover less.
+    pub(crate) eighths: u8,
+}
+
+impl Whole {
+    fn all(width: u32, height: u32) -> Self {
+        Self { size: (width, height), eighths: 8 }
+    }
 }
 
 impl Rgb {
-    /// Width of the upright picture in pixels, at least 1.
+    /// Width of the upright picture as decoded, in pixels, at least 1.
     pub fn width(&self) -> u32 {
         self.size().0
     }
 
-    /// Height of the upright picture in pixels, at least 1.
+    /// Height of the upright picture as decoded, in pixels, at least 1.
     pub fn height(&self) -> u32 {
         self.size().1
     }
@@ -79,6 +95,9 @@ impl std::fmt::Debug for Rgb {
 pub struct DecodeOptions {
     /// What becomes of transparent pixels.
     pub background: Background,
+    /// Fewer pixels will do, as long as each side keeps so many: a JPEG is then decoded to a half or
+    /// less along each side, other formats as ever. `None` decodes all.
+    pub least_side: Option<u32>,
 }
 
 /// What becomes of transparent pixels.
@@ -108,7 +127,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Res
     budget.limits().check_bytes(bytes.len())?;
     let format = format::detect(bytes)?;
     // The decoders' own documentation says that they can panic on malicious input.
-    let bitmap = caught(|| read(format, bytes, budget))
+    let bitmap = caught(|| read(format, bytes, options, budget))
         .unwrap_or_else(|panic| Err(broken(format, "its decoder gave up").with_source(panic)));
     let bitmap = bitmap.map_err(|error| budget.refusal().unwrap_or(error))?;
     bitmap.into_rgb(options.background)
@@ -151,9 +170,14 @@ fn invalid_argument(message: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
 }
 
-fn read(format: Format, bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
+fn read(
+    format: Format,
+    bytes: &[u8],
+    options: &DecodeOptions,
+    budget: &Budget<'_>,
+) -> Result<Bitmap> {
     match format {
-        Format::Jpeg => jpeg::read(bytes, budget),
+        Format::Jpeg => jpeg::read(bytes, options.least_side, budget),
         Format::Png => png::read(bytes, budget),
         Format::Bmp => bmp::read(bytes, budget),
         Format::Webp => webp::read(bytes, budget),

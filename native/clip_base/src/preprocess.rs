@@ -105,23 +105,35 @@ impl Preprocessing {
     /// # Errors
     /// `InvalidConfig` when the crop is larger than the resized picture.
     pub fn apply(&self, rgb: &Rgb) -> Result<Vec<u8>> {
-        let (height, width) = self.resized(rgb);
+        let whole = rgb.turn.size(rgb.whole.size);
+        let (height, width) = self.resized(whole);
         let crop = self.crop.unwrap_or((height, width));
-        let mut columns = Span::new(rgb.width(), width, crop.1)?;
-        let mut rows = Span::new(rgb.height(), height, crop.0)?;
+        let mut columns = Span::new(whole.0, width, crop.1)?;
+        let mut rows = Span::new(whole.1, height, crop.0)?;
         if rgb.turn.mirror_x {
-            columns = columns.mirrored(rgb.width());
+            columns = columns.mirrored(whole.0);
         }
         if rgb.turn.mirror_y {
-            rows = rows.mirrored(rgb.height());
+            rows = rows.mirrored(whole.1);
         }
-        let pixels = self.resample(rgb, columns, rows)?;
+        let kept = f64::from(rgb.whole.eighths) / 8.0;
+        let pixels = self.resample(rgb, columns.scaled(kept), rows.scaled(kept))?;
         Ok(planes(pixels.pixels(), rgb.turn, (crop.1, crop.0)))
     }
 
-    /// Height and width after resizing.
-    fn resized(&self, rgb: &Rgb) -> (u32, u32) {
-        let (height, width) = (rgb.height(), rgb.width());
+    /// The [`least_side`](crate::image::DecodeOptions::least_side) of a picture that is resized to
+    /// this afterwards: four times its longer side. From there on, what a JPEG loses by being
+    /// decoded to fewer pixels is lost in resizing anyway.
+    pub fn least_side(&self) -> u32 {
+        let longer = match self.resize {
+            Resize::ShortestEdge(size) => size,
+            Resize::Exact { height, width } => height.max(width),
+        };
+        longer.saturating_mul(4)
+    }
+
+    /// Height and width after resizing an upright picture of this width and height.
+    fn resized(&self, (width, height): (u32, u32)) -> (u32, u32) {
         let long = |size: u32, long: u32, short: u32| {
             let scaled = u64::from(size) * u64::from(long) / u64::from(short.max(1));
             u32::try_from(scaled).unwrap_or(u32::MAX)
@@ -212,6 +224,11 @@ impl Span {
     /// `len` pixels as they are.
     fn whole(len: u32) -> Self {
         Self { len, start: 0.0, extent: f64::from(len) }
+    }
+
+    /// The same stretch among so many times the pixels.
+    fn scaled(self, times: f64) -> Self {
+        Self { start: self.start * times, extent: self.extent * times, ..self }
     }
 
     /// The same stretch, counted from the other end of `source` pixels.

@@ -8,7 +8,7 @@ mod support;
 
 use clip_base::error::{Error, ErrorKind};
 use clip_base::image::{DecodeOptions, Rgb, decode};
-use clip_base::{Budget, Limits};
+use clip_base::{Budget, Limits, Preprocessing};
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(support::project("test/fixtures").join(name)).unwrap()
@@ -20,6 +20,22 @@ fn read_within(bytes: &[u8], limits: Limits) -> Result<Rgb, Error> {
 
 fn read(bytes: &[u8]) -> Result<Rgb, Error> {
     read_within(bytes, Limits::default())
+}
+
+/// Decoded to as few pixels as do for `size`, if `fast`, and what becomes of them.
+fn prepared(bytes: &[u8], size: u32, fast: bool) -> (Rgb, Vec<u8>) {
+    let clip = Preprocessing::clip(size);
+    let least_side = fast.then(|| clip.least_side());
+    let options = DecodeOptions { least_side, ..DecodeOptions::default() };
+    let rgb = decode(bytes, &options, &Budget::default()).unwrap();
+    let pixels = clip.apply(&rgb).unwrap();
+    (rgb, pixels)
+}
+
+fn mean_difference(left: &[u8], right: &[u8]) -> f64 {
+    assert_eq!(left.len(), right.len());
+    let sum: u32 = left.iter().zip(right).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+    f64::from(sum) / left.len() as f64
 }
 
 fn refusal(bytes: &[u8]) -> Error {
@@ -156,4 +172,36 @@ fn arithmetic_coding_costs_more() {
     assert!(pixels(&huffman, 20_000).is_ok());
     assert_eq!(pixels(&arithmetic, 20_000).unwrap_err(), ErrorKind::ImageTooLarge);
     assert!(pixels(&arithmetic, 200_000).is_ok());
+}
+
+#[test]
+fn fewer_pixels_are_decoded_where_they_do() {
+    let photo = fixture("jpeg/stray_bytes_before_rst.jpg");
+    for (size, width, height) in [(107, 640, 427), (53, 320, 214), (26, 160, 107), (13, 80, 54)] {
+        let (rgb, pixels) = prepared(&photo, size, true);
+        assert_eq!((rgb.width(), rgb.height()), (width, height), "for {size}");
+        let off = mean_difference(&pixels, &prepared(&photo, size, false).1);
+        assert!(off <= 0.5, "{off} levels off for {size}");
+    }
+}
+
+#[test]
+fn fewer_pixels_keep_their_place_in_every_orientation() {
+    for n in 1..=8 {
+        let bytes = fixture(&format!("pictures/orientation_{n}.jpg"));
+        let (exact, expected) = prepared(&bytes, 4, false);
+        let (fast, pixels) = prepared(&bytes, 4, true);
+        assert_eq!((2 * fast.width(), 2 * fast.height()), (exact.width(), exact.height()));
+        let off = mean_difference(&pixels, &expected);
+        assert!(off <= 1.0, "{off} levels off in orientation {n}");
+    }
+}
+
+#[test]
+fn pictures_that_cannot_be_decoded_to_fewer_pixels_are_decoded_to_all() {
+    for name in ["jpeg/lossless_grey.jpg", "pictures/rgb.png", "jpeg/luma_3x1.jpg"] {
+        let bytes = fixture(name);
+        let size = if name.contains("luma") { 16 } else { 2 };
+        assert_eq!(prepared(&bytes, size, true).1, prepared(&bytes, size, false).1, "{name}");
+    }
 }

@@ -114,7 +114,7 @@ fn transparent_pixels_lie_on_the_background_or_lose_alpha() {
         [("flattened", Background::Color([10, 200, 30])), ("dropped", Background::Drop)];
     for (kind, background) in backgrounds {
         for name in ["rgba.png", "la.png", "palette_trns.png", "animated.gif", "rgba.webp"] {
-            let options = DecodeOptions { background };
+            let options = DecodeOptions { background, ..DecodeOptions::default() };
             let rgb = decode(&fixture(name), &options, &Budget::default()).unwrap();
             let pixels = Preprocessing::clip(32).apply(&rgb).unwrap();
             let (max, _) = difference(&pixels, &goldens.tensor(&format!("{kind}/{name}")));
@@ -186,7 +186,7 @@ fn extreme_shapes_work() {
 
 #[test]
 fn raw_pixels_are_checked_and_converted() {
-    let options = DecodeOptions { background: Background::Drop };
+    let options = DecodeOptions { background: Background::Drop, ..DecodeOptions::default() };
     let rgb = |data: &[u8], channels| {
         from_raw(data, 1, 2, channels, &options, &Budget::default()).unwrap().pixels()
     };
@@ -274,7 +274,7 @@ fn openais_own_goldens_are_met() {
     ];
     for (picture, golden) in goldens {
         let bytes = std::fs::read(shared.join(picture)).unwrap();
-        let options = DecodeOptions { background: Background::Drop };
+        let options = DecodeOptions { background: Background::Drop, ..DecodeOptions::default() };
         let rgb = decode(&bytes, &options, &Budget::default()).unwrap();
         let pixels = Preprocessing::clip(224).apply(&rgb).unwrap();
         let expected = npy_levels(shared.join(format!("goldens/preprocess/{golden}.npy")));

@@ -17,7 +17,7 @@ fn fixture(name: &str) -> Vec<u8> {
 
 /// With transparency dropped, as Pillow's `convert("RGB")` does.
 fn read(bytes: &[u8]) -> Result<Rgb, Error> {
-    let options = DecodeOptions { background: Background::Drop };
+    let options = DecodeOptions { background: Background::Drop, ..DecodeOptions::default() };
     decode(bytes, &options, &Budget::default())
 }
 

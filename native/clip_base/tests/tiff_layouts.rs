@@ -212,8 +212,11 @@ fn every_layout_holds_the_same_picture() {
         for shape in shapes(&kind) {
             let name = kind.name;
             let bytes = file(&kind, shape, &pixels);
-            let rgb =
-                decode(&bytes, &DecodeOptions { background: Background::Drop }, &Budget::default());
+            let rgb = decode(
+                &bytes,
+                &DecodeOptions { background: Background::Drop, ..DecodeOptions::default() },
+                &Budget::default(),
+            );
             let rgb = rgb.unwrap_or_else(|error| panic!("{name}, {shape:?}: {error}"));
             assert_eq!((rgb.width() as usize, rgb.height() as usize), (WIDTH, HEIGHT));
             assert!(rgb.pixels() == expected, "{name}, {shape:?}");

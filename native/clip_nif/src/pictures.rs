@@ -57,6 +57,7 @@ fn preprocess(
 ) -> Result<Job, Failure> {
     guarded(|| {
         let terms = OwnedEnv::new();
+        let preprocessing = preprocessing.into();
         let picture = Picture {
             owner,
             weight: source.weight(),
@@ -65,9 +66,9 @@ fn preprocess(
                 .and_then(|left| Instant::now().checked_add(Duration::from_millis(left))),
             tag: terms.save(tag),
             source: terms.save(source),
-            preprocessing: preprocessing.into(),
             limits: options.limits(),
-            options: options.into(),
+            options: options.decoding(&preprocessing),
+            preprocessing,
             terms,
         };
         Ok(ResourceArc::new(JobResource(POOL.submit(picture)?)))
@@ -224,6 +225,13 @@ impl Source<'_> {
     }
 }
 
+/// Whether every pixel of a picture is decoded.
+#[derive(NifUnitEnum, Clone, Copy, PartialEq, Eq)]
+enum Decode {
+    Exact,
+    Fast,
+}
+
 /// `{red, green, blue}` or `:drop`.
 #[derive(NifUntaggedEnum)]
 enum BackgroundTerm {
@@ -236,9 +244,10 @@ enum Word {
     Drop,
 }
 
-/// The background for transparent pixels, and what a picture may cost.
+/// How a picture is decoded, and what it may cost.
 #[derive(NifMap)]
 struct ImageOptions {
+    decode: Decode,
     background: BackgroundTerm,
     max_pixels: u64,
     max_side: u32,
@@ -257,14 +266,13 @@ impl ImageOptions {
             max_decode_time: Duration::from_millis(self.max_decode_ms),
         }
     }
-}
 
-impl From<ImageOptions> for DecodeOptions {
-    fn from(options: ImageOptions) -> Self {
-        let background = match options.background {
+    fn decoding(&self, preprocessing: &Preprocessing) -> DecodeOptions {
+        let background = match self.background {
             BackgroundTerm::Color((red, green, blue)) => Background::Color([red, green, blue]),
             BackgroundTerm::Word(Word::Drop) => Background::Drop,
         };
-        Self { background }
+        let least_side = (self.decode == Decode::Fast).then(|| preprocessing.least_side());
+        DecodeOptions { background, least_side }
     }
 }

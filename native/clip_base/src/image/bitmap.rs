@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use super::{Background, Rgb, zeroed};
+use super::{Background, Rgb, Whole, zeroed};
 use crate::error::Result;
 
 /// What the bytes of a pixel mean, one byte each.
@@ -46,20 +46,33 @@ pub(super) struct Bitmap {
     channels: Channels,
     data: Vec<u8>,
     orientation: Orientation,
+    whole: Whole,
 }
 
 impl Bitmap {
     /// `data` is `height` x `width` x `channels` bytes.
     pub(super) fn new(width: u32, height: u32, channels: Channels, data: Vec<u8>) -> Self {
-        Self { width, height, channels, data, orientation: Orientation::NoTransforms }
+        Self {
+            width,
+            height,
+            channels,
+            data,
+            orientation: Orientation::NoTransforms,
+            whole: Whole::all(width, height),
+        }
     }
 
     pub(super) fn with_orientation(self, orientation: Orientation) -> Self {
         Self { orientation, ..self }
     }
 
+    /// The pixels stand for a larger picture.
+    pub(super) fn of_whole(self, whole: Whole) -> Self {
+        Self { whole, ..self }
+    }
+
     pub(super) fn into_rgb(self, background: Background) -> Result<Rgb> {
-        let Self { width, height, channels, data, orientation } = self;
+        let Self { width, height, channels, data, orientation, whole } = self;
         let data = match (channels, background) {
             (Channels::Grey, _) => map_pixels::<1, 3>(&data, |[v]| [v, v, v])?,
             (Channels::GreyAlpha, Background::Drop) => {
@@ -82,6 +95,7 @@ impl Bitmap {
             stored_height: height,
             stored: data,
             turn: orientation.into(),
+            whole,
         })
     }
 }

@@ -14,10 +14,10 @@ pub(super) use self::raw::{RawColor, decode_raw, inspect_raw};
 use self::frame::Frame;
 use self::outline::Outline;
 use self::segments::Segments;
-use self::turbo::{Decoder, Header, Pixel};
+use self::turbo::{Decoder, Header, Pixel, Target};
 use super::bitmap::{self, Bitmap, Channels};
 use super::format::Format;
-use super::{broken, orientation, unsupported, zeroed};
+use super::{Whole, broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -31,7 +31,8 @@ const MAX_NANOS: u64 = 40;
 
 const SCAN: u8 = 0xda;
 
-pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
+/// Decodes a file: to fewer pixels if each side keeps `least_side` of them.
+pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -> Result<Bitmap> {
     let outline = Outline::of(bytes);
     let memory = check(&outline, budget.limits())?;
     // Pixels may be missing too: Pillow refuses it, and so a torn upload is noticed.
@@ -46,9 +47,13 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     budget.check()?;
     let decoder = open(bytes, &outline, memory)?;
     let header = header(&decoder, &outline)?;
-    let pixels = u64::from(header.width) * u64::from(header.height);
+    let whole =
+        Whole { size: (header.width, header.height), eighths: eighths(&header, least_side) };
+    let target = Target { pixel: header.pixel, eighths: whole.eighths };
+    let (width, height) = target.size(&header);
+    let pixels = u64::from(width) * u64::from(height);
     budget.reserve(memory + pixels * bytes_per_pixel(header.pixel))?;
-    let mut data = decode(&decoder, header, header.pixel, outline.heals())?;
+    let mut data = decode(&decoder, &header, target, outline.heals())?;
     budget.check()?;
     let channels = match header.pixel {
         Pixel::Grey => Channels::Grey,
@@ -58,8 +63,19 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
             Channels::Rgb
         }
     };
-    let bitmap = Bitmap::new(header.width, header.height, channels, data);
+    let bitmap = Bitmap::new(width, height, channels, data).of_whole(whole);
     Ok(bitmap.with_orientation(orientation::from_app1(app1(bytes))))
+}
+
+/// How many pixels of eight are decoded along each side: the library is fast at these.
+fn eighths(header: &Header, least_side: Option<u32>) -> u8 {
+    let least = match least_side {
+        Some(least) if !header.lossless => u64::from(least),
+        _ => return 8,
+    };
+    let shorter = u64::from(header.width.min(header.height));
+    let enough = |eighths: &u8| shorter * u64::from(*eighths) >= 8 * least;
+    [1, 2, 4].into_iter().find(enough).unwrap_or(8)
 }
 
 /// Bytes of a pixel, and of the RGB that is made of it if it is grey.
@@ -156,11 +172,12 @@ fn header(decoder: &Decoder<'_>, outline: &Outline) -> Result<Header> {
     Err(broken(Format::Jpeg, "its frame header is not where it should be"))
 }
 
-/// Decodes it. `heals`: damage does not reach far, so what Pillow shows of it will do.
-fn decode(decoder: &Decoder<'_>, header: Header, pixel: Pixel, heals: bool) -> Result<Vec<u8>> {
-    let pixels = header.width as usize * header.height as usize;
-    let mut data = zeroed(pixels.saturating_mul(pixel.channels().into()))?;
-    decoder.decode(header, pixel, heals, &mut data).map_err(|reason| failed(&reason))?;
+/// `heals`: damage does not reach far, so what Pillow shows of it will do.
+fn decode(decoder: &Decoder<'_>, header: &Header, target: Target, heals: bool) -> Result<Vec<u8>> {
+    let (width, height) = target.size(header);
+    let pixels = width as usize * height as usize;
+    let mut data = zeroed(pixels.saturating_mul(target.pixel.channels().into()))?;
+    decoder.decode(header, target, heals, &mut data).map_err(|reason| failed(&reason))?;
     Ok(data)
 }
 

@@ -1,7 +1,7 @@
 //! A JPEG inside another format, which knows better than the JPEG how colours are stored.
 
 use super::segments::Segments;
-use super::turbo::Pixel;
+use super::turbo::{Pixel, Target};
 use super::{Outline, SCAN, check, check_scans, decode, frame, header, open};
 use crate::budget::Budget;
 use crate::error::Result;
@@ -78,7 +78,8 @@ pub(in crate::image) fn decode_raw(
         3 => Pixel::Rgb,
         _ => Pixel::Cmyk,
     };
-    let data = decode(&decoder, header, pixel, outline.heals())?;
+    let target = Target { pixel, eighths: 8 };
+    let data = decode(&decoder, &header, target, outline.heals())?;
     budget.check()?;
     Ok(Raw { width: header.width, height: header.height, channels: pixel.channels(), data })
 }
@@ -157,7 +158,7 @@ mod tests {
         for name in ["pictures/rgb.jpg", "jpeg/progressive_restarts.jpg", "pictures/l.jpg"] {
             let file = fixture(name);
             let whole =
-                read(&file, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
+                read(&file, None, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
             let (tables, chunk) = split_tables(&file);
             let got = raw(&tables, &chunk, RawColor::YCbCr);
             assert_eq!((got.width, got.height), (whole.stored_width, whole.stored_height));
@@ -186,7 +187,8 @@ mod tests {
         assert!(as_is.data != rgb.data);
         // Stored as RGB, and says so by Adobe's marker.
         let stored = fixture("pictures/stored_rgb.jpg");
-        let whole = read(&stored, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
+        let whole =
+            read(&stored, None, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
         assert!(raw(b"", &stored, RawColor::AsIs).data == whole.stored);
         let inks = raw(b"", &fixture("pictures/cmyk.jpg"), RawColor::AsIs);
         assert_eq!(inks.channels, 4);

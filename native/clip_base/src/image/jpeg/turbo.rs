@@ -54,8 +54,31 @@ impl Pixel {
 pub(super) struct Header {
     pub(super) width: u32,
     pub(super) height: u32,
+    pub(super) lossless: bool,
     /// What the file's colours can be decoded to.
     pub(super) pixel: Pixel,
+}
+
+/// What to decode to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) pixel: Pixel,
+    /// Pixels of eight along each side, 1 to 8, computed from as many frequencies.
+    pub(super) eighths: u8,
+}
+
+impl Target {
+    /// Width and height of the result.
+    pub(super) fn size(self, header: &Header) -> (u32, u32) {
+        let kept = |side: u32| (side * u32::from(self.eighths)).div_ceil(8);
+        (kept(header.width), kept(header.height))
+    }
+
+    /// In lowest terms, as the library has it.
+    fn factor(self) -> tj::tjscalingfactor {
+        let shift = self.eighths.trailing_zeros().min(3);
+        tj::tjscalingfactor { num: (self.eighths >> shift).into(), denom: 8 >> shift }
+    }
 }
 
 /// Decodes one file.
@@ -131,22 +154,28 @@ impl<'a> Decoder<'a> {
         Ok(Header {
             width: side(tj::TJPARAM_TJPARAM_JPEGWIDTH),
             height: side(tj::TJPARAM_TJPARAM_JPEGHEIGHT),
+            lossless,
             pixel,
         })
     }
 
-    /// Decodes to rows of `pixel`, which have to fill `rows`: `header.height` of `header.width`.
-    /// Goes on after damage, the first time it is noticed, if it `heals`.
+    /// Decodes to `rows`, which have to be as many bytes as `target` says. Goes on after damage, the
+    /// first time it is noticed, if it `heals`.
     pub(super) fn decode(
         &self,
-        header: Header,
-        pixel: Pixel,
+        header: &Header,
+        target: Target,
         heals: bool,
         rows: &mut [u8],
     ) -> Result<(), String> {
-        let pitch = header.width as usize * usize::from(pixel.channels());
-        if Some(rows.len()) != pitch.checked_mul(header.height as usize) {
-            return Err(format!("{} bytes are not {} rows of {pitch}", rows.len(), header.height));
+        let (width, height) = target.size(header);
+        let pitch = width as usize * usize::from(target.pixel.channels());
+        if Some(rows.len()) != pitch.checked_mul(height as usize) {
+            return Err(format!("{} bytes are not {height} rows of {pitch}", rows.len()));
+        }
+        // SAFETY: the handle is valid until `drop`.
+        if unsafe { tj::tj3SetScalingFactor(self.handle.as_ptr(), target.factor()) } != 0 {
+            return Err(self.message());
         }
         // The header was read from the same bytes, so its size is the one that is decoded to.
         // SAFETY: the handle is valid until `drop`; it reads the bytes and writes `height` rows of
@@ -158,7 +187,7 @@ impl<'a> Decoder<'a> {
                 self.bytes.len() as tj::size_t,
                 rows.as_mut_ptr(),
                 c_int::try_from(pitch).map_err(|_| "Image too wide")?,
-                pixel.code(),
+                target.pixel.code(),
             )
         };
         match (failed, heals) {

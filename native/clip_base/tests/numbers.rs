@@ -18,7 +18,8 @@ fn grey(data: &[u8], number: NumberType, scale: Scale, width: u32) -> Numbers<'_
 }
 
 fn run(numbers: &Numbers<'_>) -> Result<Vec<u8>, String> {
-    let options = DecodeOptions { background: Background::Color([0, 0, 0]) };
+    let options =
+        DecodeOptions { background: Background::Color([0, 0, 0]), ..DecodeOptions::default() };
     match from_numbers(numbers, &options, &Budget::default()) {
         Ok(rgb) => Ok(rgb.pixels()),
         Err(error) => {

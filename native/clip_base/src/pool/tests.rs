@@ -324,6 +324,10 @@ impl Bench {
         thread::sleep(time);
         open.send(()).unwrap();
         self.answered(0);
+        // The answer comes before the worker writes down what it took.
+        while self.pool.load().busy > 0 {
+            thread::yield_now();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod raw;
 mod segments;
 mod turbo;
 
-pub(super) use self::raw::{RawColor, decode_raw, inspect_raw};
+pub(super) use self::raw::{RawColor, RawInfo, decode_raw, inspect_raw};
 
 use self::frame::Frame;
 use self::outline::Outline;
@@ -126,21 +126,25 @@ fn check_kind(frame: &Frame) -> Result<()> {
 /// holds beside the pixels.
 fn check_cost(frame: &Frame, outline: &Outline, limits: &Limits) -> Result<u64> {
     check_scans(frame, outline)?;
-    let most = limits.max_pixels.saturating_mul(MAX_NANOS);
-    if outline.nanos() > most {
-        return Err(too_large(format!(
-            "JPEG picture of {} x {} pixels in {} scans could take {} ms of processor time to \
-            decode, the limit is {} ms; save it as a baseline JPEG or raise :max_pixels",
-            frame.width,
-            frame.height,
-            outline.scans,
-            outline.nanos() / 1_000_000,
-            most / 1_000_000
-        )));
-    }
+    let [width, height] = [frame.width, frame.height];
+    let what = format!("JPEG picture of {width} x {height} pixels in {} scans", outline.scans);
+    check_nanos(outline.nanos(), &what, limits)?;
     let scratch = frame.scratch(outline.scans);
     limits.check_decode_bytes(scratch)?;
     Ok(scratch)
+}
+
+/// Refuses `what` could take long to decode.
+pub(super) fn check_nanos(nanos: u64, what: &str, limits: &Limits) -> Result<()> {
+    let most = limits.max_pixels.saturating_mul(MAX_NANOS);
+    if nanos <= most {
+        return Ok(());
+    }
+    let [nanos, most] = [nanos, most].map(|nanos| nanos / 1_000_000);
+    Err(too_large(format!(
+        "{what} could take {nanos} ms of processor time to decode, the limit is {most} ms; save it \
+        as a baseline JPEG or raise :max_pixels"
+    )))
 }
 
 fn check_scans(frame: &Frame, outline: &Outline) -> Result<()> {
@@ -159,7 +163,8 @@ fn frame(outline: &Outline) -> Result<&Frame> {
 }
 
 fn open<'a>(bytes: &'a [u8], outline: &Outline, memory: u64) -> Result<Decoder<'a>> {
-    Decoder::new(bytes, outline.scans.max(1), memory).map_err(|reason| failed(&reason))
+    let pixels = frame(outline)?.pixels();
+    Decoder::new(bytes, outline.scans.max(1), pixels, memory).map_err(|reason| failed(&reason))
 }
 
 /// The library's header, which has to be the one that was checked.

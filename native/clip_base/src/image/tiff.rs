@@ -24,10 +24,11 @@ use self::meaning::Color;
 use self::samples::Placer;
 use super::bitmap::Bitmap;
 use super::format::Format;
-use super::jpeg::{self, RawColor};
+use super::jpeg::{self, RawColor, RawInfo};
 use super::{broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 
 const ORIENTATION: u16 = 274;
 const XMP: u16 = 700;
@@ -45,7 +46,7 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let layout = Layout::of(&directory, budget.limits())?;
     let ranges = chunks::ranges(&directory, &layout, bytes.len())?;
     let tables = jpeg_tables(&directory)?;
-    budget.reserve(memory(&layout, bytes, &ranges)?)?;
+    budget.reserve(memory(&layout, bytes, &ranges, budget.limits())?)?;
     let palette = match layout.color {
         Color::Palette => Some(color::palette(&directory)?),
         _ => None,
@@ -101,7 +102,7 @@ fn jpeg_tables<'a>(directory: &Directory<'a>) -> Result<&'a [u8]> {
 
 /// What decoding holds, in bytes: the picture, the RGB that it becomes, and the largest strip or
 /// tile.
-fn memory(layout: &Layout, bytes: &[u8], ranges: &[Range<usize>]) -> Result<u64> {
+fn memory(layout: &Layout, bytes: &[u8], ranges: &[Range<usize>], limits: &Limits) -> Result<u64> {
     let channels = layout.channels().count() as u64;
     let pixels = u64::from(layout.width) * u64::from(layout.height);
     let rgb = if channels == 3 { 0 } else { 3 };
@@ -110,19 +111,24 @@ fn memory(layout: &Layout, bytes: &[u8], ranges: &[Range<usize>]) -> Result<u64>
         _ if samples::are_rows(layout) => 0,
         _ => layout.lengths(layout.chunk.1).0 as u64,
     };
-    let mut chunk = 0;
+    let (mut chunk, mut nanos) = (0, 0);
     for range in ranges {
         chunk = chunk.max(match layout.compression {
-            Compression::Jpeg => jpeg_memory(layout, &bytes[range.clone()])?,
+            Compression::Jpeg => {
+                let jpeg = jpeg_info(layout, &bytes[range.clone()])?;
+                nanos += jpeg.nanos;
+                jpeg.memory
+            }
             _ if layout.reversed => range.len() as u64,
             _ => 0,
         });
     }
+    jpeg::check_nanos(nanos, "TIFF picture of JPEGs", limits)?;
     Ok(pixels * (channels + rgb) + rows + chunk + LIST_ENTRY * ranges.len() as u64 + DECODER)
 }
 
-/// What decoding a JPEG holds, if it has the size that it should have.
-fn jpeg_memory(layout: &Layout, chunk: &[u8]) -> Result<u64> {
+/// What a JPEG says of itself, if it has the size that it should have.
+fn jpeg_info(layout: &Layout, chunk: &[u8]) -> Result<RawInfo> {
     let jpeg = jpeg::inspect_raw(chunk)?;
     let (width, height) = layout.chunk;
     if jpeg.width != width
@@ -138,7 +144,7 @@ fn jpeg_memory(layout: &Layout, chunk: &[u8]) -> Result<u64> {
         );
         return Err(damaged(&reason));
     }
-    Ok(jpeg.memory)
+    Ok(jpeg)
 }
 
 /// Reads strips or tiles into the picture.

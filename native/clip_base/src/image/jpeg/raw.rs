@@ -15,6 +15,8 @@ pub(in crate::image) struct RawInfo {
     pub(in crate::image) channels: u8,
     /// What decoding holds at once, the samples included, in bytes.
     pub(in crate::image) memory: u64,
+    /// The processor time that decoding takes at most, in nanoseconds.
+    pub(in crate::image) nanos: u64,
 }
 
 /// How a JPEG inside another format stores colour, whatever it says itself.
@@ -51,7 +53,13 @@ pub(in crate::image) fn inspect_raw(chunk: &[u8]) -> Result<RawInfo> {
     let channels = frame.channels() as u8;
     // The chunk is copied behind its tables.
     let samples = u64::from(width) * u64::from(height) * u64::from(channels) + chunk.len() as u64;
-    Ok(RawInfo { width, height, channels, memory: frame.scratch(outline.scans) + samples })
+    Ok(RawInfo {
+        width,
+        height,
+        channels,
+        memory: frame.scratch(outline.scans) + samples,
+        nanos: outline.nanos(),
+    })
 }
 
 /// Decodes a JPEG inside another format: `chunk`, a whole JPEG but for the tables that it shares

@@ -89,19 +89,25 @@ pub(super) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Takes at most so many scans, and so many bytes of memory for what it keeps between them.
+    /// Takes at most so many scans and pixels, and so many bytes of memory beside them.
     ///
     /// # Errors
     /// The library's own message, here and below.
-    pub(super) fn new(bytes: &'a [u8], scans: u64, memory: u64) -> Result<Self, String> {
+    pub(super) fn new(
+        bytes: &'a [u8],
+        scans: u64,
+        pixels: u64,
+        memory: u64,
+    ) -> Result<Self, String> {
         // SAFETY: takes no pointer. What it returns is freed by `drop` alone.
         let handle = NonNull::new(unsafe { tj::tj3Init(tj::TJINIT_TJINIT_DECOMPRESS as c_int) });
         let handle = handle.ok_or("Insufficient memory")?;
         let decoder = Self { handle, bytes };
         decoder.set(tj::TJPARAM_TJPARAM_SCANLIMIT, scans)?;
+        decoder.set(tj::TJPARAM_TJPARAM_MAXPIXELS, pixels)?;
         decoder.set(tj::TJPARAM_TJPARAM_MAXMEMORY, memory.div_ceil(1 << 20))?;
-        // No copy of the colour profile.
-        decoder.set(tj::TJPARAM_TJPARAM_SAVEMARKERS, 0)?;
+        // No copy of the colour profile. Before 3.1 there is no such parameter, and no copy either.
+        let _ = decoder.set(tj::TJPARAM_TJPARAM_SAVEMARKERS, 0);
         Ok(decoder)
     }
 

@@ -21,26 +21,6 @@ defmodule Image.ZeroShot.PreprocessTest do
   # Takes tens of milliseconds.
   defp slow, do: {:raw, :binary.copy(<<1, 2, 3>>, 2_000 * 2_000), 2_000, 2_000, 3}
 
-  # As many as occupy every worker for some time.
-  defp occupy do
-    slow = slow()
-
-    for _ <- 1..(4 * System.schedulers_online()) do
-      tag = make_ref()
-      {:ok, job} = submit(tag, slow)
-      {tag, job}
-    end
-  end
-
-  defp take_back(jobs) do
-    for {tag, job} <- jobs do
-      case Native.preprocess_cancel(job) do
-        {:ok, :cancelled} -> :ok
-        {:ok, :sent} -> assert_receive {^tag, {:ok, _pixels}}, 10_000
-      end
-    end
-  end
-
   defp assert_nothing_left, do: refute_receive(_any, 300)
 
   test "gives the pixels of a picture" do
@@ -131,13 +111,13 @@ defmodule Image.ZeroShot.PreprocessTest do
   end
 
   test "a deadline that passes is an error, and nothing comes afterwards" do
-    occupied = occupy()
+    tasks = spin(System.schedulers_online(), fn -> run(:spin) end)
 
     assert {:error, %Error{reason: :timeout, message: message}} =
              run(encoded("dog.jpg"), now() + 5)
 
     assert message =~ "raise :timeout"
-    take_back(occupied)
+    for task <- tasks, do: Task.shutdown(task, :brutal_kill)
     assert {:ok, _pixels} = run(encoded("dog.jpg"))
     assert_nothing_left()
   end
@@ -154,7 +134,7 @@ defmodule Image.ZeroShot.PreprocessTest do
   end
 
   test "a wait for pixels ends with the process that they are for" do
-    occupied = occupy()
+    tasks = spin(System.schedulers_online(), fn -> run(:spin) end)
     serving = spawn(fn -> Process.sleep(:infinity) end)
     test = self()
 
@@ -172,7 +152,7 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert {{:error, %Error{reason: :serving_down}}, {:message_queue_len, 0}} =
              Task.await(waiting)
 
-    take_back(occupied)
+    for task <- tasks, do: Task.shutdown(task, :brutal_kill)
     assert_nothing_left()
   end
 
@@ -277,11 +257,16 @@ defmodule Image.ZeroShot.PreprocessTest do
     slow = slow()
     test = self()
     workers = System.schedulers_online()
+    # All of one owner, so that they are in each other's way.
+    owner = :erlang.phash2(test)
     {one, {:ok, _pixels}} = :timer.tc(fn -> run(slow) end)
 
     caller =
       spawn(fn ->
-        for _ <- 1..(100 * workers), do: {:ok, _} = submit(make_ref(), slow)
+        for _ <- 1..(100 * workers) do
+          {:ok, _} = Native.preprocess(make_ref(), slow, @preprocessing, @limits, owner, nil)
+        end
+
         send(test, :submitted)
         Process.sleep(:infinity)
       end)

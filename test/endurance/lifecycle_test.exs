@@ -21,6 +21,7 @@ defmodule Image.ZeroShot.Endurance.LifecycleTest do
     report("killed #{count} times: callers have their error after #{times(figures.waited)}")
     report("  #{mb(figures.before.resident)} before, #{mb(more)} more then")
     assert figures.alive
+
     # Right after a restart a batch is slow, and on a busy machine a caller may be refused for that.
     assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :serving_down, :overloaded]))
     assert figures.answers.serving_down >= count

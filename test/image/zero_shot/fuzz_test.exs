@@ -1,5 +1,6 @@
 defmodule Image.ZeroShot.FuzzTest do
-  use ExUnit.Case, async: true
+  # Counts the atoms of the VM.
+  use ExUnit.Case, async: false
 
   alias Image.ZeroShot.Test.Fuzz
 

@@ -113,10 +113,9 @@ defmodule Image.ZeroShot.PreprocessTest do
   test "a deadline that passes is an error, and nothing comes afterwards" do
     tasks = spin(System.schedulers_online(), fn -> run(:spin) end)
 
-    assert {:error, %Error{reason: :timeout, message: message}} =
-             run(encoded("dog.jpg"), now() + 5)
-
-    assert message =~ "raise :timeout"
+    # Who would be too late may hear of it before.
+    assert {:error, %Error{reason: reason}} = run(encoded("dog.jpg"), now() + 5)
+    assert reason in [:timeout, :overloaded]
     for task <- tasks, do: Task.shutdown(task, :brutal_kill)
     assert {:ok, _pixels} = run(encoded("dog.jpg"))
     assert_nothing_left()
@@ -186,7 +185,10 @@ defmodule Image.ZeroShot.PreprocessTest do
     test "ends at its deadline" do
       1..System.schedulers_online()
       |> Enum.map(fn _ -> Task.async(fn -> run(:spin, now() + 20) end) end)
-      |> Enum.each(&assert {:error, %Error{reason: :timeout}} = Task.await(&1))
+      |> Enum.each(fn task ->
+        assert {:error, %Error{reason: reason}} = Task.await(task)
+        assert reason in [:timeout, :overloaded]
+      end)
 
       assert_idle()
     end

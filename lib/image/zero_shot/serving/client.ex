@@ -45,7 +45,9 @@ defmodule Image.ZeroShot.Serving.Client do
     local = fn server, entry -> local(server, entry, opts.timeout, needs, prepare) end
 
     remote = fn key ->
-      with :ok <- Admission.decoding_in_time(needs, opts.timeout),
+      # What estimates the wait is loaded with the application.
+      with :ok <- Directory.check_started(),
+           :ok <- Admission.decoding_in_time(needs, opts.timeout),
            do: Remote.encode(key, opts.timeout, prepare)
     end
 

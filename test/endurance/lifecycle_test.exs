@@ -22,8 +22,7 @@ defmodule Image.ZeroShot.Endurance.LifecycleTest do
     report("  #{mb(figures.before.resident)} before, #{mb(more)} more then")
     assert figures.alive
 
-    # Right after a restart a batch is slow, and on a busy machine a caller may be refused for that.
-    assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :serving_down, :overloaded]))
+    assert Enum.all?(Map.keys(figures.answers), &(&1 in [:ok, :serving_down]))
     assert figures.answers.serving_down >= count
     # Half a copy of a large model; of a small one the allocators' own share is as much.
     assert more < max(figures.weights / 1024 / 2, 20_000)

@@ -1,10 +1,10 @@
 //! Work on threads of its own, in turns by whose it is.
 //!
-//! Who hands in a hundred pieces gets one done whenever all the others had one done, so that nobody's
-//! single piece waits behind them. Pieces of one owner are begun in the order in which they came.
+//! An owner of a hundred tasks gets one done for each task of the other owners, so a single task never
+//! waits behind the hundred. Tasks of one owner begin in the order in which they came.
 //!
-//! Whenever a piece is done, those that wait are judged by how long work has taken lately: a piece
-//! that would be done too late is refused then, rather than done for nobody.
+//! Whenever a task is done, the waiting ones are judged by how long work has taken lately. A task that
+//! would finish after its deadline is refused at once.
 
 mod pace;
 mod queue;

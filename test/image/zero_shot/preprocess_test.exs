@@ -211,6 +211,20 @@ defmodule Image.ZeroShot.PreprocessTest do
     end
   end
 
+  test "a large JPEG is decoded to fewer pixels where that is asked for" do
+    small = %{@preprocessing | resize: {:shortest_edge, 16}, crop: {16, 16}}
+    decode = &Preprocess.run(encoded("dog.jpg"), small, %{@limits | decode: &1}, :infinity)
+    {:ok, exact} = decode.(:exact)
+    {:ok, fast} = decode.(:fast)
+
+    differences =
+      for {a, b} <- Enum.zip(:binary.bin_to_list(exact), :binary.bin_to_list(fast)),
+          do: abs(a - b)
+
+    assert exact != fast
+    assert Enum.sum(differences) / length(differences) < 1
+  end
+
   test "many pictures of one caller do not keep another's waiting" do
     limits = %{@limits | max_decode_ms: 50}
 

@@ -31,7 +31,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
         raise ArgumentError,
               "expected labels that take about as much memory as they take bytes, got a " <>
                 "classifier of #{memory} bytes in memory and #{byte_size(data)} in the binary; " <>
-                "use strings or numbers as labels in place of long lists"
+                "use strings or numbers as labels instead of long lists"
     end
   end
 

@@ -232,7 +232,10 @@ defmodule Image.ZeroShot.Serving.Server do
   end
 
   defp refuse(request) do
-    message = "others wait before it, and the model would come to it too late; try again later"
+    message =
+      "other calls wait for the model, and this one would not be in time; " <>
+        "try again later or raise :timeout"
+
     answer(request, Error.error(:overloaded, message))
   end
 

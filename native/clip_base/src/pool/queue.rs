@@ -192,8 +192,8 @@ impl<T: Task> Entry<T> {
     /// Answers that this would be done too late.
     pub(super) fn refuse(self) {
         if self.ticket.settle(REPLIED) {
-            let message =
-                "others wait before it, and its turn would come too late; try again later";
+            let message = "other pictures wait to be decoded, and this one would not be in time; \
+                try again later or raise :timeout";
             self.task.reply(Err(Error::new(ErrorKind::Busy, message)));
         }
     }

@@ -3,18 +3,25 @@
 //! `exit` runs libtorch's static destructors. A thread that is inside libtorch at that moment uses
 //! what they destroy, and the process ends with a signal instead of its exit code. So `exit` waits
 //! for the threads at work; and on Linux, where it takes them long, the process ends without the
-//! destructors. What remains is an `exit` in the first tenth of a second of a process's first load,
-//! while libtorch sets itself up.
+//! destructors. What remains is an `exit` in the fraction of a millisecond between a destructor that
+//! libtorch registers and a handler after it, while it sets itself up in a process's first load.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::Duration;
 
 static AT_WORK: RwLock<()> = RwLock::new(());
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Handlers that are registered at most. After so many steps libtorch is set up.
 const MAX_HANDLERS: u32 = 256;
+
+/// How often [`prepare_during`] registers a handler, and how many it registers at most: 0.8 seconds
+/// of them, where setting libtorch up took 0.1 to 0.3.
+const SETUP_INTERVAL: Duration = Duration::from_micros(200);
+const MAX_SETUP_HANDLERS: u32 = 4096;
 
 thread_local! {
     static UNTIL_THE_END: RefCell<Option<RwLockReadGuard<'static, ()>>> =
@@ -29,7 +36,7 @@ pub(crate) fn at_work() -> RwLockReadGuard<'static, ()> {
     }
     drop(guard);
     loop {
-        std::thread::park();
+        thread::park();
     }
 }
 
@@ -58,6 +65,25 @@ pub(crate) fn prepare() {
     } else {
         HANDLERS.store(MAX_HANDLERS, Ordering::Relaxed);
     }
+}
+
+/// Runs `setup`, and does what [`prepare`] does again and again meanwhile: libtorch registers
+/// destructors on the way, uses what they destroy for tens of milliseconds, and tells nobody.
+pub(crate) fn prepare_during<T>(setup: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    let over = || done.load(Ordering::Relaxed) || ENDING.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        // Without the thread all goes on as with `prepare` alone.
+        let _ = thread::Builder::new().name("clip-exit".to_owned()).spawn_scoped(scope, || {
+            for _ in (0..MAX_SETUP_HANDLERS).take_while(|_| !over()) {
+                platform::register();
+                thread::sleep(SETUP_INTERVAL);
+            }
+        });
+        let result = setup();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -103,7 +103,8 @@ fn first_thread<T>(
         let _settings = Settings::of_this_thread(concurrency.threads)?;
         crate::exit::prepare();
         REHEARSAL.call_once(|| {
-            let _ = guarded("a rehearsal", ErrorKind::Torch, rehearse);
+            let rehearse = || guarded("a rehearsal", ErrorKind::Torch, rehearse);
+            let _ = crate::exit::prepare_during(rehearse);
         });
         load()
     };

@@ -93,7 +93,8 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
       assert_receive {:DOWN, ^monitor, :process, ^server, :killed}
 
       assert restarted(server) != server
-      assert {:ok, %{name: "emoji-clip"}} = Image.ZeroShot.info()
+      assert Image.ZeroShot.load() == :ok
+      assert {:ok, %{name: "emoji-clip", state: :ready}} = Image.ZeroShot.info()
     end
 
     test "production has a model for photographs, and all the rest the embedded one", context do

@@ -30,7 +30,7 @@ defprotocol Image.ZeroShot.Source do
   | --- | --- |
   | JPEG | the first Exif block; XMP |
   | PNG | `eXIf`, before or after the pixels; ImageMagick's text `Raw profile type exif`; XMP in the text `XML:com.adobe.xmp` |
-  | WebP | `EXIF`; `XMP ` |
+  | WebP | `EXIF`; `XMP `; each only where the file's flags tell of it |
   | TIFF | the tag `Orientation`; XMP |
   | GIF, BMP | none |
 
@@ -38,6 +38,14 @@ defprotocol Image.ZeroShot.Source do
   it is the first `tiff:Orientation`, an attribute or an element. XMP does not count where Exif has
   the tag, whatever its value. A value other than 1 to 8, or an Exif block that cannot be read,
   leaves the picture as it is stored.
+
+  ## WebP
+
+  The first picture is read, still or of an animation, and laid where it belongs on its canvas. Alpha
+  counts where the file's flags or its lossless pixels tell of it. A file that libwebp refuses is
+  refused, also one with a chunk cut short behind its pixels, or with a later frame outside its
+  canvas. One difference is left: lossy pixels that need one byte more than the file has are decoded
+  here, with 0 for that byte.
 
   ## TIFF
 

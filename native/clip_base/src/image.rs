@@ -21,9 +21,6 @@ mod scale;
 mod tiff;
 mod webp;
 
-use ::image::metadata::Orientation;
-use ::image::{ColorType, ImageDecoder, ImageError};
-
 use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
 pub use self::numbers::{NumberType, Numbers, from_numbers};
@@ -186,45 +183,6 @@ fn read(
     }
 }
 
-/// Runs one of `image`'s decoders, which has read the header and no more. `scratch` is what the
-/// decoder holds beside the pixels it writes, in bytes a pixel.
-fn read_with(
-    format: Format,
-    decoder: impl ImageDecoder,
-    orientation: Orientation,
-    scratch: u64,
-    budget: &Budget<'_>,
-) -> Result<Bitmap> {
-    let (width, height) = decoder.dimensions();
-    let color = decoder.color_type();
-    budget.limits().check_size(width, height)?;
-    let (channels, wide) =
-        layout(color).ok_or_else(|| unsupported(format, &format!("a pixel of type {color:?}")))?;
-    let convert = if channels == Channels::Rgb { 0 } else { 3 };
-    let pixel = u64::from(color.bytes_per_pixel()) + scratch.max(convert);
-    budget.reserve(u64::from(width) * u64::from(height) * pixel)?;
-    let mut data = zeroed(usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX))?;
-    decoder.read_image(&mut data).map_err(|error| failed(format, error))?;
-    if wide {
-        bitmap::keep_high_bytes(&mut data);
-    }
-    Ok(Bitmap::new(width, height, channels, data).with_orientation(orientation))
-}
-
-fn layout(color: ColorType) -> Option<(Channels, bool)> {
-    match color {
-        ColorType::L8 => Some((Channels::Grey, false)),
-        ColorType::La8 => Some((Channels::GreyAlpha, false)),
-        ColorType::Rgb8 => Some((Channels::Rgb, false)),
-        ColorType::Rgba8 => Some((Channels::Rgba, false)),
-        ColorType::L16 => Some((Channels::Grey, true)),
-        ColorType::La16 => Some((Channels::GreyAlpha, true)),
-        ColorType::Rgb16 => Some((Channels::Rgb, true)),
-        ColorType::Rgba16 => Some((Channels::Rgba, true)),
-        _ => None,
-    }
-}
-
 /// A buffer of zeros, or an error where a plain `vec![0; len]` would end the process.
 fn zeroed(len: usize) -> Result<Vec<u8>> {
     let mut data = Vec::new();
@@ -236,15 +194,6 @@ fn zeroed(len: usize) -> Result<Vec<u8>> {
     })?;
     data.resize(len, 0);
     Ok(data)
-}
-
-fn failed(format: Format, error: ImageError) -> Error {
-    match error {
-        ImageError::Unsupported(_) => {
-            unsupported(format, "this variant of the format").with_source(error)
-        }
-        error => broken(format, &error.to_string()).with_source(error),
-    }
 }
 
 fn broken(format: Format, reason: &str) -> Error {

@@ -9,12 +9,14 @@
 #[path = "support/hostile.rs"]
 mod hostile;
 mod support;
+#[path = "support/webp_tables.rs"]
+mod webp_tables;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use clip_base::budget::Budget;
+use clip_base::budget::{Budget, Memory};
 use clip_base::error::ErrorKind::{self, ImageTooLarge, InvalidImage};
 use clip_base::image::{DecodeOptions, decode};
 use clip_base::limits::Limits;
@@ -133,7 +135,11 @@ fn check_all(cases: &[Case], least: usize) {
 }
 
 fn fixtures() -> Vec<(String, Vec<u8>)> {
-    let folder = support::project("test/fixtures/pictures");
+    files("pictures")
+}
+
+fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = support::project("test/fixtures").join(folder);
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = paths.filter(|path| path.is_file()).collect();
     files.sort();
@@ -191,15 +197,68 @@ fn bombs() {
         case("PNG text", hostile::png(10, 10, &[(b"zTXt", named.clone())], &rows), Fate::Pixels),
         case("PNG profile", hostile::png(10, 10, &[(b"iCCP", named)], &rows), Fate::Pixels),
         case("WebP Exif", hostile::webp((16, 16), (16, 16), &exif), Fate::Bounded),
-        case("few WebP tables", hostile::webp_tables(300), Fate::Pixels),
-        case("WebP tables", hostile::webp_tables(8_000), Fate::Refused(ImageTooLarge)),
-        case("all WebP tables", hostile::webp_tables(65_536), Fate::Refused(ImageTooLarge)),
         case("scans", scans(4_000, 100_000), Fate::Header(ImageTooLarge)),
         case("scans of many pixels", scans(7_000, 30), Fate::Header(ImageTooLarge)),
         case("a JPEG larger than its strip", in_tiff(16_000, 1), Fate::Header(InvalidImage)),
         case("scans in a TIFF", in_tiff(16, 200), Fate::Header(ImageTooLarge)),
     ];
     check_all(&cases, 8);
+}
+
+fn lossy_webp() -> Vec<u8> {
+    std::fs::read(support::project("test/fixtures/pictures/lossy.webp")).unwrap()
+}
+
+#[test]
+fn tables_of_codes() {
+    let lossy = lossy_webp();
+    let all = webp_tables::lossless(65_536);
+    let mut cases = vec![case("all tables of a WebP", all, Fate::Refused(ImageTooLarge))];
+    for (groups, fate) in [
+        (8, Fate::Pixels),
+        (304, Fate::Pixels),
+        (1_504, Fate::Pixels),
+        (8_000, Fate::Refused(ImageTooLarge)),
+    ] {
+        let files = [
+            ("lossless WebP", webp_tables::lossless(groups)),
+            ("frame of a WebP", webp_tables::animated(groups)),
+            ("alpha of a WebP", webp_tables::of_alpha(groups, &lossy)),
+        ];
+        let cases_of = files.into_iter();
+        cases.extend(cases_of.map(|(name, bytes)| case(format!("{name}, {groups}"), bytes, fate)));
+    }
+    check_all(&cases, 13);
+}
+
+/// What is held at most and what was reserved for it, in bytes.
+fn held_and_reserved(bytes: &[u8]) -> (usize, usize) {
+    let memory = Memory::new(1 << 40);
+    let limits = Limits { max_decode_bytes: 1 << 40, ..Limits::default() };
+    let budget = Budget::new(limits).sharing(&memory);
+    let before = HELD.get();
+    PEAK.set(before);
+    drop(decode(bytes, &DecodeOptions::default(), &budget));
+    (PEAK.get() - before, memory.used() as usize)
+}
+
+#[test]
+fn of_a_webp_no_more_is_held_than_was_reserved() {
+    let mut cases = [files("pictures"), files("webp")].concat();
+    cases.retain(|(name, _)| name.ends_with(".webp"));
+    let lossy = lossy_webp();
+    for groups in [8, 104, 2_000] {
+        cases.push((format!("lossless, {groups}"), webp_tables::lossless(groups)));
+        cases.push((format!("animated, {groups}"), webp_tables::animated(groups)));
+        cases.push((format!("alpha, {groups}"), webp_tables::of_alpha(groups, &lossy)));
+    }
+    assert!(cases.len() >= 100);
+    for (name, bytes) in cases {
+        let (held, reserved) = held_and_reserved(&bytes);
+        // What is small is not counted: windows of decoders, buffers of rows, what errors say.
+        assert!(held <= reserved + (1 << 18), "{name}: {held} bytes held, {reserved} reserved");
+        assert!(reserved <= 2 * held + (1 << 20), "{name}: {held} bytes held, {reserved} reserved");
+    }
 }
 
 #[test]

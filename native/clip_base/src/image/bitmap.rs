@@ -184,13 +184,3 @@ pub(super) fn unmultiply<const N: usize>(data: &mut [u8]) {
         }
     }
 }
-
-/// Turns native-endian 16-bit samples into 8-bit ones, in place.
-pub(super) fn keep_high_bytes(data: &mut Vec<u8>) {
-    let samples = data.len() / 2;
-    for i in 0..samples {
-        let sample = u16::from_ne_bytes([data[2 * i], data[2 * i + 1]]);
-        data[i] = (sample >> 8) as u8;
-    }
-    data.truncate(samples);
-}

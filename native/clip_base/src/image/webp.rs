@@ -1,26 +1,21 @@
-//! WebP: what its decoder does not look after.
+//! WebP: the first picture on its canvas, as Pillow shows it.
+//!
+//! The decoder gets that picture in a file of its own, so nothing else in the container can cost
+//! memory or stop it. What it will hold is computed first, tables and all.
 
+mod container;
+mod frame;
 mod lossless;
 
-use std::borrow::Cow;
+use image_webp::{DecodingError, WebPDecoder};
 
-use image::codecs::webp::WebPDecoder;
-
-use super::bitmap::Bitmap;
+use self::container::Container;
+use self::frame::{Coded, Frame};
+use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
-use super::{broken, failed, orientation, read_with};
+use super::{broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
-use crate::error::Result;
-use crate::limits::Limits;
-
-/// What the decoder holds beside the pixels, in bytes a pixel: RGBA and its blocks' transforms, or
-/// brightness and colour apart, and alpha as RGBA; for an animation that, the frame and the canvas.
-const STILL_SCRATCH: u64 = 4 + 1;
-const ALPHA_SCRATCH: u64 = 2 + 4 + 1;
-const ANIMATED_SCRATCH: u64 = ALPHA_SCRATCH + 4 + 4;
-
-/// Length of what precedes the chunks of a frame inside `ANMF`, in bytes.
-const FRAME_HEADER: usize = 16;
+use crate::error::{Error, Result};
 
 /// Length of what precedes the stream of lossless pixels, in bytes: a mark and their size.
 const LOSSLESS_HEADER: usize = 5;
@@ -28,163 +23,149 @@ const LOSSLESS_HEADER: usize = 5;
 /// How alpha may be compressed.
 const LOSSLESS: u8 = 1;
 
-/// The bit of a frame's flags that says: replace the canvas instead of blending with it.
-const REPLACE: u8 = 0b10;
+/// What the decoder holds beside its output and its tables, in bytes a pixel: all channels where they
+/// are not its output, and what the transforms need for each block.
+const CHANNELS: u64 = 4;
+const BLOCKS: u64 = 1;
 
 pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
-    // A torn upload may have all pixels and yet lack what follows them, the orientation for one.
-    if riff_length(bytes).is_none_or(|length| length > bytes.len() as u64) {
-        return Err(broken(Format::Webp, "its end is missing"));
+    let container = Container::parse(bytes, budget.limits())?;
+    let channels = channels(&container);
+    budget.reserve(memory(&container, channels, budget)?)?;
+    let frame = decode(&container, budget)?;
+    let data = place(&container, channels, frame)?;
+    let (width, height) = container.canvas;
+    let orientation = orientation::find(container.exif, container.xmp);
+    Ok(Bitmap::new(width, height, channels, data).with_orientation(orientation))
+}
+
+/// What the canvas needs: without transparency in the frame or around it, alpha is left out.
+fn channels(container: &Container<'_>) -> Channels {
+    let transparent = decodes_alpha(container) || !container.is_full();
+    if container.alpha && transparent { Channels::Rgba } else { Channels::Rgb }
+}
+
+/// Lossy pixels are decoded with their alpha even if it does not count: damaged, it is damage.
+fn decodes_alpha(container: &Container<'_>) -> bool {
+    match container.frame.coded {
+        Coded::Lossy { alpha, .. } => alpha.is_some(),
+        Coded::Lossless(_) => container.alpha,
     }
-    let mut scan = Scan::default();
-    scan.walk(bytes, 12, bytes.len(), budget)?;
-    budget.reserve(scan.tables)?;
-    let patched = scan.unblended(bytes);
-    let decoder = WebPDecoder::new(budget.reader(&patched));
-    let decoder = decoder.map_err(|error| failed(Format::Webp, error))?;
-    let scratch = match scan {
-        Scan { frame_flags: Some(_), .. } => ANIMATED_SCRATCH,
-        Scan { alpha: true, .. } => ALPHA_SCRATCH,
-        _ => STILL_SCRATCH,
+}
+
+/// Bytes of a pixel as decoded.
+fn depth(container: &Container<'_>) -> u64 {
+    if decodes_alpha(container) { 4 } else { 3 }
+}
+
+/// Bytes held at once: by the decoder, by frame and canvas, or by canvas and RGB.
+fn memory(container: &Container<'_>, channels: Channels, budget: &Budget<'_>) -> Result<u64> {
+    let frame = &container.frame;
+    let pixels = u64::from(frame.width) * u64::from(frame.height);
+    let canvas = u64::from(container.canvas.0) * u64::from(container.canvas.1);
+    let decoded = depth(container) * pixels;
+    let decoding = decoded
+        + match frame.coded {
+            Coded::Lossless(data) => lossless_memory(frame, &data[LOSSLESS_HEADER..], budget)?,
+            Coded::Lossy { alpha, data } => {
+                alpha.map_or(Ok(0), |plane| plane_memory(frame, plane, budget))?
+                    + lossy_memory(frame, data)
+            }
+        };
+    let depth = channels.count() as u64;
+    let placing = if keeps(container, channels) { 0 } else { decoded + depth * canvas };
+    let converting = if channels == Channels::Rgb { depth } else { depth + 3 } * canvas;
+    Ok(decoding.max(placing).max(converting))
+}
+
+/// All channels of each pixel, blocks and tables, and the file that the decoder gets.
+fn lossless_memory(frame: &Frame<'_>, stream: &[u8], budget: &Budget<'_>) -> Result<u64> {
+    let size = (frame.width, frame.height);
+    let pixels = u64::from(size.0) * u64::from(size.1);
+    let tables = lossless::table_bytes(stream, size, budget)?;
+    Ok(tables + (CHANNELS + BLOCKS) * pixels + stream.len() as u64)
+}
+
+/// The plane itself, and where it is compressed what lossless pixels take.
+fn plane_memory(frame: &Frame<'_>, plane: &[u8], budget: &Budget<'_>) -> Result<u64> {
+    let pixels = u64::from(frame.width) * u64::from(frame.height);
+    match plane {
+        // Bits that the decoder does not look at, and libwebp wants to be zero.
+        [kind, ..] if kind >> 6 != 0 => Err(damaged("its alpha is of an unknown kind")),
+        [kind, stream @ ..] if kind & 0b11 == LOSSLESS => {
+            Ok(pixels + lossless_memory(frame, stream, budget)?)
+        }
+        _ => Ok(pixels + plane.len() as u64),
+    }
+}
+
+/// Brightness and colour in whole blocks, what is known of each block, and the file three times.
+fn lossy_memory(frame: &Frame<'_>, data: &[u8]) -> u64 {
+    const BLOCK: u64 = 16 * 16 + 2 * 8 * 8 + 96;
+    let blocks = u64::from(frame.width.div_ceil(16)) * u64::from(frame.height.div_ceil(16));
+    BLOCK * blocks + 3 * data.len() as u64
+}
+
+/// The frame's pixels, RGBA or RGB.
+fn decode(container: &Container<'_>, budget: &Budget<'_>) -> Result<Vec<u8>> {
+    let file = file(&container.frame, decodes_alpha(container));
+    let mut decoder = WebPDecoder::new(budget.reader(&file)).map_err(failed)?;
+    let mut data = zeroed(decoder.output_buffer_size().unwrap_or(usize::MAX))?;
+    decoder.read_image(&mut data).map_err(failed)?;
+    Ok(data)
+}
+
+/// A file of this frame alone.
+fn file(frame: &Frame<'_>, alpha: bool) -> Vec<u8> {
+    let (plane, name, data) = match frame.coded {
+        Coded::Lossy { alpha, data } => (alpha, b"VP8 ", data),
+        Coded::Lossless(data) => (None, b"VP8L", data),
     };
-    let orientation = orientation::find(scan.exif, scan.xmp);
-    read_with(Format::Webp, decoder, orientation, scratch, budget)
+    let side = |side: u32| (side - 1).to_le_bytes()[..3].to_vec();
+    let flags = vec![if alpha { container::ALPHA } else { 0 }, 0, 0, 0];
+    let canvas = [flags, side(frame.width), side(frame.height)].concat();
+    let plane = plane.map_or_else(Vec::new, |plane| chunk(b"ALPH", plane));
+    let body = [b"WEBP".to_vec(), chunk(b"VP8X", &canvas), plane, chunk(name, data)].concat();
+    chunk(b"RIFF", &body)
 }
 
-/// Length of the file, as its first header says.
-fn riff_length(bytes: &[u8]) -> Option<u64> {
-    let length = bytes.get(4..)?.first_chunk::<4>()?;
-    Some(u64::from(u32::from_le_bytes(*length)) + 8)
+fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    [name, &(data.len() as u32).to_le_bytes()[..], data, &[0][..data.len() % 2]].concat()
 }
 
-#[derive(Default)]
-struct Scan<'a> {
-    /// The first chunk of each kind counts.
-    exif: Option<&'a [u8]>,
-    xmp: Option<&'a [u8]>,
-    /// Where the flags of the first frame of an animation stand.
-    frame_flags: Option<usize>,
-    /// The size of the canvas or, inside a frame, of that.
-    size: (u32, u32),
-    /// Whether lossy pixels have alpha of their own.
-    alpha: bool,
-    /// What the tables of lossless pixels and alpha take, in bytes.
-    tables: u64,
+/// The frame is what the canvas shows, as decoded.
+fn keeps(container: &Container<'_>, channels: Channels) -> bool {
+    container.is_full() && depth(container) == channels.count() as u64
 }
 
-impl<'a> Scan<'a> {
-    /// Walks the chunks between two offsets.
-    ///
-    /// The decoder believes the canvas until it has decoded a frame, of whatever size that is, and
-    /// allocates an Exif chunk of whatever length it claims: so frames are measured and Exif is
-    /// read here.
-    fn walk(
-        &mut self,
-        bytes: &'a [u8],
-        start: usize,
-        end: usize,
-        budget: &Budget<'_>,
-    ) -> Result<()> {
-        let limits = budget.limits();
-        let mut at = start;
-        while let Some(header) = bytes.get(at..end).and_then(|rest| rest.first_chunk::<8>()) {
-            let [a, b, c, d, length @ ..] = *header;
-            let length = u32::from_le_bytes(length) as usize;
-            let Some(chunk) = bytes[..end].get(at + 8..(at + 8).saturating_add(length)) else {
-                return self.cut_short(&[a, b, c, d]);
-            };
-            match &[a, b, c, d] {
-                b"VP8X" => self.size = canvas(chunk, limits)?,
-                b"VP8 " => _ = frame(chunk, limits)?,
-                b"VP8L" => {
-                    let size = frame(chunk, limits)?;
-                    self.tables += lossless::table_bytes(&chunk[LOSSLESS_HEADER..], size, budget)?;
-                }
-                b"ALPH" => self.read_alpha(chunk, budget)?,
-                b"ANMF" if self.frame_flags.is_none() => {
-                    self.frame_flags = Some(at + 8 + FRAME_HEADER - 1);
-                    self.size = frame_size(chunk, limits)?;
-                    self.walk(bytes, at + 8 + FRAME_HEADER, at + 8 + length, budget)?;
-                }
-                b"EXIF" => self.exif = self.exif.or(Some(chunk)),
-                b"XMP " => self.xmp = self.xmp.or(Some(chunk)),
-                _ => {}
+/// Puts the frame on its canvas, which is black around it and, with alpha, transparent.
+fn place(container: &Container<'_>, channels: Channels, frame: Vec<u8>) -> Result<Vec<u8>> {
+    if keeps(container, channels) {
+        return Ok(frame);
+    }
+    let [from, to] = [depth(container) as usize, channels.count()];
+    let (width, height) = (container.canvas.0 as usize, container.canvas.1 as usize);
+    let mut canvas = zeroed(width * height * to)?;
+    let rows = canvas.chunks_exact_mut(width * to).skip(container.at.1 as usize);
+    for (row, decoded) in rows.zip(frame.chunks_exact(container.frame.width as usize * from)) {
+        let row = row[container.at.0 as usize * to..].chunks_exact_mut(to);
+        for (pixel, decoded) in row.zip(decoded.chunks_exact(from)) {
+            pixel[..3].copy_from_slice(&decoded[..3]);
+            if let Some(alpha) = pixel.get_mut(3) {
+                *alpha = decoded.get(3).copied().unwrap_or(255);
             }
-            at += 8 + length + length % 2;
-        }
-        Ok(())
-    }
-
-    fn read_alpha(&mut self, chunk: &[u8], budget: &Budget<'_>) -> Result<()> {
-        self.alpha = true;
-        match chunk {
-            [kind, stream @ ..] if kind & 0b11 == LOSSLESS => {
-                self.tables += lossless::table_bytes(stream, self.size, budget)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A chunk reaches past the end: of no matter in rubbish behind the picture, damage where
-    /// pixels are.
-    fn cut_short(&self, name: &[u8; 4]) -> Result<()> {
-        match name {
-            b"VP8 " | b"VP8L" | b"ALPH" => Err(broken(Format::Webp, "its pixels end too early")),
-            b"ANMF" if self.frame_flags.is_none() => {
-                Err(broken(Format::Webp, "its first frame ends too early"))
-            }
-            _ => Ok(()),
         }
     }
+    Ok(canvas)
+}
 
-    /// The bytes, with the first frame of an animation told to replace the canvas. Blending over an
-    /// empty canvas loses the colours under transparent pixels, which Pillow keeps.
-    fn unblended(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let Some(at) = self.frame_flags else { return Cow::Borrowed(bytes) };
-        let mut patched = bytes.to_vec();
-        if let Some(flags) = patched.get_mut(at) {
-            *flags |= REPLACE;
-        }
-        Cow::Owned(patched)
+fn failed(error: DecodingError) -> Error {
+    match error {
+        DecodingError::UnsupportedFeature(what) => unsupported(Format::Webp, &what),
+        error => damaged(&error.to_string()).with_source(error),
     }
 }
 
-fn canvas(chunk: &[u8], limits: &Limits) -> Result<(u32, u32)> {
-    match *chunk {
-        [_, _, _, _, a, b, c, d, e, f, ..] => checked([a, b, c], [d, e, f], limits),
-        _ => Err(broken(Format::Webp, "its canvas has no size")),
-    }
-}
-
-/// The size of a frame of an animation, behind its place.
-fn frame_size(chunk: &[u8], limits: &Limits) -> Result<(u32, u32)> {
-    match *chunk {
-        [_, _, _, _, _, _, a, b, c, d, e, f, ..] => checked([a, b, c], [d, e, f], limits),
-        _ => Err(broken(Format::Webp, "its first frame has no size")),
-    }
-}
-
-/// A width and a height, each less 1.
-fn checked(width: [u8; 3], height: [u8; 3], limits: &Limits) -> Result<(u32, u32)> {
-    let [width, height] = [width, height].map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]) + 1);
-    limits.check_size(width, height)?;
-    Ok((width, height))
-}
-
-/// The size that a frame's own bit stream begins with.
-fn frame(chunk: &[u8], limits: &Limits) -> Result<(u32, u32)> {
-    let (width, height) = match *chunk {
-        [0x2f, a, b, c, d, ..] => {
-            let bits = u32::from_le_bytes([a, b, c, d]);
-            ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1)
-        }
-        [_, _, _, 0x9d, 0x01, 0x2a, a, b, c, d, ..] => (
-            u32::from(u16::from_le_bytes([a, b]) & 0x3fff),
-            u32::from(u16::from_le_bytes([c, d]) & 0x3fff),
-        ),
-        _ => return Err(broken(Format::Webp, "its pixels do not begin as they should")),
-    };
-    limits.check_size(width, height)?;
-    Ok((width, height))
+fn damaged(reason: &str) -> Error {
+    broken(Format::Webp, reason)
 }

@@ -9,13 +9,13 @@ use tiff::Tiff;
 
 /// Bits of a deflate stream, first bit lowest.
 #[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
+pub(crate) struct Bits {
+    pub(crate) bytes: Vec<u8>,
     used: u32,
 }
 
 impl Bits {
-    fn push(&mut self, value: u32, count: u32) {
+    pub(crate) fn push(&mut self, value: u32, count: u32) {
         for bit in (0..count).map(|at| (value >> at & 1) as u8) {
             if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
@@ -145,7 +145,7 @@ pub(crate) fn tiff(width: u32, height: u32, compression: u32, strip: &[u8]) -> V
     file
 }
 
-fn riff(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+pub(crate) fn riff(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [kind, &(data.len() as u32).to_le_bytes()[..], data, &[0][..data.len() % 2]].concat()
 }
 
@@ -237,41 +237,4 @@ pub(crate) fn lying_tiffs() -> Vec<(String, Vec<u8>)> {
     files.push(("2^64 - 1 entries".into(), entries));
     files.push(("a directory in the header".into(), [b"II*\0\0\0\0\0", &[0; 64][..]].concat()));
     files
-}
-
-/// A lossless WebP of 4 x 4 pixels whose one block names the last of `groups` groups of codes, each
-/// with a colour cache of 11 bits and as many codes of more than 10 bits as there can be.
-pub(crate) fn webp_tables(groups: u32) -> Vec<u8> {
-    let mut bits = Bits::default();
-    // The size, no alpha, version 0; no transform; a colour cache; an image of blocks of 4 pixels.
-    let header =
-        [(3, 14), (3, 14), (0, 1), (0, 3), (0, 1), (1, 1), (11, 4), (1, 1), (0, 3), (0, 1)];
-    header.into_iter().for_each(|(value, count)| bits.push(value, count));
-    let one_symbol = |bits: &mut Bits, symbol| {
-        bits.push(0b101, 3);
-        bits.push(symbol, 8);
-    };
-    for symbol in [(groups - 1) & 255, (groups - 1) >> 8, 0, 0, 0] {
-        one_symbol(&mut bits, symbol);
-    }
-    for _ in 0..groups {
-        // Lengths have two codes of one bit, 0 for 11 bits and 1 for six more of the same.
-        bits.push(0, 1);
-        bits.push(15 - 4, 4);
-        for symbol in [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11] {
-            bits.push(u32::from(symbol == 16 || symbol == 11), 3);
-        }
-        // 2,048 of them: 11, six more 341 times, 11.
-        bits.push(1, 1);
-        bits.push(4, 3);
-        bits.push(1 + 341 + 1 - 2, 10);
-        bits.push(0, 1);
-        (0..341).for_each(|_| bits.push(0b111, 3));
-        bits.push(0, 1);
-        (0..4).for_each(|_| one_symbol(&mut bits, 0));
-    }
-    // The pixels: the first symbol, 16 times.
-    (0..16).for_each(|_| bits.push(0, 11));
-    let pixels = [b"\x2f".to_vec(), bits.bytes].concat();
-    riff(b"RIFF", &[b"WEBP".to_vec(), riff(b"VP8L", &pixels)].concat())
 }

@@ -178,7 +178,10 @@ impl Reader<'_> {
                 }
                 for to in at..at + length {
                     pixels[to] = pixels[to - distance];
-                    cache.insert(pixels[to]);
+                    // The decoder does not keep a colour again that is repeated.
+                    if distance > 1 {
+                        cache.insert(pixels[to]);
+                    }
                 }
                 at += length;
             } else {

@@ -9,7 +9,10 @@ use crate::{Target, files};
 
 pub(crate) const PICTURE: Target = Target {
     name: "picture",
-    seeds: || [files("test/fixtures/pictures", ""), files("priv/samples", ".webp")].concat(),
+    seeds: || {
+        let webp = [files("test/fixtures/webp", ".webp"), files("priv/samples", ".webp")].concat();
+        [files("test/fixtures/pictures", ""), webp].concat()
+    },
     mend: mend_png,
     run: |bytes| {
         let limits = Limits { max_pixels: 1_000_000, ..Limits::default() };

@@ -1,13 +1,13 @@
 //! Prepares pictures for CLIP while `bench/pictures.py` takes the time.
 //!
-//! Reads lines `exact PATH` or `fast PATH`, and answers each with the milliseconds from the file's
+//! Reads lines `exact PATH`, `fast PATH` or `srgb PATH`, and answers each with the milliseconds from the file's
 //! bytes to 3 x 224 x 224 bytes.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
-use clip_base::image::{DecodeOptions, decode};
+use clip_base::image::{ColorProfile, DecodeOptions, decode};
 use clip_base::{Budget, Preprocessing};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (mode, path) = line.split_once(' ').ok_or("expected a mode and a path")?;
         let bytes = std::fs::read(path)?;
         let least_side = (mode == "fast").then(|| clip.least_side());
-        let options = DecodeOptions { least_side, ..DecodeOptions::default() };
+        let color_profile = if mode == "srgb" { ColorProfile::Srgb } else { ColorProfile::Ignore };
+        let options = DecodeOptions { least_side, color_profile, ..DecodeOptions::default() };
         let start = Instant::now();
         let budget = Budget::default();
         let pixels = clip.apply(&decode(&bytes, &options, &budget)?)?;

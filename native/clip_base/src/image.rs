@@ -3,7 +3,7 @@
 //!
 //! JPEG, PNG, GIF, WebP, BMP and TIFF are read, told apart by content. Of an animation or a
 //! multi-page file the first picture counts. It is laid over white or another colour, grey is
-//! repeated, colour profiles are ignored. One rule is not Pillow's: of 16 bits a sample the high 8 are kept for grey too,
+//! repeated, colour profiles are ignored unless [`ColorProfile::Srgb`] is asked for. One rule is not Pillow's: of 16 bits a sample the high 8 are kept for grey too,
 //! where Pillow clips to 255 and so turns nearly everything white.
 //!
 //! Whatever the bytes are, [`decode`] answers with pixels or an error: sizes are checked against
@@ -17,6 +17,7 @@ mod jpeg;
 mod numbers;
 pub(crate) mod orientation;
 mod png;
+mod profile;
 mod scale;
 mod tiff;
 mod webp;
@@ -25,6 +26,7 @@ use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
 pub use self::numbers::{NumberType, Numbers, from_numbers};
 use self::orientation::Turn;
+use self::profile::Profile;
 pub use self::scale::Scale;
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result, caught};
@@ -92,9 +94,21 @@ impl std::fmt::Debug for Rgb {
 pub struct DecodeOptions {
     /// What becomes of transparent pixels.
     pub background: Background,
+    /// What becomes of an embedded colour profile.
+    pub color_profile: ColorProfile,
     /// Fewer pixels will do, as long as each side keeps so many: a JPEG is then decoded to a half or
     /// less along each side, other formats as ever. `None` decodes all.
     pub least_side: Option<u32>,
+}
+
+/// What becomes of an embedded colour profile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ColorProfile {
+    /// It is not even read, as by Pillow's `convert`.
+    #[default]
+    Ignore,
+    /// The colours are converted to sRGB by it, relative colorimetric.
+    Srgb,
 }
 
 /// What becomes of transparent pixels.
@@ -123,10 +137,18 @@ impl Default for Background {
 pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Result<Rgb> {
     budget.limits().check_bytes(bytes.len())?;
     let format = format::detect(bytes)?;
+    let profile = match options.color_profile {
+        ColorProfile::Ignore => None,
+        ColorProfile::Srgb => Profile::read(format, bytes, budget)?,
+    };
     // The decoders' own documentation says that they can panic on malicious input.
     let bitmap = caught(|| read(format, bytes, options, budget))
         .unwrap_or_else(|panic| Err(broken(format, "its decoder gave up").with_source(panic)));
     let bitmap = bitmap.map_err(|error| budget.refusal().unwrap_or(error))?;
+    let bitmap = match profile {
+        Some(profile) => profile.convert(bitmap, budget)?,
+        None => bitmap,
+    };
     bitmap.into_rgb(options.background)
 }
 

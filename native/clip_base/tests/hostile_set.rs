@@ -14,11 +14,12 @@ mod webp_tables;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::Duration;
 
 use clip_base::budget::{Budget, Memory};
 use clip_base::error::ErrorKind::{self, ImageTooLarge, InvalidImage};
-use clip_base::image::{DecodeOptions, decode};
+use clip_base::image::{ColorProfile, DecodeOptions, decode};
 use clip_base::limits::Limits;
 use clip_base::preprocess::Preprocessing;
 
@@ -84,20 +85,29 @@ struct Case {
     name: String,
     bytes: Vec<u8>,
     fate: Fate,
+    color_profile: ColorProfile,
+}
+
+impl Case {
+    /// With its colours converted.
+    fn in_srgb(self) -> Self {
+        Self { color_profile: ColorProfile::Srgb, ..self }
+    }
 }
 
 fn case(name: impl Into<String>, bytes: Vec<u8>, fate: Fate) -> Case {
-    Case { name: name.into(), bytes, fate }
+    Case { name: name.into(), bytes, fate, color_profile: ColorProfile::Ignore }
 }
 
 /// The kind of error, `None` for pixels; processor time and peak memory.
-fn measure(bytes: &[u8]) -> (Option<ErrorKind>, Duration, usize) {
+fn measure(case: &Case) -> (Option<ErrorKind>, Duration, usize) {
     let before = HELD.get();
     PEAK.set(before);
     let start = processor_time();
     let budget = Budget::default();
-    let result = decode(bytes, &DecodeOptions::default(), &budget)
-        .and_then(|rgb| Preprocessing::clip(32).apply(&rgb));
+    let options = DecodeOptions { color_profile: case.color_profile, ..DecodeOptions::default() };
+    let result =
+        decode(&case.bytes, &options, &budget).and_then(|rgb| Preprocessing::clip(32).apply(&rgb));
     let kind = result.err().map(|error| {
         let text = error.to_string();
         assert!(!text.is_empty() && text.len() < 400 && !text.contains("assert"), "{text}");
@@ -112,7 +122,7 @@ fn processor_time() -> Duration {
 }
 
 fn check(case: &Case) -> Result<(), String> {
-    let (kind, time, memory) = measure(&case.bytes);
+    let (kind, time, memory) = measure(case);
     let expected = match case.fate {
         Fate::Header(expected) | Fate::Refused(expected) => kind == Some(expected),
         Fate::Pixels => kind.is_none(),
@@ -195,7 +205,13 @@ fn bombs() {
     let cases = [
         case("pixels of a PNG", hostile::png(10, 10, &[], &zeros), Fate::Pixels),
         case("PNG text", hostile::png(10, 10, &[(b"zTXt", named.clone())], &rows), Fate::Pixels),
-        case("PNG profile", hostile::png(10, 10, &[(b"iCCP", named)], &rows), Fate::Pixels),
+        case("PNG profile", hostile::png(10, 10, &[(b"iCCP", named.clone())], &rows), Fate::Pixels),
+        case(
+            "PNG profile that counts",
+            hostile::png(10, 10, &[(b"iCCP", named)], &rows),
+            Fate::Refused(InvalidImage),
+        )
+        .in_srgb(),
         case("WebP Exif", hostile::webp((16, 16), (16, 16), &exif), Fate::Bounded),
         case("scans", scans(4_000, 100_000), Fate::Header(ImageTooLarge)),
         case("scans of many pixels", scans(7_000, 30), Fate::Header(ImageTooLarge)),
@@ -286,7 +302,7 @@ fn files_that_end_too_soon() {
         let whole = may_be_whole.iter().any(|part| name.contains(part));
         for part in 0..8 {
             let cut = bytes[..bytes.len() * part / 8].to_vec();
-            let fate = match measure(&bytes).0 {
+            let fate = match measure(&case(&name, bytes.clone(), Fate::Bounded)).0 {
                 _ if part == 0 => Fate::Refused(InvalidImage),
                 // A variant that is not read is named as that, however little there is of it.
                 Some(kind) => Fate::Refused(kind),
@@ -314,4 +330,74 @@ fn fields_that_claim_the_most() {
         }
     }
     check_all(&cases, 3_000);
+}
+
+/// A picture that embeds this profile.
+fn profiled(profile: &[u8]) -> Vec<u8> {
+    let chunk = [b"x\0\0".to_vec(), hostile::stored(profile)].concat();
+    hostile::png(10, 10, &[(b"iCCP", chunk)], &hostile::zlib_zeros(310))
+}
+
+/// Pictures of each kind, and where their profile lies in one piece.
+fn profiles() -> Vec<(&'static str, Vec<u8>, Range<usize>)> {
+    ["p3.jpg", "grey.jpg", "inks.jpg", "adobe.tif"]
+        .into_iter()
+        .map(|name| {
+            let path = support::project("test/fixtures/profiles").join(name);
+            let file = std::fs::read(path).unwrap();
+            let start = file.windows(4).position(|bytes| bytes == b"acsp").unwrap() - 36;
+            let length = u32::from_be_bytes(file[start..start + 4].try_into().unwrap());
+            (name, file, start..start + length as usize)
+        })
+        .collect()
+}
+
+/// A profile for RGB whose name stands there in many languages, all of them the same long text.
+fn endless_names(sound: &[u8]) -> Vec<u8> {
+    const RECORDS: u32 = 20_000;
+    let text = 28 + 12 * RECORDS;
+    let length = (3 << 20) - text;
+    let mut name = [&b"mluc\0\0\0\0"[..], &RECORDS.to_be_bytes(), &12u32.to_be_bytes()].concat();
+    for _ in 0..=RECORDS {
+        name.extend([&b"enUS"[..], &length.to_be_bytes(), &text.to_be_bytes()].concat());
+    }
+    name.resize((text + length) as usize, 65);
+    let mut profile = sound.to_vec();
+    let at = profile.len() as u32;
+    // In place of the white point.
+    profile[132..144].copy_from_slice(
+        &[&b"desc"[..], &at.to_be_bytes(), &(text + length).to_be_bytes()].concat(),
+    );
+    profile.extend(name);
+    profile
+}
+
+#[test]
+fn profiles_that_lie() {
+    let sound = profiles();
+    let (_, file, at) = &sound[0];
+    let mut cases = vec![
+        case("names", profiled(&endless_names(&file[at.clone()])), Fate::Pixels),
+        case("zeros", profiled(&vec![0; 5 << 20]), Fate::Refused(InvalidImage)),
+    ];
+    for (name, file, range) in sound {
+        let profile = &file[range.clone()];
+        for part in 0..64 {
+            let cut = &profile[..profile.len() * part / 64];
+            cases.push(case(format!("{name} cut at {part}"), profiled(cut), Fate::Bounded));
+        }
+        // Header, list of tags, and of tables the head: the rest are numbers.
+        let told = if name.starts_with("inks") { 240 } else { profile.len() };
+        for at in range.clone().take(told) {
+            for value in [0, 255] {
+                let mut bytes = file.clone();
+                bytes[at] = value;
+                let at = at - range.start;
+                cases.push(case(format!("{name} with {value} at {at}"), bytes, Fate::Bounded));
+            }
+        }
+        cases.push(case(format!("{name} sound"), file, Fate::Pixels));
+    }
+    let cases: Vec<_> = cases.into_iter().map(Case::in_srgb).collect();
+    check_all(&cases, 2_500);
 }

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clip_base::budget::Memory;
-use clip_base::image::{self, Background, DecodeOptions, Rgb};
+use clip_base::image::{self, Background, ColorProfile, DecodeOptions, Rgb};
 use clip_base::pool::{Pool, Task, Ticket};
 use clip_base::{Budget, Error, ErrorKind, Limits, Preprocessing};
 use nif_terms::{Failure, PreprocessingTerm};
@@ -232,6 +232,22 @@ enum Decode {
     Fast,
 }
 
+/// What becomes of an embedded colour profile.
+#[derive(NifUnitEnum, Clone, Copy)]
+enum ColorProfileTerm {
+    Ignore,
+    Srgb,
+}
+
+impl From<ColorProfileTerm> for ColorProfile {
+    fn from(term: ColorProfileTerm) -> Self {
+        match term {
+            ColorProfileTerm::Ignore => Self::Ignore,
+            ColorProfileTerm::Srgb => Self::Srgb,
+        }
+    }
+}
+
 /// `{red, green, blue}` or `:drop`.
 #[derive(NifUntaggedEnum)]
 enum BackgroundTerm {
@@ -249,6 +265,7 @@ enum Word {
 struct ImageOptions {
     decode: Decode,
     background: BackgroundTerm,
+    color_profile: ColorProfileTerm,
     max_pixels: u64,
     max_side: u32,
     max_bytes: u64,
@@ -273,6 +290,6 @@ impl ImageOptions {
             BackgroundTerm::Word(Word::Drop) => Background::Drop,
         };
         let least_side = (self.decode == Decode::Fast).then(|| preprocessing.least_side());
-        DecodeOptions { background, least_side }
+        DecodeOptions { background, color_profile: self.color_profile.into(), least_side }
     }
 }

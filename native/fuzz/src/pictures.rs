@@ -1,7 +1,7 @@
 //! Pictures.
 
 use clip_base::Budget;
-use clip_base::image::{DecodeOptions, decode};
+use clip_base::image::{ColorProfile, DecodeOptions, decode};
 use clip_base::limits::Limits;
 use clip_base::preprocess::Preprocessing;
 
@@ -11,12 +11,16 @@ pub(crate) const PICTURE: Target = Target {
     name: "picture",
     seeds: || {
         let webp = [files("test/fixtures/webp", ".webp"), files("priv/samples", ".webp")].concat();
-        [files("test/fixtures/pictures", ""), webp].concat()
+        let profiles = [".jpg", ".png", ".tif", ".webp"];
+        let profiles = profiles.map(|ending| files("test/fixtures/profiles", ending)).concat();
+        [files("test/fixtures/pictures", ""), webp, profiles].concat()
     },
     mend: mend_png,
     run: |bytes| {
         let limits = Limits { max_pixels: 1_000_000, ..Limits::default() };
-        decode(bytes, &DecodeOptions::default(), &Budget::new(limits))
+        let options =
+            DecodeOptions { color_profile: ColorProfile::Srgb, ..DecodeOptions::default() };
+        decode(bytes, &options, &Budget::new(limits))
             .and_then(|rgb| Preprocessing::clip(32).apply(&rgb))
             .map(|_| "pixels".to_owned())
             .map_err(|error| (error.kind().as_str(), error.to_string()))

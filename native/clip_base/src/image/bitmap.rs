@@ -11,6 +11,8 @@ pub(super) enum Channels {
     Grey,
     GreyAlpha,
     Rgb,
+    /// Grey that is repeated three times already.
+    GreyRgb,
     Rgba,
     /// 0 is no ink.
     Cmyk,
@@ -32,7 +34,7 @@ impl Channels {
         match self {
             Self::Grey => 1,
             Self::GreyAlpha => 2,
-            Self::Rgb => 3,
+            Self::Rgb | Self::GreyRgb => 3,
             Self::Rgba | Self::Cmyk => 4,
         }
     }
@@ -71,6 +73,28 @@ impl Bitmap {
         Self { whole, ..self }
     }
 
+    pub(super) fn channels(&self) -> Channels {
+        self.channels
+    }
+
+    /// Replaces each level of a grey picture, and leaves alpha as it is.
+    pub(super) fn with_levels(mut self, levels: &[u8; 256]) -> Self {
+        let step = if self.channels == Channels::GreyAlpha { 2 } else { 1 };
+        let greys = self.data.iter_mut().step_by(step);
+        greys.for_each(|level| *level = levels[usize::from(*level)]);
+        self
+    }
+
+    /// Turns pixels into others of as many channels or fewer, in place.
+    pub(super) fn shrink(
+        mut self,
+        channels: Channels,
+        convert: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<Self> {
+        convert(&mut self.data)?;
+        Ok(Self { channels, ..self })
+    }
+
     pub(super) fn into_rgb(self, background: Background) -> Result<Rgb> {
         let Self { width, height, channels, data, orientation, whole } = self;
         let data = match (channels, background) {
@@ -81,14 +105,14 @@ impl Bitmap {
             (Channels::GreyAlpha, Background::Color(under)) => {
                 map_pixels::<2, 3>(&data, |[v, a]| over([v, v, v], a, under))?
             }
-            (Channels::Rgb, _) => data,
+            (Channels::Rgb | Channels::GreyRgb, _) => data,
             (Channels::Rgba, Background::Drop) => {
                 map_pixels::<4, 3>(&data, |[r, g, b, _]| [r, g, b])?
             }
             (Channels::Rgba, Background::Color(under)) => {
                 map_pixels::<4, 3>(&data, |[r, g, b, a]| over([r, g, b], a, under))?
             }
-            (Channels::Cmyk, _) => map_pixels::<4, 3>(&data, cmyk)?,
+            (Channels::Cmyk, _) => cmyk_to_rgb(data),
         };
         Ok(Rgb {
             stored_width: width,
@@ -167,6 +191,17 @@ pub(super) fn cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
         let light = 255 - k;
         light - div_255(u32::from(ink) * u32::from(light))
     })
+}
+
+/// In place: the largest picture of all has no room for both.
+fn cmyk_to_rgb(mut data: Vec<u8>) -> Vec<u8> {
+    let pixels = data.len() / 4;
+    for at in 0..pixels {
+        let rgb = cmyk([data[4 * at], data[4 * at + 1], data[4 * at + 2], data[4 * at + 3]]);
+        data[3 * at..][..3].copy_from_slice(&rgb);
+    }
+    data.truncate(3 * pixels);
+    data
 }
 
 /// `sum / 255`, rounded, for sums up to 255 * 255.

@@ -5,17 +5,19 @@
 
 mod frame;
 mod outline;
+mod profile;
 mod raw;
 mod segments;
 mod turbo;
 
+pub(super) use self::profile::profile;
 pub(super) use self::raw::{RawColor, RawInfo, decode_raw, inspect_raw};
 
 use self::frame::Frame;
 use self::outline::Outline;
 use self::segments::Segments;
 use self::turbo::{Decoder, Header, Pixel, Target};
-use super::bitmap::{self, Bitmap, Channels};
+use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
 use super::{Whole, broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
@@ -57,10 +59,12 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
     budget.check()?;
     let channels = match header.pixel {
         Pixel::Grey => Channels::Grey,
+        Pixel::Rgb if header.grey => Channels::GreyRgb,
         Pixel::Rgb => Channels::Rgb,
         Pixel::Cmyk => {
-            cmyk_to_rgb(&mut data);
-            Channels::Rgb
+            // As Pillow takes it, whoever wrote the file: 255 is no ink.
+            data.iter_mut().for_each(|ink| *ink = !*ink);
+            Channels::Cmyk
         }
     };
     let bitmap = Bitmap::new(width, height, channels, data).of_whole(whole);
@@ -84,18 +88,6 @@ fn bytes_per_pixel(pixel: Pixel) -> u64 {
         Pixel::Grey => 1 + 3,
         other => other.channels().into(),
     }
-}
-
-/// As Pillow takes it, whoever wrote the file: 255 is no ink.
-fn cmyk_to_rgb(data: &mut Vec<u8>) {
-    let pixels = data.len() / 4;
-    for pixel in 0..pixels {
-        let at = 4 * pixel;
-        let rgb =
-            bitmap::cmyk([data[at], data[at + 1], data[at + 2], data[at + 3]].map(|ink| !ink));
-        data[3 * pixel..][..3].copy_from_slice(&rgb);
-    }
-    data.truncate(3 * pixels);
 }
 
 /// Refuses a picture over a limit or of a kind that is not read. Says how many bytes the library

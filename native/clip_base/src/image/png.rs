@@ -7,11 +7,14 @@
 mod chunks;
 mod text;
 
+use std::borrow::Cow;
+
 use png::{BitDepth, ColorType, Decoder, DecodingError, Transformations};
 
 use self::chunks::Chunks;
 use super::bitmap::{self, Bitmap, Channels};
 use super::format::Format;
+use super::profile::MAX_PROFILE;
 use super::{broken, orientation, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
@@ -29,6 +32,14 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let exif = chunks.exif();
     let orientation = orientation::find(exif.as_deref(), chunks.xmp().as_deref());
     Ok(Bitmap::new(header.width, header.height, channels, data).with_orientation(orientation))
+}
+
+/// The colour profile, or what is wrong with it. `sRGB`, `gAMA`, `cHRM` and `cICP` do not count, as
+/// in libvips.
+pub(super) fn profile(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, String> {
+    // The decoder says why.
+    let Ok(chunks) = Chunks::walk(bytes) else { return Ok(None) };
+    Ok(chunks.profile(MAX_PROFILE)?.map(Cow::Owned))
 }
 
 /// The samples as they are stored, but of 16 bits only the high 8, unless the low ones are needed.

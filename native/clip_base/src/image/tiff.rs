@@ -32,6 +32,7 @@ use crate::limits::Limits;
 
 const ORIENTATION: u16 = 274;
 const XMP: u16 = 700;
+const PROFILE: u16 = 34_675;
 const JPEG_TABLES: u16 = 347;
 
 /// Tables of a JPEG are a few hundred bytes. They are read again for each strip or tile.
@@ -70,6 +71,17 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     color::convert(&directory, &layout, &mut picture, budget)?;
     let bitmap = Bitmap::new(layout.width, layout.height, channels, picture);
     Ok(bitmap.with_orientation(orientation(&directory)))
+}
+
+/// The colour profile, or what is wrong with it. CIE Lab needs none.
+pub(super) fn profile(bytes: &[u8]) -> Result<Option<&[u8]>, String> {
+    // The decoder says why.
+    let Ok(directory) = Directory::parse(bytes) else { return Ok(None) };
+    if directory.number_of(meaning::PHOTOMETRIC).ok().flatten() == Some(meaning::LAB) {
+        return Ok(None);
+    }
+    let values = directory.find(PROFILE).map_err(|_| "it lies outside the file")?;
+    Ok(values.map(|values| values.bytes()))
 }
 
 fn damaged(reason: &str) -> Error {

@@ -16,6 +16,7 @@ use super::format::Format;
 use super::{broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 
 /// Length of what precedes the stream of lossless pixels, in bytes: a mark and their size.
 const LOSSLESS_HEADER: usize = 5;
@@ -37,6 +38,11 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let (width, height) = container.canvas;
     let orientation = orientation::find(container.exif, container.xmp);
     Ok(Bitmap::new(width, height, channels, data).with_orientation(orientation))
+}
+
+/// The colour profile. Of a file that cannot be read, the decoder says why.
+pub(super) fn profile<'a>(bytes: &'a [u8], limits: &Limits) -> Option<&'a [u8]> {
+    Container::parse(bytes, limits).ok()?.profile
 }
 
 /// What the canvas needs: without transparency in the frame or around it, alpha is left out.

@@ -6,6 +6,7 @@
 mod tiff;
 
 use tiff::Tiff;
+pub(crate) use tiff::stored;
 
 /// Bits of a deflate stream, first bit lowest.
 #[derive(Default)]

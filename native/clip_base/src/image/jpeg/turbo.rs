@@ -55,6 +55,8 @@ pub(super) struct Header {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) lossless: bool,
+    /// The file has no colours, whatever it is decoded to.
+    pub(super) grey: bool,
     /// What the file's colours can be decoded to.
     pub(super) pixel: Pixel,
 }
@@ -151,7 +153,8 @@ impl<'a> Decoder<'a> {
         }
         let side = |parameter| u32::try_from(self.get(parameter)).unwrap_or(0);
         let lossless = self.get(tj::TJPARAM_TJPARAM_LOSSLESS) != 0;
-        let pixel = match self.get(tj::TJPARAM_TJPARAM_COLORSPACE) as c_uint {
+        let colors = self.get(tj::TJPARAM_TJPARAM_COLORSPACE) as c_uint;
+        let pixel = match colors {
             // It repeats grey while it decodes, but not the grey of a lossless file.
             tj::TJCS_TJCS_GRAY if lossless => Pixel::Grey,
             tj::TJCS_TJCS_CMYK | tj::TJCS_TJCS_YCCK => Pixel::Cmyk,
@@ -161,6 +164,7 @@ impl<'a> Decoder<'a> {
             width: side(tj::TJPARAM_TJPARAM_JPEGWIDTH),
             height: side(tj::TJPARAM_TJPARAM_JPEGHEIGHT),
             lossless,
+            grey: colors == tj::TJCS_TJCS_GRAY,
             pixel,
         })
     }

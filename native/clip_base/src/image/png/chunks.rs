@@ -26,6 +26,7 @@ pub(super) struct Chunks<'a> {
     pub(super) cut: Option<usize>,
     pub(super) palette: Option<&'a [u8]>,
     pub(super) transparency: Option<&'a [u8]>,
+    profile: Option<&'a [u8]>,
     exif: Option<&'a [u8]>,
     raw_exif: Option<text::Text<'a>>,
     xmp: Option<text::Text<'a>>,
@@ -79,6 +80,7 @@ impl<'a> Chunks<'a> {
         match name {
             b"PLTE" if self.pixels.is_empty() => self.palette = Some(data),
             b"tRNS" if self.pixels.is_empty() => self.transparency = Some(data),
+            b"iCCP" if self.pixels.is_empty() => self.profile = Some(data),
             b"acTL" => self.animated = data.len() >= 8 && data[..4] > [0, 0, 0, 1][..],
             b"eXIf" => self.exif = Some(data),
             b"tEXt" | b"zTXt" | b"iTXt" => {
@@ -101,6 +103,15 @@ impl<'a> Chunks<'a> {
             return Some(Cow::Borrowed(exif));
         }
         self.raw_exif.as_ref()?.read().and_then(|text| text::raw_profile(&text)).map(Cow::Owned)
+    }
+
+    /// The colour profile, of at most `most` bytes, or what is wrong with it.
+    pub(super) fn profile(&self, most: usize) -> Result<Option<Vec<u8>>, String> {
+        let Some(chunk) = self.profile else { return Ok(None) };
+        let end = chunk.iter().position(|byte| *byte == 0);
+        let packed = end.and_then(|end| chunk[end + 1..].strip_prefix(&[0]));
+        let packed = packed.ok_or("it is not compressed as it should be")?;
+        text::inflate_whole(packed, most as u64).map(Some)
     }
 
     pub(super) fn xmp(&self) -> Option<Cow<'a, [u8]>> {

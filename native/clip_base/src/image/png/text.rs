@@ -43,6 +43,17 @@ fn inflate(packed: &[u8]) -> Option<Vec<u8>> {
     (text.len() as u64 <= MAX_TEXT).then_some(text)
 }
 
+/// All that a stream holds, or what is wrong with it. The check at the end of the stream counts.
+pub(super) fn inflate_whole(packed: &[u8], most: u64) -> Result<Vec<u8>, String> {
+    let mut data = Vec::new();
+    let read = ZlibDecoder::new(packed).take(most + 1).read_to_end(&mut data);
+    read.map_err(|error| format!("it cannot be inflated: {error}"))?;
+    if data.len() as u64 > most {
+        return Err(format!("it inflates to more than {most} bytes"));
+    }
+    Ok(data)
+}
+
 /// The bytes of one of ImageMagick's raw profiles: an empty line, its type, its length, and
 /// hexadecimal digits.
 pub(super) fn raw_profile(text: &[u8]) -> Option<Vec<u8>> {
@@ -78,6 +89,18 @@ mod tests {
         assert_eq!(read(b'z', &[b"\x01", PACKED].concat()), None);
         assert_eq!(read(b'i', b"\0\0en"), None);
         assert_eq!(read(b'i', &[b"\x01\x01\0\0", PACKED].concat()), None);
+    }
+
+    #[test]
+    fn all_of_a_stream_is_inflated_or_nothing() {
+        assert_eq!(inflate_whole(PACKED, 5).unwrap(), b"input");
+        assert_eq!(inflate_whole(PACKED, 4).unwrap_err(), "it inflates to more than 4 bytes");
+        let mut wrong = PACKED.to_vec();
+        *wrong.last_mut().unwrap() += 1;
+        for torn in [&PACKED[..11], &wrong, b""] {
+            let why = inflate_whole(torn, 5).unwrap_err();
+            assert!(why.starts_with("it cannot be inflated: "), "{why}");
+        }
     }
 
     #[test]

@@ -5,9 +5,12 @@ use super::directory::Directory;
 use super::{cannot, damaged};
 use crate::error::Result;
 
-const PHOTOMETRIC: u16 = 262;
+pub(super) const PHOTOMETRIC: u16 = 262;
 const EXTRA_SAMPLES: u16 = 338;
 const SUBSAMPLING: u16 = 530;
+
+/// The number of CIE Lab among the meanings.
+pub(super) const LAB: u64 = 8;
 
 /// What the first samples of a pixel mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +46,7 @@ impl Color {
             5 => Self::Cmyk,
             6 if samples == 1 => Self::Grey { inverted: false },
             6 => Self::YCbCr { block: block(directory, compression, planar)? },
-            8 => Self::Lab,
+            LAB => Self::Lab,
             9 | 10 => return Err(cannot("CIE L*a*b* of the kinds of ICC and ITU")),
             32_803 | 34_892 => return Err(cannot("raw data of a camera's sensor")),
             32_844 | 32_845 => return Err(cannot("LogLuv, a colour space of high dynamic range,")),

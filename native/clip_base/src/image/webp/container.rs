@@ -37,6 +37,7 @@ pub(super) struct Container<'a> {
     /// The first of each kind, where the file's flags tell of it.
     pub(super) exif: Option<&'a [u8]>,
     pub(super) xmp: Option<&'a [u8]>,
+    pub(super) profile: Option<&'a [u8]>,
 }
 
 impl<'a> Container<'a> {
@@ -58,7 +59,7 @@ impl<'a> Container<'a> {
         let frame = Parts::read(chunks, limits)?.frame(false)?;
         let canvas = (frame.width, frame.height);
         let alpha = frame.is_transparent();
-        Ok(Self { canvas, at: (0, 0), frame, alpha, exif: None, xmp: None })
+        Ok(Self { canvas, at: (0, 0), frame, alpha, exif: None, xmp: None, profile: None })
     }
 
     /// The frame covers its canvas.
@@ -77,6 +78,7 @@ struct Extended<'a, 'b> {
     first: Option<((u32, u32), Frame<'a>)>,
     exif: Option<&'a [u8]>,
     xmp: Option<&'a [u8]>,
+    profile: Option<&'a [u8]>,
 }
 
 impl<'a, 'b> Extended<'a, 'b> {
@@ -90,8 +92,16 @@ impl<'a, 'b> Extended<'a, 'b> {
         if flags & !KNOWN != 0 {
             return Err(damaged("its flags are not those of the format"));
         }
-        let (exif, xmp) = (None, None);
-        let mut file = Self { flags, canvas, limits, announced: false, first: None, exif, xmp };
+        let mut file = Self {
+            flags,
+            canvas,
+            limits,
+            announced: false,
+            first: None,
+            exif: None,
+            xmp: None,
+            profile: None,
+        };
         while !chunks.0.is_empty() {
             file.chunk(&mut chunks)?;
         }
@@ -112,6 +122,9 @@ impl<'a, 'b> Extended<'a, 'b> {
             }
             (b"ANIM", _) => self.announced = true,
             (b"EXIF", data) if self.has(EXIF) => self.exif = self.exif.or(Some(data)),
+            (b"ICCP", data) if self.has(COLOR_PROFILE) => {
+                self.profile = self.profile.or(Some(data));
+            }
             (b"XMP ", data) if self.has(XMP) => self.xmp = self.xmp.or(Some(data)),
             _ => {}
         }
@@ -160,14 +173,14 @@ impl<'a, 'b> Extended<'a, 'b> {
 
     fn finish(self) -> Result<Container<'a>> {
         let alpha = self.has(ALPHA);
-        let Self { canvas, exif, xmp, .. } = self;
+        let Self { canvas, exif, xmp, profile, .. } = self;
         let (at, frame) = self.first.ok_or_else(|| damaged("it has no pixels"))?;
         // Of lossless pixels the pixels themselves say whether alpha counts, but in an animation.
         let alpha = match frame.coded {
             Coded::Lossless(_) if self.flags & ANIMATION == 0 => frame.is_transparent(),
             _ => alpha,
         };
-        Ok(Container { canvas, at, frame, alpha, exif, xmp })
+        Ok(Container { canvas, at, frame, alpha, exif, xmp, profile })
     }
 }
 

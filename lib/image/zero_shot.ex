@@ -46,6 +46,11 @@ defmodule Image.ZeroShot do
       `{red, green, blue}`, each from 0 to 255. `:drop` drops the transparency and shows whatever
       colour is stored under it, as OpenAI's own code does; image_vision lays pictures over black.
       Defaults to `:white`, as in Hugging Face transformers 5
+    * `:color_profile` - `:srgb` converts the colours of a picture to sRGB by the ICC profile that its
+      file embeds, as libvips and browsers do. `:ignore` takes the numbers as they are, as
+      `convert("RGB")` of Pillow, transformers and image_vision do. Photos of phones are often in
+      Display P3, whose numbers taken for sRGB are duller colours. See "Colour profiles" in
+      `Image.ZeroShot.Source`. Defaults to `:ignore`
     * `:decode` - `:exact` decodes every pixel. `:fast` decodes a large JPEG to a half, a quarter or
       an eighth of its width and height, as long as both stay four times the size that the model
       resizes to. Smaller pictures and other formats come out as with `:exact`. A photo of 12

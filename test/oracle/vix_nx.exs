@@ -116,6 +116,15 @@ defmodule Image.ZeroShot.Oracle.VixNx do
     assert difference(planes(sample()), planes(Image.open!(path))) < 2.0
   end
 
+  test "colours by a profile equal those of the file" do
+    for name <- ~w(p3.jpg p3.png p3_alpha.png adobe.jpg adobe.tif grey.jpg inks.jpg inks.tif) do
+      path = Path.join("test/fixtures/profiles", name)
+      planes = &Pictures.planes(&1, 32, 24, color_profile: :srgb)
+      assert difference(planes.({:path, path}), planes.(Image.open!(path))) < 2.0, name
+      assert planes.(Image.open!(path)) != Pictures.planes(Image.open!(path), 32, 24), name
+    end
+  end
+
   test "floats in sRGB count to 255" do
     {:ok, float} = Operation.cast(sample(), :VIPS_FORMAT_FLOAT)
     {:ok, double} = Operation.cast(sample(), :VIPS_FORMAT_DOUBLE)

@@ -71,13 +71,17 @@ unless Code.ensure_loaded?(Vix.Vips.Image) do
 
   defmodule Vix.Vips.MutableImage do
     @moduledoc false
-    def set(agent, name, :gint, value), do: Agent.update(agent, &Map.put(&1, name, value))
+    def set(agent, name, type, value) when type in [:gint, :VipsBlob],
+      do: Agent.update(agent, &Map.put(&1, name, value))
   end
 
   defmodule Vix.Vips.Operation do
     @moduledoc false
 
     alias Vix.Vips.Image
+
+    @profile "icc-profile-data"
+    @colours %{"GRAY" => 1, "RGB " => 3, "CMYK" => 4}
 
     # Those that libvips finds no route from to sRGB, whatever the samples.
     @no_picture [:VIPS_INTERPRETATION_MATRIX, :VIPS_INTERPRETATION_FOURIER]
@@ -149,6 +153,46 @@ unless Code.ensure_loaded?(Vix.Vips.Image) do
         space when space in @no_picture ->
           {:error, "operation build: vips_colourspace: no known route from '#{space}' to 'srgb'"}
       end
+    end
+
+    # Not by any profile, but by squares, so that what was converted can be told from what was not.
+    # The kind of the profile has to be that of the pixels, as libvips before 8.16 has it.
+    def icc_transform(image, "srgb", embedded: true, intent: :VIPS_INTENT_RELATIVE) do
+      {:ok, <<_::16-bytes, kind::4-bytes, _::binary>>} = Image.header_value(image, @profile)
+      colours = @colours[kind]
+      bands = Image.bands(image)
+
+      if (bands - colours) in 0..1 do
+        fields = %{
+          "bands" => bands - colours + 3,
+          "format" => :VIPS_FORMAT_UCHAR,
+          "interpretation" => :VIPS_INTERPRETATION_sRGB
+        }
+
+        {:ok,
+         Image.change(image, fields, fn data ->
+           for pixel <- data |> samples(Image.format(image)) |> Enum.chunk_every(bands),
+               into: "",
+               do: converted(Enum.split(pixel, colours), Image.format(image))
+         end)}
+      else
+        {:error, "icc_import: unable to load or find any compatible input profile"}
+      end
+    end
+
+    defp converted({colours, alpha}, format) do
+      highest = if format == :VIPS_FORMAT_USHORT, do: 65_535, else: 255
+      squares = for level <- colours, do: round(level * level * 255 / (highest * highest))
+      alpha = for level <- alpha, do: div(level * 255, highest)
+
+      rgb =
+        case squares do
+          [grey] -> [grey, grey, grey]
+          [c, m, y, _k] -> [255 - c, 255 - m, 255 - y]
+          rgb -> rgb
+        end
+
+      :binary.list_to_bin(rgb ++ alpha)
     end
 
     defp gamma(light) when light <= 0.0031308, do: round(255 * 12.92 * max(light, 0.0))

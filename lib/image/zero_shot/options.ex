@@ -54,6 +54,7 @@ defmodule Image.ZeroShot.Options do
   @picture_defaults [
     decode: :exact,
     background: :white,
+    color_profile: :ignore,
     max_bytes: 25_000_000,
     max_pixels: 50_000_000,
     max_side: 16_384,
@@ -432,6 +433,9 @@ defmodule Image.ZeroShot.Options do
 
   defp cast(:decode, decode) when decode in [:exact, :fast], do: {:ok, decode}
   defp cast(:decode, _), do: {:error, ":exact or :fast"}
+
+  defp cast(:color_profile, profile) when profile in [:ignore, :srgb], do: {:ok, profile}
+  defp cast(:color_profile, _), do: {:error, ":ignore or :srgb"}
 
   defp cast(:background, :drop), do: {:ok, :drop}
   defp cast(:background, :white), do: {:ok, {255, 255, 255}}

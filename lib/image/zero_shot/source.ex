@@ -47,6 +47,30 @@ defprotocol Image.ZeroShot.Source do
   canvas. One difference is left: lossy pixels that need one byte more than the file has are decoded
   here, with 0 for that byte.
 
+  ## Colour profiles
+
+  With `color_profile: :srgb` colours are converted by the file's ICC profile as soon as they are
+  decoded, relative colorimetric and without black point compensation, as by `icc_transform` of
+  libvips. Alpha is left as it is, and what shows through it is in sRGB already.
+
+  | picture | profile |
+  | --- | --- |
+  | JPEG | all parts in `APP2`, in any order |
+  | PNG | `iCCP`; `sRGB`, `gAMA`, `cHRM` and `cICP` do not count, as in libvips |
+  | WebP | `ICCP`, where the file's flags tell of it |
+  | TIFF | tag 34675; none in CIE Lab |
+  | `Vix.Vips.Image` | the field `icc-profile-data`, converted by libvips |
+  | GIF, BMP, pixels as a tuple, `Nx.Tensor` | none: the option has no effect |
+
+  A picture without a profile stays as it is. So does a picture of another kind than its profile is
+  for, such as a grey one with a profile for RGB; libvips takes such a picture for sRGB too. CMYK
+  without a profile for CMYK is converted by the plain formula of Pillow.
+
+  A profile that is damaged, has a part missing, more than 100 tags or more than 4 MiB is an
+  `:invalid_image`, and one that moxcms, the crate behind it, cannot apply is an
+  `:unsupported_image`. Both messages name `color_profile: :ignore`, which never reads the profile.
+  Of 16 bits a channel the high 8 are converted.
+
   ## TIFF
 
   The first page is read, of classic and of BigTIFF, from strips or tiles, with samples side by side or
@@ -77,7 +101,7 @@ defprotocol Image.ZeroShot.Source do
   | --- | --- |
   | 8 bits, grey or sRGB | unchanged |
   | 16 bits, `GREY16` or `RGB16` | the high 8 bits, like the decoder of files |
-  | CMYK | without a profile, like the decoder of files: red = (255 - cyan) x (255 - black) / 255 |
+  | CMYK | without its profile, like the decoder of files: red = (255 - cyan) x (255 - black) / 255 |
   | scRGB, Lab, LCh, XYZ, HSV and others | converted by `Vix.Vips.Operation.colourspace/3` |
   | floats or wide integers, grey or sRGB | 0 to 255, rounded; -255 to 510 is clipped, values beyond are refused |
   | several pages (`pages: :all`) | the first page |
@@ -86,6 +110,12 @@ defprotocol Image.ZeroShot.Source do
   An sRGB image of floats is refused if none is above 1, or if some have fractions and all are below
   16. libvips shows such an image as black, but it may well count from 0 to 1. Multiply it by 255, or
   cast it to 8 bits if it is that dark.
+
+  With `color_profile: :srgb`, `Vix.Vips.Operation.icc_transform/3` converts images in grey, RGB or CMYK
+  that have a profile of that kind. What libvips makes of a damaged profile differs by version: an
+  error, or no conversion. An image that Image or libvips converted before, by
+  `Image.to_colorspace!/2` for one, may keep a profile that no longer fits: remove it with
+  `Image.remove_metadata!/2`, or leave the option at `:ignore`.
 
   Orientation is not applied: call `Image.autorotate!/1` first.
 
@@ -178,6 +208,7 @@ defprotocol Image.ZeroShot.Source do
           required(:max_pixels) => pos_integer(),
           required(:max_side) => pos_integer(),
           required(:max_decode_bytes) => pos_integer(),
+          required(:color_profile) => :ignore | :srgb,
           optional(atom()) => term()
         }
 

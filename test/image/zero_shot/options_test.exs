@@ -203,6 +203,21 @@ defmodule Image.ZeroShot.OptionsTest do
       end
     end
 
+    test ":color_profile" do
+      assert Options.similarity!([]).color_profile == :ignore
+
+      for profile <- [:ignore, :srgb],
+          do: assert(Options.classify!(color_profile: profile).color_profile == profile)
+
+      for profile <- [nil, true, "srgb", :p3, "sRGB.icc"] do
+        assert message(color_profile: profile) ==
+                 "expected :color_profile to be :ignore or :srgb, got: #{inspect(profile)}"
+      end
+
+      assert message(colour_profile: :srgb) ==
+               "unknown option :colour_profile. Did you mean :color_profile?"
+    end
+
     test ":cache_dir" do
       assert Options.model!(cache_dir: "some/dir").cache_dir == Path.expand("some/dir")
       assert Options.model!(cache_dir: nil).cache_dir == Options.model!([]).cache_dir

@@ -3,6 +3,7 @@ defmodule Image.ZeroShot.PictureTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
+  alias Image.ZeroShot.Error
   alias Image.ZeroShot.Test.{Pictures, Upload}
 
   @labels ["dog", "cat", "pizza", "rocket"]
@@ -98,6 +99,45 @@ defmodule Image.ZeroShot.PictureTest do
 
     on_white = Pictures.png(32, 32, flat.({255, 255, 255}))
     assert_in_delta ZeroShot.similarity(picture, on_white, opts()), 1.0, 1.0e-4
+  end
+
+  test "has its colours converted by its profile, if asked for" do
+    for name <- ~w(p3.jpg p3.png p3.webp adobe.tif inks.jpg) do
+      path = Path.join("test/fixtures/profiles", name)
+      expected = {:rgb, File.read!(path <> ".rgb"), 24, 32}
+      plain = {:path, path}
+
+      similar = &ZeroShot.similarity(&1, &2, opts(color_profile: :srgb))
+      assert_in_delta similar.(plain, expected), 1.0, 1.0e-3
+      # Pixels without a file have no profile.
+      assert_in_delta similar.(expected, expected), 1.0, 1.0e-4
+
+      {:ok, converted} = Pictures.planes(plain, 32, 24, color_profile: :srgb)
+      {:ok, wanted} = Pictures.planes(expected, 32, 24)
+      assert difference(converted, wanted) < 1.5
+      {:ok, ignored} = Pictures.planes(plain, 32, 24)
+      assert difference(ignored, wanted) > 1.9
+    end
+  end
+
+  test "with a broken profile is an error that names the way out" do
+    bytes = File.read!("test/fixtures/profiles/p3.jpg")
+    broken = String.replace(bytes, "acsp", "none")
+
+    assert {:error, %Error{reason: :invalid_image, message: message}} =
+             ZeroShot.try_classify(broken, @labels, opts(color_profile: :srgb))
+
+    assert message ==
+             "cannot read the colour profile of the JPEG picture: it is not an ICC profile; " <>
+               "decode it without its profile with color_profile: :ignore"
+
+    assert ZeroShot.classify(broken, @labels, opts(color_profile: :ignore)) ==
+             ZeroShot.classify(bytes, @labels, opts())
+  end
+
+  defp difference(a, b) do
+    pairs = Enum.zip(:binary.bin_to_list(a), :binary.bin_to_list(b))
+    Enum.sum(for {a, b} <- pairs, do: abs(a - b)) / length(pairs)
   end
 
   test "may have one to four channels, and any shape" do

@@ -161,6 +161,49 @@ defmodule Image.ZeroShot.VixImageTest do
     end
   end
 
+  # A profile's head, which is all that is looked at before libvips reads it.
+  defp profile(kind),
+    do: <<0::16-unit(8)>> <> kind <> <<0::16-unit(8)>> <> "acsp" <> <<0::92-unit(8)>>
+
+  defp with_profile(image, profile) do
+    set = &MutableImage.set(&1, "icc-profile-data", :VipsBlob, profile)
+    {:ok, image} = Vimage.mutate(image, set)
+    image
+  end
+
+  test "a profile does not count without the option, nor for pixels of another kind" do
+    pixels = vix("abcdef", {1, 2, 3}, "UCHAR", "sRGB")
+    as_it_is = {:ok, {:raw, "abcdef", 1, 2, 3}}
+    srgb = Options.similarity!(color_profile: :srgb)
+
+    assert Source.prepare(pixels, srgb) == as_it_is
+    assert Source.prepare(with_profile(pixels, profile("RGB ")), @limits) == as_it_is
+    assert Source.prepare(with_profile(pixels, "rubbish"), @limits) == as_it_is
+
+    for kind <- ["GRAY", "CMYK", "Lab "],
+        do: assert(Source.prepare(with_profile(pixels, profile(kind)), srgb) == as_it_is)
+
+    grey = "abc" |> vix({1, 3, 1}, "UCHAR", "B_W") |> with_profile(profile("RGB "))
+    assert Source.prepare(grey, srgb) == {:ok, {:raw, "abc", 1, 3, 1}}
+
+    # The colours of scRGB are those of every device.
+    light = [0.0, 0.5, 1.0] |> floats() |> vix({1, 1, 3}, "FLOAT", "scRGB")
+    assert {:ok, {:raw, converted, 1, 1, 3}} = Source.prepare(light, srgb)
+    with_profile = with_profile(light, profile("RGB "))
+    assert Source.prepare(with_profile, srgb) == {:ok, {:raw, converted, 1, 1, 3}}
+  end
+
+  test "a profile that is none is an error that names the way out" do
+    for broken <- ["", "rubbish", :binary.copy(<<0>>, 200)] do
+      image = "abc" |> vix({1, 1, 3}, "UCHAR", "sRGB") |> with_profile(broken)
+
+      assert refused(image, color_profile: :srgb) ==
+               {:invalid_image,
+                "cannot convert a Vix.Vips.Image by its colour profile: it is not an ICC " <>
+                  "profile; read it without its profile with color_profile: :ignore"}
+    end
+  end
+
   test "the first of several pages is read" do
     pages = fn image, height ->
       {:ok, image} = Vimage.mutate(image, &MutableImage.set(&1, "page-height", :gint, height))
@@ -213,6 +256,30 @@ defmodule Image.ZeroShot.VixImageTest do
 
   # `test/oracle/vix_nx.exs` tests the like of these with real files.
   if Code.ensure_loaded?(Vimage) and function_exported?(Vimage, :build, 4) do
+    # The stand-in squares levels of 0 to 1.
+    test "colours are converted by the profile, and alpha is not" do
+      srgb = Options.similarity!(color_profile: :srgb)
+      read = fn image, kind -> image |> with_profile(profile(kind)) |> Source.prepare(srgb) end
+      {from, to} = {<<0, 51, 102, 204>>, <<0, 10, 41, 163>>}
+
+      for space <- ["sRGB", "RGB", "MULTIBAND"], data = binary_part(from, 0, 3) do
+        expected = {:ok, {:raw, binary_part(to, 0, 3), 1, 1, 3}}
+        assert data |> vix({1, 1, 3}, "UCHAR", space) |> read.("RGB ") == expected
+      end
+
+      alpha = {:ok, {:raw, <<0, 10, 41, 204>>, 1, 1, 4}}
+      assert from |> vix({1, 1, 4}, "UCHAR", "sRGB") |> read.("RGB ") == alpha
+
+      wide = for <<level <- from>>, into: "", do: <<level * 257::16-native>>
+      assert wide |> vix({1, 1, 4}, "USHORT", "RGB16") |> read.("RGB ") == alpha
+
+      grey = {:ok, {:raw, <<10, 10, 10, 102>>, 1, 1, 4}}
+      assert <<51, 102>> |> vix({1, 1, 2}, "UCHAR", "B_W") |> read.("GRAY") == grey
+
+      inks = {:ok, {:raw, <<255, 245, 214>>, 1, 1, 3}}
+      assert from |> vix({1, 1, 4}, "UCHAR", "CMYK") |> read.("CMYK") == inks
+    end
+
     test "the pixels of a refused image are not computed" do
       unread = fn shape, space ->
         fields = %{"interpretation" => :"VIPS_INTERPRETATION_#{space}"}

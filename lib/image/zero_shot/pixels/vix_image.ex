@@ -25,6 +25,8 @@ defmodule Image.ZeroShot.Pixels.VixImage do
   @wide [:VIPS_INTERPRETATION_RGB16, :VIPS_INTERPRETATION_GREY16]
   @bytes [:VIPS_FORMAT_UCHAR, :VIPS_FORMAT_CHAR]
 
+  @profile "icc-profile-data"
+
   @numbers %{
     VIPS_FORMAT_UCHAR: {:u8, 1},
     VIPS_FORMAT_CHAR: {:s8, 1},
@@ -43,6 +45,7 @@ defmodule Image.ZeroShot.Pixels.VixImage do
 
       with :ok <- Pixels.check_size(height, Vimage.width(image), limits),
            {:ok, page} <- first_page(image, height),
+           {:ok, page} <- by_profile(page, limits),
            {:ok, kind, page} <- convert(page),
            {:ok, number} <- number(page, limits),
            {:ok, data} <- write(page) do
@@ -73,6 +76,54 @@ defmodule Image.ZeroShot.Pixels.VixImage do
     if height == Vimage.height(image),
       do: {:ok, image},
       else: run(image, &Operation.extract_area(&1, 0, 0, Vimage.width(&1), height))
+  end
+
+  defp by_profile(image, %{color_profile: :ignore}), do: {:ok, image}
+
+  # A profile for pixels of another kind does not count, as with files. Spaces such as Lab are the
+  # same on every device, so a profile in them is left over from before.
+  defp by_profile(image, %{color_profile: :srgb}) do
+    with {:ok, profile} <- Vimage.header_value(image, @profile),
+         true <- Vimage.coding(image) == :VIPS_CODING_NONE,
+         {:ok, kind} <- profile_kind(profile) do
+      if kind == kind(image), do: to_srgb_by_profile(image), else: {:ok, image}
+    else
+      {:error, %Error{}} = error -> error
+      _none -> {:ok, image}
+    end
+  end
+
+  defp profile_kind(<<_::16-bytes, kind::4-bytes, _::16-bytes, "acsp", _::binary>>),
+    do: {:ok, kind}
+
+  defp profile_kind(_other), do: bad_profile("it is not an ICC profile")
+
+  defp bad_profile(why) do
+    Error.error(
+      :invalid_image,
+      "cannot convert a Vix.Vips.Image by its colour profile: #{why}; read it without its " <>
+        "profile with color_profile: :ignore"
+    )
+  end
+
+  defp kind(image) do
+    case {Vimage.interpretation(image), Vimage.bands(image)} do
+      {:VIPS_INTERPRETATION_CMYK, bands} when bands >= 4 ->
+        "CMYK"
+
+      {space, bands} when space in @plain or space in @wide ->
+        if bands < 3, do: "GRAY", else: "RGB "
+
+      _other ->
+        nil
+    end
+  end
+
+  defp to_srgb_by_profile(image) do
+    opts = [embedded: true, intent: :VIPS_INTENT_RELATIVE]
+
+    with {:error, reason} <- Operation.icc_transform(image, "srgb", opts),
+         do: bad_profile(text(reason))
   end
 
   # `:inks` is CMYK, `:colours` grey or RGB, each with alpha or without.

@@ -6,7 +6,11 @@
 mod tiff;
 
 use tiff::Tiff;
-pub(crate) use tiff::stored;
+
+/// A zlib stream that stores what it is given.
+pub(crate) fn stored(data: &[u8]) -> Vec<u8> {
+    tiff::stored(data)
+}
 
 /// Bits of a deflate stream, first bit lowest.
 #[derive(Default)]

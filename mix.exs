@@ -2,7 +2,7 @@ defmodule Image.ZeroShot.MixProject do
   use Mix.Project
 
   # Not in lib/: the compiler that builds the native part must exist before anything is compiled.
-  Code.require_file("native/compile.cargo.exs", __DIR__)
+  Code.require_file("native/build/cargo.exs", __DIR__)
 
   @version "0.1.0"
 
@@ -12,7 +12,7 @@ defmodule Image.ZeroShot.MixProject do
       version: @version,
       elixir: "~> 1.14",
       compilers: [:cargo] ++ Mix.compilers(),
-      cargo_crates: ["clip_nif", "torch_nif"],
+      cargo_crates: ["nif", "nif_torch"],
       elixirc_paths: elixirc_paths(Mix.env()),
       # Mix names files in test/ that are no tests.
       test_ignore_filters: [&String.starts_with?(&1, ["test/support/", "test/fixtures/"])],
@@ -51,7 +51,7 @@ defmodule Image.ZeroShot.MixProject do
       links: %{},
       files:
         ~w(lib guides priv/models priv/samples native/**/src native/**/{Cargo.toml,build.rs}) ++
-          ~w(native/*.{exs,py,txt} .cargo/config.toml Cargo.toml Cargo.lock) ++
+          ~w(native/build/*.{exs,py,txt} .cargo/config.toml Cargo.toml Cargo.lock) ++
           ~w(mix.exs .formatter.exs README.md CHANGELOG.md SECURITY.md LICENSE)
     ]
   end

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 ROUNDS = 41
-OURS = ["cargo", "run", "--quiet", "--release", "-p", "clip_base", "--example", "pictures"]
+OURS = ["cargo", "run", "--quiet", "--release", "-p", "clip", "--example", "pictures"]
 CONFIG = {
     "image_processor_type": "CLIPImageProcessor",
     "size": {"shortest_edge": 224},

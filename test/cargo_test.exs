@@ -13,7 +13,7 @@ defmodule Image.ZeroShot.CargoTest do
     File.mkdir_p!(Path.join(project, ".cargo"))
 
     write!(project, "mix.exs", """
-    Code.require_file(#{inspect(Path.join(root(), "native/compile.cargo.exs"))})
+    Code.require_file(#{inspect(Path.join(root(), "native/build/cargo.exs"))})
 
     defmodule Tiny.MixProject do
       use Mix.Project

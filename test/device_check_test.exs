@@ -24,6 +24,6 @@ defmodule Image.ZeroShot.DeviceCheckTest do
   end
 
   defp arguments(device) do
-    ~w(--release --package clip --example device_check -- priv/models/emoji-clip #{device})
+    ~w(--release --package clip_torch --example device_check -- priv/models/emoji-clip #{device})
   end
 end

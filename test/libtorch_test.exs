@@ -126,7 +126,7 @@ defmodule Image.ZeroShot.LibtorchTest do
   end
 
   defp install(context, env) do
-    script = Path.join(root(), "native/libtorch.py")
+    script = Path.join(root(), "native/build/libtorch.py")
     # An exec, so that the process is Python itself. Its stdout alone: progress goes to stderr.
     command = ~s(echo $$ > "$0.pid"; exec python3 "$@" 2> "$0.log")
     arguments = ["-c", command, context.requirements, script, context.root, "x86_64"]

@@ -50,9 +50,9 @@ defmodule Image.ZeroShot.PackagingTest do
 
     test "puts back what is missing in priv" do
       File.cd!(root(), fn ->
-        File.rm!("priv/clip_nif.so")
+        File.rm!("priv/nif.so")
         capture_io(fn -> assert Cargo.run([]) == {:ok, []} end)
-        assert File.regular?("priv/clip_nif.so")
+        assert File.regular?("priv/nif.so")
         assert Path.wildcard("priv/*.new*") == []
       end)
     end
@@ -62,14 +62,14 @@ defmodule Image.ZeroShot.PackagingTest do
     @describetag skip: not match?({:unix, :linux}, :os.type())
 
     test "are for CPU and GPU, and look for libtorch beside themselves" do
-      dynamic = run!("readelf", ["--dynamic", "priv/torch_nif.so"], cd: root())
+      dynamic = run!("readelf", ["--dynamic", "priv/nif_torch.so"], cd: root())
       needed = ~r/NEEDED.*\[(lib(?:torch|c10|cu|nv)[^\]]*)\]/ |> captures(dynamic) |> Enum.sort()
       assert needed == ["libc10.so", "libtorch_cpu.so"]
       assert captures(~r/R(?:UN)?PATH.*\[(.*)\]/, dynamic) == ["$ORIGIN/libtorch"]
     end
 
     test "bring libtorch along only where it is needed" do
-      dynamic = run!("readelf", ["--dynamic", "priv/clip_nif.so"], cd: root())
+      dynamic = run!("readelf", ["--dynamic", "priv/nif.so"], cd: root())
       refute dynamic =~ ~r/NEEDED.*(torch|c10|gomp|stdc)/
     end
   end

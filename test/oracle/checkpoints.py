@@ -1,4 +1,4 @@
-"""Makes the tiny checkpoints with which native/clip/tests checks that every layout is read as transformers reads it.
+"""Makes the tiny checkpoints with which native/clip_torch/tests checks that every layout is read as transformers reads it.
 
 From the project's root, with the packages of training/requirements.txt:
 

@@ -4,7 +4,7 @@ From the project's root, with `pip install pillow==13.0.0 numpy`:
 
     python test/oracle/corpus.py FOLDER [FOLDER...]
 
-Each file is decoded by native/clip_base and by Pillow (upright by Exif, over white, RGB). Printed are how many are
+Each file is decoded by native/clip and by Pillow (upright by Exif, over white, RGB). Printed are how many are
 equal, how many differ by one level at most, and each of the others with both answers.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from preprocess import upright_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
-DECODE = ["cargo", "run", "--quiet", "--release", "-p", "clip_base", "--example", "decode"]
+DECODE = ["cargo", "run", "--quiet", "--release", "-p", "clip", "--example", "decode"]
 
 
 def main():

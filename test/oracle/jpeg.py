@@ -1,4 +1,4 @@
-"""Writes what Pillow makes of the files in test/fixtures/jpeg, for native/clip_base/tests/jpeg.rs.
+"""Writes what Pillow makes of the files in test/fixtures/jpeg, for native/clip/tests/jpeg.rs.
 
 From the project's root, with `pip install pillow==13.0.0`:
 

@@ -5,7 +5,7 @@ From the project's root, with the packages of training/requirements.txt and open
     python test/oracle/open_clip_export.py                      # test/fixtures/open-clip
     python test/oracle/open_clip_export.py OUTPUT_DIRECTORY     # ViT-B-32 in full size, with open_clip's vocabulary
 
-goldens.safetensors and prompts.txt are what `cargo run --release -p clip --example parity` compares with.
+goldens.safetensors and prompts.txt are what `cargo run --release -p clip_torch --example parity` compares with.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Makes the pictures and goldens with which native/clip_base/tests checks decoding and preprocessing.
+"""Makes the pictures and goldens with which native/clip/tests checks decoding and preprocessing.
 
 The oracle is Pillow with OpenAI's recipe (clip/clip.py of openai/CLIP): upright by Exif, RGB, bicubic resize of the
 shortest edge, centre crop. Transparent pictures are laid over white as by convert_to_rgb of transformers 5. One rule

@@ -1,7 +1,7 @@
 """Pictures with colour profiles, and their pixels in sRGB by libvips and by LittleCMS.
 
     python -m venv oracle && oracle/bin/pip install pillow==13.0.0 'pyvips[binary]' numpy
-    cargo build --release -p clip_base --example decode
+    cargo build --release -p clip --example decode
     oracle/bin/python test/oracle/profiles.py             # the fixtures of test/fixtures/profiles
     oracle/bin/python test/oracle/profiles.py FILE.icc …  # how far profiles of yours are off
 

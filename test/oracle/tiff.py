@@ -1,4 +1,4 @@
-"""Makes the files in test/fixtures/tiff and writes what Pillow makes of them, for native/clip_base/tests/tiff.rs.
+"""Makes the files in test/fixtures/tiff and writes what Pillow makes of them, for native/clip/tests/tiff.rs.
 
 From the project's root, with `pip install pillow==13.0.0 numpy`:
 

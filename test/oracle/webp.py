@@ -1,4 +1,4 @@
-"""Makes the files in test/fixtures/webp and writes what Pillow makes of them, for native/clip_base/tests/webp.rs.
+"""Makes the files in test/fixtures/webp and writes what Pillow makes of them, for native/clip/tests/webp.rs.
 
 From the project's root, with `pip install pillow==13.0.0 numpy`:
 

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Test.Hostile do
   @moduledoc false
 
-  # Files that take far more work than their pixels are worth. `native/clip_base/tests` has hundreds
+  # Files that take far more work than their pixels are worth. `native/clip/tests` has hundreds
   # of them; these are large, and meant for all decode threads of a VM at once.
 
   @side 4_096

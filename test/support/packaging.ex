@@ -50,7 +50,7 @@ defmodule Image.ZeroShot.Packaging do
 
     [
       {"MIX_ENV", "prod"},
-      {"LIBTORCH", System.get_env("LIBTORCH") || Path.join(root(), "native/libtorch")},
+      {"LIBTORCH", System.get_env("LIBTORCH") || Path.join(root(), "native/build/libtorch")},
       {"CARGO_TARGET_DIR", Path.expand(target, root())}
     ]
   end

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Native do
   @moduledoc false
 
-  # The functions of `native/clip_nif`: all that needs no libtorch. Loaded when the application
+  # The functions of `native/nif`: all that needs no libtorch. Loaded when the application
   # starts. Each answers `{:ok, value}` or `{:error, {reason, message}}`.
 
   use Image.ZeroShot.Native.Library

@@ -1,12 +1,11 @@
 //! The one error type of this crate.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
-
-use clip_base::error::{Source, caught};
+use std::sync::Once;
 
 /// What went wrong, for a program to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// The bytes are not a picture that can be read to its end.
     InvalidImage,
@@ -14,31 +13,13 @@ pub enum ErrorKind {
     UnsupportedImage,
     /// The picture exceeds one of [`Limits`](crate::Limits).
     ImageTooLarge,
-    /// A file of the checkpoint is missing.
-    NotFound,
-    /// `config.json` or `preprocessor_config.json` makes no sense.
+    /// `preprocessor_config.json` makes no sense.
     InvalidConfig,
-    /// The weights are damaged, incomplete or of another shape than the config says.
-    InvalidWeights,
-    /// `tokenizer.json` cannot be used with the model.
-    InvalidTokenizer,
-    /// A sound checkpoint of something that is not a CLIP model.
-    UnsupportedModel,
-    /// The device asked for is not there.
-    DeviceUnavailable,
-    /// The device has no memory left for the call.
-    OutOfMemory,
     /// An argument of a call is out of range.
     InvalidArgument,
-    /// The model was unloaded.
-    ModelUnloaded,
-    /// A file could not be read or written.
-    Io,
-    /// libtorch refused an operation.
-    Torch,
-    /// The time of the call was over before a picture was decoded.
+    /// The time of the call was over, or nobody waited for the result any more.
     Timeout,
-    /// Other pictures hold the memory that decoding this one takes.
+    /// Others hold what this needs; the same may succeed when they have ended.
     Busy,
     /// A fault of this library: a panic that was caught.
     Internal,
@@ -51,23 +32,17 @@ impl ErrorKind {
             Self::InvalidImage => "invalid_image",
             Self::UnsupportedImage => "unsupported_image",
             Self::ImageTooLarge => "image_too_large",
-            Self::NotFound => "not_found",
             Self::InvalidConfig => "invalid_config",
-            Self::InvalidWeights => "invalid_weights",
-            Self::InvalidTokenizer => "invalid_tokenizer",
-            Self::UnsupportedModel => "unsupported_model",
-            Self::DeviceUnavailable => "device_unavailable",
-            Self::OutOfMemory => "out_of_memory",
             Self::InvalidArgument => "invalid_argument",
-            Self::ModelUnloaded => "model_unloaded",
-            Self::Io => "io",
-            Self::Torch => "torch",
             Self::Timeout => "timeout",
             Self::Busy => "overloaded",
             Self::Internal => "internal",
         }
     }
 }
+
+/// What caused an error.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error: a kind to match on, and a sentence that names the thing, what was expected and the
 /// way out.
@@ -98,6 +73,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+
+    /// Takes it apart, for a crate whose own errors have more kinds.
+    pub fn into_parts(self) -> (ErrorKind, String, Option<Source>) {
+        (self.kind, self.message, self.source)
+    }
 }
 
 impl fmt::Display for Error {
@@ -112,110 +92,39 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<tch::TchError> for Error {
-    fn from(error: tch::TchError) -> Self {
-        let text = match &error {
-            tch::TchError::Torch(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let cause = cause(&text);
-        let kind = if NO_MEMORY.iter().any(|phrase| cause.contains(phrase)) {
-            ErrorKind::OutOfMemory
-        } else {
-            ErrorKind::Torch
-        };
-        Self::new(kind, format!("libtorch: {cause}")).with_source(error)
-    }
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// How libtorch says that there is no memory left: CUDA's allocator, the CPU's, and cuBLAS.
-const NO_MEMORY: [&str; 3] =
-    ["out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"];
-
-/// The line of libtorch's message that a person can use.
-///
-/// A C++ backtrace may follow it, and inside an encoder TorchScript puts a traceback of its program
-/// in front.
-fn cause(text: &str) -> &str {
-    let raised = text.lines().find_map(|line| line.strip_prefix("RuntimeError: "));
-    raised.or_else(|| text.lines().next()).unwrap_or_default()
+/// Runs `job`, and gives the text and the place of the panic if there was one. Nothing is written to
+/// standard error: a hostile file could fill a log with it.
+pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if CATCHING.get() {
+                let place = panic.location().map(ToString::to_string);
+                PLACE.replace(place.unwrap_or_default());
+            } else {
+                before(panic);
+            }
+        }));
+    });
+    let outer = CATCHING.replace(true);
+    // What `job` borrowed is dropped or discarded by every caller when it fails.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    CATCHING.set(outer);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("{} at {}", text.unwrap_or("a panic without a message"), PLACE.take())
+    })
 }
 
-impl From<clip_base::Error> for Error {
-    fn from(error: clip_base::Error) -> Self {
-        use clip_base::ErrorKind as Base;
-
-        let (kind, message, source) = error.into_parts();
-        let kind = match kind {
-            Base::InvalidImage => ErrorKind::InvalidImage,
-            Base::UnsupportedImage => ErrorKind::UnsupportedImage,
-            Base::ImageTooLarge => ErrorKind::ImageTooLarge,
-            Base::InvalidConfig => ErrorKind::InvalidConfig,
-            Base::InvalidArgument => ErrorKind::InvalidArgument,
-            Base::Timeout => ErrorKind::Timeout,
-            Base::Busy => ErrorKind::Busy,
-            Base::Internal => ErrorKind::Internal,
-        };
-        Self { kind, message, source }
-    }
-}
-
-/// Runs `job` so that a panic in it becomes an error.
-///
-/// For parsers that are known to panic on hostile input, and for libtorch calls that unwrap.
+/// Runs `job` so that a panic in it becomes an error. For parsers that are known to panic on hostile
+/// input.
 pub fn guarded<T>(what: &str, kind: ErrorKind, job: impl FnOnce() -> Result<T>) -> Result<T> {
     caught(job).unwrap_or_else(|panic| Err(Error::new(kind, format!("{what} failed: {panic}"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use tch::{CModule, Device, Kind, Tensor};
-
-    use super::*;
-
-    /// More bytes than a process can address, so that no allocator tries.
-    const TOO_MUCH: i64 = 1 << 48;
-
-    #[test]
-    fn memory_that_an_encoder_does_not_get_is_out_of_memory() {
-        let example = Tensor::f_zeros([1], (Kind::Uint8, Device::Cpu)).unwrap();
-        let mut double = |x: &[Tensor]| vec![x[0].f_add(&x[0]).unwrap()];
-        let traced =
-            CModule::create_by_tracing("M", "forward", &[example.shallow_clone()], &mut double)
-                .unwrap();
-        let large = example.f_expand([TOO_MUCH], false).unwrap();
-
-        for error in [large.f_add(&large).unwrap_err(), traced.forward_ts(&[large]).unwrap_err()] {
-            let error = Error::from(error);
-            assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
-            assert!(error.to_string().contains("you tried to allocate"), "{error}");
-        }
-    }
-
-    #[test]
-    fn memory_that_cublas_does_not_get_is_out_of_memory() {
-        let text = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`";
-        let error = Error::from(tch::TchError::Torch(text.to_owned()));
-        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-    }
-
-    #[test]
-    fn an_error_of_the_base_keeps_its_kind_its_message_and_its_source() {
-        use clip_base::ErrorKind as Base;
-
-        for kind in [
-            Base::InvalidImage,
-            Base::UnsupportedImage,
-            Base::ImageTooLarge,
-            Base::InvalidConfig,
-            Base::InvalidArgument,
-            Base::Internal,
-        ] {
-            let base = clip_base::Error::new(kind, "what happened").with_source("the cause");
-            let error = Error::from(base);
-            assert_eq!(error.kind().as_str(), kind.as_str());
-            assert_eq!(error.to_string(), "what happened");
-            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the cause");
-        }
-    }
 }

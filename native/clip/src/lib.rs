@@ -1,53 +1,28 @@
-//! CLIP on libtorch: pictures and prompts in, unit embeddings out.
-//!
-//! A [`Model`] is loaded from a directory in Hugging Face layout. The path of a picture:
+//! The half of CLIP that needs no libtorch.
 //!
 //! ```text
 //! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
-//!     ── Model::encode_images ──> unit embedding ── score::scores ──> probabilities
-//! prompt ── Tokenizer ──> token ids ── Model::encode_texts ──> unit embedding ──┘
+//! unit embeddings ── score::scores ──> probabilities
 //! ```
 //!
-//! The two towers are written once in libtorch operations, `vision.rs` and `text.rs`, filled
-//! from safetensors, traced to TorchScript with a dynamic batch, and kept in a cache. The oracle is
-//! Hugging Face transformers' `CLIPModel`; preprocessing is OpenAI's recipe on Pillow. What of the
-//! path needs no libtorch, pictures and scores, is the crate `clip_base`.
+//! A node that sends its pictures to another one's GPU needs no more than this, and libtorch costs
+//! a process 100 MB. The crate `clip_torch` has the encoders in between. Pictures are decoded wherever the
+//! caller wants, or on the threads of a [`Pool`](pool::Pool).
 //!
 //! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
-//! are known to are guarded, and libtorch is called by its fallible functions alone.
+//! are known to are guarded.
 
-mod cache;
-mod checkpoint;
-pub mod config;
-pub mod device;
-mod encoder;
+pub mod budget;
+pub mod checkpoint;
 pub mod error;
-mod exit;
-mod export;
-mod memory;
-mod model;
-mod products;
-mod queue;
-mod team;
-mod tensor;
-mod text;
-mod threads;
-mod tokenizer;
-mod tokenizer_json;
-mod torchscript;
-mod transformer;
-mod trie;
-mod vision;
-mod vocabulary;
-mod weights;
+pub mod image;
+pub mod limits;
+pub mod pool;
+pub mod preprocess;
+pub mod priority;
+pub mod score;
 
-pub use checkpoint::Checkpoint;
-pub use clip_base::{Limits, Preprocessing, image, limits, preprocess, score};
-pub use device::DeviceRequest;
+pub use budget::Budget;
 pub use error::{Error, ErrorKind, Result};
-#[doc(hidden)]
-pub use model::Drill;
-pub use model::{Info, LoadOptions, Model, Running, TextEmbeddings};
-pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};
-#[doc(hidden)]
-pub use weights::read_weights;
+pub use limits::Limits;
+pub use preprocess::Preprocessing;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clip_base::checkpoint::files;
+use clip::checkpoint::files;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::token::Token;

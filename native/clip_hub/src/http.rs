@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use clip_base::checkpoint::files;
+use clip::checkpoint::files;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;

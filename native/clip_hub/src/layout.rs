@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clip_base::checkpoint::files;
+use clip::checkpoint::files;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::{Commit, ContentHash, Repo};

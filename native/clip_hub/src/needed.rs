@@ -1,7 +1,7 @@
 //! Looking for a CLIP checkpoint, in the cache and on the hub alike. Which files make one says
 //! [`layout`], for the loader too.
 
-use clip_base::checkpoint::layout::{
+use clip::checkpoint::layout::{
     self, CONFIG, FOLDERS, Format, Index, PROCESSORS, TOKENIZER, TOKENIZER_EXTRAS,
     TOKENIZER_PIECES, WEIGHTS,
 };

@@ -1,6 +1,6 @@
 //! What a revision needs from the hub: asked before anything large is fetched.
 
-use clip_base::checkpoint::layout::{CONFIG, MAX_INDEX};
+use clip::checkpoint::layout::{CONFIG, MAX_INDEX};
 
 use crate::download::{Downloader, limit};
 use crate::error::{Error, ErrorKind, Result};

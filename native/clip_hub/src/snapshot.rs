@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clip_base::checkpoint::files;
-use clip_base::checkpoint::layout::MAX_INDEX;
+use clip::checkpoint::files;
+use clip::checkpoint::layout::MAX_INDEX;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash;

@@ -6,7 +6,7 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use clip_base::checkpoint::files;
+use clip::checkpoint::files;
 
 use crate::error::{Error, Result};
 use crate::hash::matches;

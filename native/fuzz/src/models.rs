@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clip::config::Config;
-use clip::{Checkpoint, Tokenizer};
 use clip_hub::{HubOptions, Repo};
+use clip_torch::config::Config;
+use clip_torch::{Checkpoint, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::{Outcome, Target, files};
@@ -162,7 +162,7 @@ pub(crate) const HUB_INDEX: Target = model_file(
     },
 );
 
-fn error(error: clip::Error) -> (&'static str, String) {
+fn error(error: clip_torch::Error) -> (&'static str, String) {
     (error.kind().as_str(), error.to_string())
 }
 
@@ -176,7 +176,7 @@ fn tokenize(folder: &Folder) -> Outcome {
 }
 
 fn weights(folder: &Folder) -> Outcome {
-    clip::read_weights(&folder.0).map(|count| format!("{count} tensors")).map_err(error)
+    clip_torch::read_weights(&folder.0).map(|count| format!("{count} tensors")).map_err(error)
 }
 
 /// The same file with its first few tensors.

@@ -1,9 +1,9 @@
 //! Pictures.
 
-use clip_base::Budget;
-use clip_base::image::{ColorProfile, DecodeOptions, decode};
-use clip_base::limits::Limits;
-use clip_base::preprocess::Preprocessing;
+use clip::Budget;
+use clip::image::{ColorProfile, DecodeOptions, decode};
+use clip::limits::Limits;
+use clip::preprocess::Preprocessing;
 
 use crate::{Target, files};
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clip_base::error::caught;
+use clip::error::caught;
 
 use crate::memory::peak_of;
 use crate::mutate::Mutator;

@@ -9,8 +9,8 @@ compile_error!("the native library needs panics that unwind: take `panic=abort` 
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use clip_base::error::caught;
-use clip_base::{Error, ErrorKind, Result};
+use clip::error::caught;
+use clip::{Error, ErrorKind, Result};
 use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term};
 
 pub use preprocessing::PreprocessingTerm;

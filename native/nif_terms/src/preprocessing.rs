@@ -1,7 +1,7 @@
 //! How pictures are prepared, as a term.
 
-use clip_base::Preprocessing;
-use clip_base::preprocess::{Filter, Resize};
+use clip::Preprocessing;
+use clip::preprocess::{Filter, Resize};
 use rustler::{NifMap, NifTaggedEnum, NifUnitEnum};
 
 /// The part of a model's preprocessing that happens before its encoder: plain data, so that a node

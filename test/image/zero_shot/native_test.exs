@@ -161,7 +161,7 @@ defmodule Image.ZeroShot.NativeTest do
 
   test "every reason there is in the core is a documented one" do
     {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Error)
-    sources = Enum.map(~w(clip_base clip), &File.read!("native/#{&1}/src/error.rs"))
+    sources = Enum.map(~w(clip clip_torch), &File.read!("native/#{&1}/src/error.rs"))
     reasons = Regex.scan(~r/=> "([a-z_]+)",/, Enum.join(sources))
 
     assert length(reasons) > 15
@@ -178,7 +178,7 @@ defmodule Image.ZeroShot.NativeTest do
     end
 
     test "has a way out for each cause" do
-      file = "/app/priv/torch_nif.so"
+      file = "/app/priv/nif_torch.so"
 
       causes = [
         {:load_failed, "libtorch_cpu.so: cannot open shared object file", "/app/priv/libtorch"},

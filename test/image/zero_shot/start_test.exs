@@ -93,7 +93,7 @@ defmodule Image.ZeroShot.StartTest do
     broken = Path.join(dir, "image_zero_shot")
     File.mkdir_p!(Path.join(broken, "priv"))
     File.cp_r!(Path.join(application(), "ebin"), Path.join(broken, "ebin"))
-    for file <- ~w(clip_nif.so torch_nif.so models), do: copy(file, broken)
+    for file <- ~w(nif.so nif_torch.so models), do: copy(file, broken)
 
     script = """
     for _ <- 1..2 do

@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.Native.Loader do
   """
   @spec base!() :: :ok
   def base! do
-    load!(Native, priv("clip_nif"))
+    load!(Native, priv("nif"))
 
     # libgomp reads it when it is loaded, with libtorch. Already here, because the environment of C
     # must not be changed while other threads may read it.
@@ -34,7 +34,7 @@ defmodule Image.ZeroShot.Native.Loader do
   def torch, do: if(Native.Torch.loaded?(), do: :ok, else: load_torch())
 
   defp load_torch do
-    with {:error, message} <- load(Native.Torch, priv("torch_nif")),
+    with {:error, message} <- load(Native.Torch, priv("nif_torch")),
          do: Error.error(:libtorch, message)
   end
 

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Native.Torch do
   @moduledoc false
 
-  # The functions of `native/torch_nif`, with which libtorch comes into the VM: who calls them calls
+  # The functions of `native/nif_torch`, with which libtorch comes into the VM: who calls them calls
   # `Native.Loader.torch/0` before. Each answers `{:ok, value}` or `{:error, {reason, message}}`.
 
   use Image.ZeroShot.Native.Library

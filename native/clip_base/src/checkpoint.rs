@@ -1,6 +1,0 @@
-//! What a checkpoint in the layout of Hugging Face transformers is made of: one rule, for the
-//! directory that is loaded and for the repository that is fetched by name.
-
-pub mod files;
-pub mod json;
-pub mod layout;

@@ -1,0 +1,243 @@
+//! Weights out of a checkpoint's files, one tensor at a time.
+//!
+//! Files are read, not mapped: a mapped file that is cut short ends the process with a signal
+//! where a read gives an error. Reading piece by piece keeps the peak of memory at the weights.
+
+mod files;
+mod names;
+mod pickle;
+mod pytorch;
+mod safetensors;
+mod zip;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use clip::checkpoint::files::{LFS_POINTER_FOUND, open, starts_as_lfs_pointer};
+use clip::checkpoint::layout::Format;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, ErrorKind, Result};
+pub(crate) use files::WeightsFiles;
+
+/// Largest tensor that [`read_weights`] reads, in elements.
+const MAX_TRIED: i64 = 1 << 20;
+
+/// Reads all small tensors of floats in a directory, whatever their names and shapes, and returns how
+/// many tensors there are. For trying files: loading asks only for a model's tensors in its shapes.
+#[doc(hidden)]
+pub fn read_weights(directory: &Path) -> Result<usize> {
+    let files = WeightsFiles::find(directory)?.ok_or_else(|| WeightsFiles::missing(directory))?;
+    let mut weights = Weights::open(&files)?;
+    let small = |stored: &&Stored| {
+        let elements = stored.shape.iter().try_fold(1i64, |all, side| all.checked_mul(*side));
+        stored.kind.is_ok() && elements.is_some_and(|elements| elements <= MAX_TRIED)
+    };
+    let tried = weights.tensors.iter().filter(|(_, stored)| small(stored));
+    let mut tried: Vec<_> =
+        tried.map(|(name, stored)| (name.clone(), stored.shape.clone())).collect();
+    tried.sort();
+    for (name, shape) in &tried {
+        weights.tensor(name, shape).map(drop)?;
+    }
+    Ok(weights.tensors.len())
+}
+
+/// Bytes that are read at a time.
+const PIECE: usize = 8 * 1024 * 1024;
+
+/// What tensors are called in a checkpoint that was saved out of a larger model, which has the CLIP
+/// in a field of this name. transformers takes it off where it is there.
+const PREFIX: &str = "clip.";
+
+/// The open weights of a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    files: Vec<OpenFile>,
+    tensors: HashMap<String, Stored>,
+    /// What the user knows the weights by: the one file, or the index of several.
+    path: PathBuf,
+}
+
+/// One of the files.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    file: File,
+}
+
+/// Where a tensor lies and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stored {
+    /// Index of its file.
+    file: usize,
+    /// First byte.
+    start: u64,
+    /// Its type, or the name of one that weights do not have.
+    kind: Result<Kind, String>,
+    shape: Vec<i64>,
+    /// Steps between elements, where it is not row after row.
+    strides: Option<Vec<i64>>,
+}
+
+impl Weights {
+    /// Opens the files and reads what they say of their tensors. No tensor is read yet.
+    pub(crate) fn open(files: &WeightsFiles) -> Result<Self> {
+        let mut weights =
+            Self { files: Vec::new(), tensors: HashMap::new(), path: files.path.clone() };
+        for path in &files.files {
+            weights.add(path, files)?;
+        }
+        Ok(weights)
+    }
+
+    fn add(&mut self, path: &Path, files: &WeightsFiles) -> Result<()> {
+        let mut file = open(path).map_err(|e| unreadable(path, e))?;
+        if starts_as_lfs_pointer(&mut file).map_err(|e| unreadable(path, e))? {
+            return Err(Wrong::Content(LFS_POINTER_FOUND.to_owned()).of(path));
+        }
+        let number = self.files.len();
+        let mut found = match files.format {
+            Format::Safetensors => safetensors::tensors(&mut file, number),
+            Format::PyTorch => pytorch::tensors(&mut file, number),
+        }
+        .map_err(|why| why.of(path))?;
+        self.files.push(OpenFile { path: path.to_owned(), file });
+        let Some(index) = &files.index else {
+            self.tensors = found;
+            return Ok(());
+        };
+        for name in index.names_in(path) {
+            let stored = found.remove(name).ok_or_else(|| {
+                let why = format!("it has no tensor {name:?}, which {} says", index.name());
+                Wrong::Content(why).of(path)
+            })?;
+            self.tensors.insert(name.to_owned(), stored);
+        }
+        Ok(())
+    }
+
+    /// The one file, or the index of several.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name).or_else(|| self.tensors.get(&format!("{PREFIX}{name}")))
+    }
+
+    /// Reads one tensor as f32 on the CPU.
+    ///
+    /// The shape must be the expected one and every value finite.
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        let stored = self
+            .find(name)
+            .ok_or_else(|| Wrong::Content(format!("it has no tensor {name:?}")).of(&self.path))?;
+        let file = &self.files[stored.file];
+        let wrong = |why: String| Wrong::Content(format!("tensor {name:?} {why}")).of(&file.path);
+        if stored.shape != shape {
+            let found = &stored.shape;
+            return Err(wrong(format!("has shape {found:?}, config.json says {shape:?}")));
+        }
+        let kind = stored.kind.clone().map_err(|other| {
+            wrong(format!("is of type {other}, expected 16, 32 or 64 bit floating point"))
+        })?;
+        let span = stored.span();
+        let flat = Tensor::f_empty([span as i64], (Kind::Float, Device::Cpu))?;
+        if !file.read_into(&flat, kind, stored.start, span)? {
+            return Err(wrong("has values that are not finite".to_owned()));
+        }
+        match &stored.strides {
+            None => Ok(flat.f_view(shape)?),
+            Some(strides) => Ok(flat.f_as_strided(shape, strides, 0)?.f_contiguous()?),
+        }
+    }
+}
+
+impl OpenFile {
+    /// Reads `elements` numbers into a flat tensor, and says whether all of them are finite.
+    fn read_into(&self, flat: &Tensor, kind: Kind, start: u64, elements: usize) -> Result<bool> {
+        let unreadable = |e| unreadable(&self.path, e);
+        let size = kind.elt_size_in_bytes();
+        let mut buffer = vec![0; PIECE.min(elements * size)];
+        (&self.file).seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        let mut done = 0;
+        while done < elements {
+            let count = (buffer.len() / size).min(elements - done);
+            let bytes = &mut buffer[..count * size];
+            (&self.file).read_exact(bytes).map_err(unreadable)?;
+            let piece = crate::tensor::from_bytes(bytes, &[count as i64], kind)?;
+            // What is finite in 64 bits may not be in 32.
+            let piece = piece.f_to_kind(Kind::Float)?;
+            if piece.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+                return Ok(false);
+            }
+            flat.f_narrow(0, done as i64, count as i64)?.f_copy_(&piece)?;
+            done += count;
+        }
+        Ok(true)
+    }
+}
+
+impl Stored {
+    /// Elements from its first to its last one in the file. The readers have checked that they
+    /// lie within the file, so none of this overflows.
+    fn span(&self) -> usize {
+        match &self.strides {
+            None => self.shape.iter().product::<i64>() as usize,
+            Some(_) if self.shape.contains(&0) => 0,
+            Some(strides) => {
+                let steps = self.shape.iter().zip(strides).map(|(side, step)| (side - 1) * step);
+                steps.sum::<i64>() as usize + 1
+            }
+        }
+    }
+}
+
+/// What a reader finds wrong with a file whose name it does not know.
+#[derive(Debug)]
+enum Wrong {
+    /// Its content.
+    Content(String),
+    /// Reading it.
+    Read(std::io::Error),
+}
+
+impl Wrong {
+    fn of(self, path: &Path) -> Error {
+        match self {
+            Self::Read(error) => unreadable(path, error),
+            Self::Content(why) => {
+                let message = format!("{} cannot be used: {why}", path.display());
+                Error::new(ErrorKind::InvalidWeights, message)
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Wrong {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self::Content(why)
+    }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("cannot read {}: {error}", path.display())).with_source(error)
+}

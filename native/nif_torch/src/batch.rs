@@ -1,0 +1,78 @@
+//! A batch of pictures and prompts on the model's own threads, answered by a message.
+//!
+//! Waiting would keep a dirty scheduler from the rest of the application, for as long as a batch
+//! takes. So a call only queues the batch, on whatever scheduler it is made.
+
+use clip_torch::{Error, ErrorKind, Running};
+use nif_terms::{Failure, Floats};
+use rustler::env::SavedTerm;
+use rustler::{Atom, Binary, Decoder, Env, LocalPid, OwnedEnv, Term};
+
+use crate::{Ref, guarded};
+
+mod atoms {
+    rustler::atoms! { queued }
+}
+
+/// Queues a batch. The caller will get `{tag, {:ok, {images, texts, truncated}}}`, rows of unit
+/// vectors and the indices of prompts that were cut, or `{tag, {:error, failure}}`.
+///
+/// Takes as long for large pictures as for small ones: the bytes are shared, not copied.
+#[rustler::nif]
+fn encode(
+    env: Env<'_>,
+    model: Ref,
+    tag: Term<'_>,
+    pixels: Term<'_>,
+    prompts: Term<'_>,
+) -> Result<Atom, Failure> {
+    guarded(|| {
+        let terms = OwnedEnv::new();
+        let batch = Batch {
+            caller: env.pid(),
+            tag: terms.save(tag),
+            pixels: terms.save(pixels),
+            prompts: terms.save(prompts),
+            terms,
+        };
+        model.0.submit(move |running| batch.run(running))?;
+        Ok(atoms::queued())
+    })
+}
+
+/// What to compute, and who gets it.
+struct Batch {
+    terms: OwnedEnv,
+    caller: LocalPid,
+    tag: SavedTerm,
+    pixels: SavedTerm,
+    prompts: SavedTerm,
+}
+
+type Embeddings = (Floats, Floats, Vec<usize>);
+
+impl Batch {
+    fn run(mut self, running: &Running<'_>) {
+        let result = guarded(|| self.embeddings(running));
+        let tag = self.tag;
+        // Who has ended in the meantime misses nothing.
+        let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));
+    }
+
+    fn embeddings(&self, running: &Running<'_>) -> clip_torch::Result<Embeddings> {
+        self.terms.run(|env| {
+            let pixels: Vec<Binary<'_>> = decode(self.pixels.load(env), "a list of binaries")?;
+            let prompts: Vec<&str> = decode(self.prompts.load(env), "a list of strings")?;
+            let pixels: Vec<&[u8]> = pixels.iter().map(Binary::as_slice).collect();
+            let images = running.encode_images(&pixels)?;
+            let texts = running.encode_texts(&prompts)?;
+            Ok((Floats(images), Floats(texts.rows), texts.truncated))
+        })
+    }
+}
+
+fn decode<'a, T: Decoder<'a>>(term: Term<'a>, expected: &str) -> clip_torch::Result<T> {
+    term.decode().map_err(|_| {
+        Error::new(ErrorKind::InvalidArgument, format!("expected {expected}, got another term"))
+    })
+}

@@ -1,0 +1,75 @@
+//! How values look as Erlang terms.
+
+use clip_torch::LoadOptions;
+use nif_terms::PreprocessingTerm;
+use rustler::NifMap;
+
+/// `%{device: "auto", cache_dir: path or nil, torchscript: nil, copies: 1, threads: 4}`.
+#[derive(NifMap)]
+pub(crate) struct LoadOptionsTerm {
+    device: String,
+    cache_dir: Option<String>,
+    torchscript: Option<String>,
+    copies: usize,
+    threads: usize,
+}
+
+impl LoadOptionsTerm {
+    pub(crate) fn options(self) -> clip_torch::Result<LoadOptions> {
+        Ok(LoadOptions {
+            device: self.device.parse()?,
+            cache: self.cache_dir.map(Into::into),
+            torchscript: self.torchscript.map(Into::into),
+            copies: self.copies,
+            threads: self.threads,
+        })
+    }
+}
+
+/// What `model_info` answers.
+#[derive(NifMap)]
+#[rustler(encode)]
+pub(crate) struct ModelInfo {
+    device: String,
+    device_note: Option<String>,
+    dim: usize,
+    logit_scale: f64,
+    context_length: usize,
+    image_size: usize,
+    precision: &'static str,
+    memory: u64,
+    copies: usize,
+    threads: usize,
+    format: String,
+    weights: String,
+    tokenizer: Vec<String>,
+    commit: Option<String>,
+    encoders: Option<String>,
+    encoders_note: Option<String>,
+    preprocessing: PreprocessingTerm,
+}
+
+impl From<&clip_torch::Info> for ModelInfo {
+    fn from(info: &clip_torch::Info) -> Self {
+        let encoders = info.encoders.as_ref();
+        Self {
+            device: info.device.clone(),
+            device_note: info.device_note.clone(),
+            dim: info.dim,
+            logit_scale: info.logit_scale,
+            context_length: info.context_length,
+            image_size: info.image_size,
+            precision: "f32",
+            memory: info.memory,
+            copies: info.copies,
+            threads: info.threads,
+            format: info.format.to_owned(),
+            weights: info.weights.display().to_string(),
+            tokenizer: info.tokenizer.iter().map(|path| path.display().to_string()).collect(),
+            commit: info.commit.clone(),
+            encoders: encoders.ok().map(|path| path.display().to_string()),
+            encoders_note: encoders.err().cloned(),
+            preprocessing: (&info.preprocessing).into(),
+        }
+    }
+}

@@ -218,9 +218,9 @@ fn exit(directory: &str, device: &str, time: &str) -> Result<()> {
 fn encode(model: &Model, pictures: &Pictures) -> Result<Vec<f32>> {
     let (reply, answer) = channel();
     let pictures = Arc::clone(pictures);
-    model.submit(move |running| {
+    model.submit(move |inference| {
         let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
-        let _ = reply.send(running.encode_images(&pictures));
+        let _ = reply.send(inference.encode_images(&pictures));
     })?;
     answer.recv().map_err(|_| unexpected("the model dropped the batch"))?
 }

@@ -8,7 +8,7 @@
 //! prompt ── Tokenizer ──> token ids ── Model::encode_texts ──> unit embedding ──┘
 //! ```
 //!
-//! The two towers are written once in libtorch operations, `vision.rs` and `text.rs`, filled
+//! The two towers are written once in libtorch operations, `towers/vision.rs` and `towers/text.rs`, filled
 //! from safetensors, traced to TorchScript with a dynamic batch, and kept in a cache. The oracle is
 //! Hugging Face transformers' `CLIPModel`; preprocessing is OpenAI's recipe on Pillow. What of the
 //! path needs no libtorch, pictures and scores, is the crate `clip`.
@@ -16,38 +16,24 @@
 //! Nothing here knows of the Erlang VM, and nothing panics on what a user can send: parsers that
 //! are known to are guarded, and libtorch is called by its fallible functions alone.
 
-mod cache;
 mod checkpoint;
 pub mod config;
-pub mod device;
-mod encoder;
+mod encoders;
 pub mod error;
-mod exit;
-mod export;
-mod memory;
 mod model;
-mod products;
-mod queue;
-mod team;
+mod runtime;
 mod tensor;
-mod text;
-mod threads;
 mod tokenizer;
-mod tokenizer_json;
-mod torchscript;
-mod transformer;
-mod trie;
-mod vision;
-mod vocabulary;
+mod towers;
 mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use clip::{Limits, Preprocessing, image, limits, preprocess, score};
-pub use device::DeviceRequest;
 pub use error::{Error, ErrorKind, Result};
 #[doc(hidden)]
 pub use model::Drill;
-pub use model::{Info, LoadOptions, Model, Running, TextEmbeddings};
+pub use model::{Inference, Info, LoadOptions, Model, TextEmbeddings};
+pub use runtime::device::{self, DeviceRequest};
 pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};
 #[doc(hidden)]
 pub use weights::read_weights;

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::available_parallelism;
 
-use tch::Kind;
+use tch::{Device, Kind};
 
 use crate::checkpoint::Checkpoint;
-use crate::device::{self, Chosen, DeviceRequest};
-use crate::encoder::Encoders;
+use crate::encoders::encoder::Encoders;
+use crate::encoders::{export, user};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
-use crate::team::Team;
-use crate::threads::{Concurrency, InferenceThreads, unloaded};
+use crate::runtime::device::{self, Chosen, DeviceRequest};
+use crate::runtime::threads::{Concurrency, InferenceThreads, Loaded, unloaded};
+use crate::runtime::workers::Workers;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
 
@@ -100,7 +101,7 @@ pub struct Info {
 /// wait: what is queued is dropped, and the threads free the encoders after what runs.
 #[derive(Debug)]
 pub struct Model {
-    threads: InferenceThreads,
+    threads: InferenceThreads<Encoders>,
     facts: Arc<Facts>,
 }
 
@@ -112,10 +113,10 @@ struct Facts {
 }
 
 /// A model on one of its inference threads: what a job of [`Model::submit`] gets.
-pub struct Running<'a> {
+pub struct Inference<'a> {
     facts: &'a Facts,
     encoders: &'a Encoders,
-    team: &'a Team,
+    workers: &'a Workers<Encoders>,
 }
 
 /// Embeddings of prompts.
@@ -141,17 +142,17 @@ impl Model {
     /// Loads a model directory in Hugging Face layout.
     pub fn load(directory: &Path, options: &LoadOptions) -> Result<Self> {
         let concurrency = options.concurrency()?;
-        crate::exit::prepare();
+        crate::runtime::exit::prepare();
         // On, the first calls of every shape take up to three times as long, and later ones are no
         // faster (shared by the whole process).
         tch::jit::f_set_profiling_mode(false)?;
         let checkpoint = Checkpoint::open(directory)?;
         let source = Source::choose(&checkpoint, options)?;
         let chosen = {
-            let _at_work = crate::exit::at_work();
+            let _at_work = crate::runtime::exit::at_work();
             device::choose(options.device)?
         };
-        let (threads, loaded) = InferenceThreads::start(concurrency, {
+        let (threads, loaded) = InferenceThreads::start(concurrency, export::warm_up, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);
             move || encoders(&checkpoint, &options, device)
@@ -188,10 +189,11 @@ impl Model {
     /// A job that still waits when the model is unloaded or dropped is dropped, with all that it
     /// holds. A panic ends the job alone. A job must not unload its own model, which would wait for
     /// the job.
-    pub fn submit(&self, job: impl FnOnce(&Running<'_>) + Send + 'static) -> Result<()> {
+    pub fn submit(&self, job: impl FnOnce(&Inference<'_>) + Send + 'static) -> Result<()> {
         let facts = Arc::clone(&self.facts);
-        let run =
-            move |encoders: &Encoders, team: &Team| job(&Running { facts: &facts, encoders, team });
+        let run = move |encoders: &Encoders, workers: &Workers<Encoders>| {
+            job(&Inference { facts: &facts, encoders, workers })
+        };
         self.threads.submit(Box::new(run))
     }
 
@@ -200,15 +202,15 @@ impl Model {
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         self.facts.check(pictures)?;
         let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
-        self.wait_for(move |running| {
-            running.images(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        self.wait_for(move |inference| {
+            inference.images(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
         })
     }
 
     /// Unit embeddings of prompts.
     pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
         let tokens = self.facts.tokens(prompts)?;
-        self.wait_for(move |running| running.texts(tokens))
+        self.wait_for(move |inference| inference.texts(tokens))
     }
 
     /// Frees the encoders and waits until they are freed: as long as the calls take that run. Those
@@ -220,13 +222,13 @@ impl Model {
     /// Provokes a failure on an inference thread.
     #[doc(hidden)]
     pub fn drill(&self, drill: Drill) -> Result<()> {
-        self.wait_for(move |running| match drill {
+        self.wait_for(move |inference| match drill {
             #[allow(clippy::panic)]
             Drill::Panic => panic!("drill"),
             Drill::Exception => {
-                let device = running.encoders.device;
+                let device = inference.encoders.device;
                 let nonsense = tch::Tensor::f_zeros([1], (Kind::Uint8, device))?;
-                let _ = running.encoders.image.forward_ts(&[nonsense])?;
+                let _ = inference.encoders.image.forward_ts(&[nonsense])?;
                 Ok(())
             }
         })
@@ -235,19 +237,19 @@ impl Model {
     /// Runs a job on an inference thread and waits for it. A panic in it comes back as an error.
     fn wait_for<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Running<'_>) -> Result<T> + Send + 'static,
+        job: impl FnOnce(&Inference<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = channel();
-        self.submit(move |running| {
+        self.submit(move |inference| {
             // Nobody listens if the caller's thread is gone; that is not the job's fault.
-            let _ = reply.send(guarded_inference(|| job(running)));
+            let _ = reply.send(guarded_inference(|| job(inference)));
         })?;
         // A job that ran has replied; one that did not was dropped.
         answer.recv().unwrap_or_else(|_| Err(unloaded()))
     }
 }
 
-impl Running<'_> {
+impl Inference<'_> {
     /// As [`Model::encode_images`], on this thread. A panic in it is an error.
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         guarded_inference(|| {
@@ -267,21 +269,21 @@ impl Running<'_> {
     }
 
     fn images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
-        self.encoders.images(self.team, pictures, self.facts.info.image_size as i64)
+        self.encoders.images(self.workers, pictures, self.facts.info.image_size as i64)
     }
 
     fn texts(&self, tokens: Vec<Tokens>) -> Result<TextEmbeddings> {
         let truncated =
             tokens.iter().enumerate().filter(|(_, t)| t.truncated).map(|(i, _)| i).collect();
         let rows: Vec<Vec<u32>> = tokens.into_iter().map(|tokens| tokens.ids).collect();
-        let rows = self.encoders.texts(self.team, &rows, self.facts.info.dim)?;
+        let rows = self.encoders.texts(self.workers, &rows)?;
         Ok(TextEmbeddings { rows, truncated })
     }
 }
 
-impl fmt::Debug for Running<'_> {
+impl fmt::Debug for Inference<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("info", &self.facts.info).finish_non_exhaustive()
+        f.debug_struct("Inference").field("info", &self.facts.info).finish_non_exhaustive()
     }
 }
 
@@ -312,7 +314,7 @@ fn guarded_inference<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// What the thread that loaded the encoders tells of them.
-struct Loaded {
+struct Origin {
     folder: Result<PathBuf, String>,
     bytes: u64,
 }
@@ -322,7 +324,7 @@ impl Info {
         checkpoint: &Checkpoint,
         source: Source,
         chosen: Chosen,
-        loaded: Loaded,
+        origin: Origin,
         tokenizer: &[PathBuf],
         logit_scale: f64,
         options: &LoadOptions,
@@ -339,8 +341,8 @@ impl Info {
             weights: source.path,
             tokenizer: tokenizer.to_vec(),
             commit: checkpoint.commit().map(str::to_owned),
-            encoders: loaded.folder,
-            memory: loaded.bytes,
+            encoders: origin.folder,
+            memory: origin.bytes,
             copies: options.copies,
             threads: options.threads,
             preprocessing: checkpoint.preprocessing.clone(),
@@ -367,23 +369,24 @@ impl Source {
 fn encoders(
     checkpoint: &Checkpoint,
     options: &LoadOptions,
-    device: tch::Device,
-) -> Result<(Encoders, Loaded)> {
+    device: Device,
+) -> Result<Loaded<Encoders, Origin>> {
     let (encoders, folder) = match &options.torchscript {
-        None => crate::export::encoders(checkpoint, options.cache.as_deref(), device)?,
+        None => export::encoders(checkpoint, options.cache.as_deref(), device)?,
         Some(folder) => {
-            let encoders = crate::torchscript::encoders(&checkpoint.config, folder, device)?;
+            let encoders = user::encoders(&checkpoint.config, folder, device)?;
             (encoders, Ok(folder.clone()))
         }
     };
-    let bytes = encoders.bytes;
-    Ok((encoders, Loaded { folder, bytes }))
+    let value = Origin { folder, bytes: encoders.bytes };
+    // Threads divide what the CPU computes.
+    Ok(Loaded { shared: encoders, value, divisible: device == Device::Cpu })
 }
 
 /// `exp(logit_scale)`: the weight is the logarithm. Without weights, beside encoders that the user
 /// exported, `config.json` has it.
 fn logit_scale(checkpoint: &Checkpoint) -> Result<f64> {
-    let _at_work = crate::exit::at_work();
+    let _at_work = crate::runtime::exit::at_work();
     let mut weights = checkpoint.weights().ok().map(Weights::open).transpose()?;
     let (log, place) = match &mut weights {
         Some(weights) if weights.contains("logit_scale") => {

@@ -1,14 +1,15 @@
 //! Prompts to token ids.
 
 mod beginning;
+mod json;
 mod merges;
+pub(crate) mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{is_there, read_file};
 use crate::config::TextConfig;
 use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::{tokenizer_json, vocabulary};
 use beginning::{Beginnings, SHORT, squeezed};
 
 /// Largest file of a tokenizer that is read. CLIP's have 2 to 4 MB.
@@ -64,7 +65,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json` and checks that it fits the model.
     pub fn from_file(path: &Path, text: &TextConfig) -> Result<Self> {
         let bytes = read_file(path, MAX_FILE, ErrorKind::InvalidTokenizer)?;
-        tokenizer_json::check(&bytes).map_err(|why| unusable(path, &why))?;
+        json::check(&bytes).map_err(|why| unusable(path, &why))?;
         let inner = guarded("reading the tokenizer", ErrorKind::InvalidTokenizer, || {
             tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| invalid(&e.to_string()))
         })

@@ -71,11 +71,11 @@ fn copies_give_the_answers_of_one() {
 
 #[test]
 fn a_team_gives_the_answers_of_one_thread() {
-    let (one, team) = (load(1, 1).unwrap(), load(1, 3).unwrap());
+    let (one, workers) = (load(1, 1).unwrap(), load(1, 3).unwrap());
     let inputs = Inputs::new(&one, 120);
     // Fewer pictures than threads, as many for each, and passes that are not equal.
     for to in [1, 2, 3, 5, 6, 7, 20, 49, 120] {
-        let [expected, given] = [&one, &team].map(|model| inputs.encode(model, 0, to));
+        let [expected, given] = [&one, &workers].map(|model| inputs.encode(model, 0, to));
         for (given, expected) in given.iter().zip(&expected) {
             assert_eq!(given.len(), expected.len());
             assert!(given.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-6), "{to}");

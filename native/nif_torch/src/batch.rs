@@ -3,7 +3,7 @@
 //! Waiting would keep a dirty scheduler from the rest of the application, for as long as a batch
 //! takes. So a call only queues the batch, on whatever scheduler it is made.
 
-use clip_torch::{Error, ErrorKind, Running};
+use clip_torch::{Error, ErrorKind, Inference};
 use nif_terms::{Failure, Floats};
 use rustler::env::SavedTerm;
 use rustler::{Atom, Binary, Decoder, Env, LocalPid, OwnedEnv, Term};
@@ -52,14 +52,14 @@ struct Batch {
 type Embeddings = (Floats, Floats, Vec<usize>);
 
 impl Batch {
-    fn run(mut self, running: &Running<'_>) {
+    fn run(mut self, running: &Inference<'_>) {
         let result = guarded(|| self.embeddings(running));
         let tag = self.tag;
         // Who has ended in the meantime misses nothing.
         let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));
     }
 
-    fn embeddings(&self, running: &Running<'_>) -> clip_torch::Result<Embeddings> {
+    fn embeddings(&self, running: &Inference<'_>) -> clip_torch::Result<Embeddings> {
         self.terms.run(|env| {
             let pixels: Vec<Binary<'_>> = decode(self.pixels.load(env), "a list of binaries")?;
             let prompts: Vec<&str> = decode(self.prompts.load(env), "a list of strings")?;

@@ -31,8 +31,10 @@ pub(super) const SHORT: usize = 400;
 const MARGIN: usize = 64;
 
 /// How CLIP cuts a text into words, before transformers 4.38 and since.
-const WORDS: [&str; 2] =
-    [r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", crate::vocabulary::WORDS];
+const WORDS: [&str; 2] = [
+    r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+    crate::tokenizer::vocabulary::WORDS,
+];
 
 /// What is known of a tokenizer that works as CLIP's does.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::encoder::TextPass;
+use crate::encoders::encoder::TextPass;
 use crate::error::Result;
 use crate::tensor::from_bytes;
 

@@ -3,7 +3,7 @@
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::team::Team;
+use crate::runtime::workers::Workers;
 
 /// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
 const MAX_IMAGES_CPU: usize = 64;
@@ -21,11 +21,22 @@ pub(crate) struct Encoders {
     pub(crate) image: CModule,
     pub(crate) text: CModule,
     pub(crate) device: Device,
-    /// Components of an embedding, where a user exported the encoders: then what they give is
-    /// checked and scaled.
-    pub(crate) foreign: Option<i64>,
+    pub(crate) contract: Contract,
     /// What they hold: the length of their files, which are little but weights.
     pub(crate) bytes: u64,
+}
+
+type Divide = fn(&[Vec<u32>], Device) -> Result<Vec<TextPass>>;
+
+/// What whoever exported the towers says of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contract {
+    /// Divides rows of token ids, none of them empty, into passes of the text encoder.
+    pub(crate) passes: Divide,
+    /// Makes unit embeddings of an encoder's output for so many inputs.
+    pub(crate) finish: fn(Tensor, inputs: i64, dim: i64) -> Result<Tensor>,
+    /// Components of an embedding.
+    pub(crate) dim: i64,
 }
 
 /// One forward pass of the text encoder.
@@ -38,8 +49,13 @@ pub(crate) struct TextPass {
 
 impl Encoders {
     /// Pictures of u8 pixels `[3, side, side]` to embeddings `[n, dim]`, row after row.
-    pub(crate) fn images(&self, team: &Team, pictures: &[&[u8]], side: i64) -> Result<Vec<f32>> {
-        let passes = self.passes(team.threads(), pictures.len());
+    pub(crate) fn images(
+        &self,
+        workers: &Workers<Self>,
+        pictures: &[&[u8]],
+        side: i64,
+    ) -> Result<Vec<f32>> {
+        let passes = self.passes(workers.threads(), pictures.len());
         let several = passes.len() > 1;
         let mut rest = pictures;
         let inputs = passes.into_iter().map(|pictures| {
@@ -49,7 +65,7 @@ impl Encoders {
             let pixels = crate::tensor::from_pieces(pass, &shape, Kind::Uint8)?;
             Ok(vec![if several { self.staged(pixels)? } else { pixels }])
         });
-        Ok(team
+        Ok(workers
             .map(self, inputs, |encoders, inputs| encoders.forward(&encoders.image, inputs))?
             .concat())
     }
@@ -72,16 +88,14 @@ impl Encoders {
     }
 
     /// Rows of token ids, none of them empty, to `[rows, dim]`, row after row.
-    pub(crate) fn texts(&self, team: &Team, rows: &[Vec<u32>], dim: usize) -> Result<Vec<f32>> {
-        let passes = match self.foreign {
-            None => crate::trie::passes(rows, self.device)?,
-            Some(_) => crate::torchscript::passes(rows)?,
-        };
+    pub(crate) fn texts(&self, workers: &Workers<Self>, rows: &[Vec<u32>]) -> Result<Vec<f32>> {
+        let passes = (self.contract.passes)(rows, self.device)?;
         let (inputs, places): (Vec<_>, Vec<_>) =
             passes.into_iter().map(|pass| (pass.inputs, pass.rows)).unzip();
-        let outputs = team.map(self, inputs.into_iter().map(Ok), |encoders, inputs| {
+        let outputs = workers.map(self, inputs.into_iter().map(Ok), |encoders, inputs| {
             encoders.forward(&encoders.text, inputs)
         })?;
+        let dim = self.contract.dim as usize;
         let mut embeddings = vec![0f32; rows.len() * dim];
         for (places, output) in places.iter().zip(&outputs) {
             for (place, embedding) in places.iter().zip(output.chunks(dim)) {
@@ -99,10 +113,7 @@ impl Encoders {
         };
         let inputs = inputs.iter().map(on_device).collect::<Result<Vec<_>>>()?;
         let output = encoder.forward_ts(&inputs)?;
-        match self.foreign {
-            None => Ok(output),
-            Some(dim) => crate::torchscript::unit(&output, inputs[0].size()[0], dim),
-        }
+        (self.contract.finish)(output, inputs[0].size()[0], self.contract.dim)
     }
 }
 

@@ -5,9 +5,9 @@ use tch::{Kind, Tensor};
 use crate::config::Config;
 use crate::error::Result;
 use crate::preprocess::Preprocessing;
-use crate::products::Products;
 use crate::tensor::float;
-use crate::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
+use crate::towers::matmul::Matmul;
+use crate::towers::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
 use crate::weights::Weights;
 
 /// `CLIPVisionTransformer` and the visual projection, normalisation of the pixels included.
@@ -37,7 +37,7 @@ impl VisionTower {
         weights: &mut Weights,
         config: &Config,
         preprocessing: &Preprocessing,
-        products: Products,
+        matmul: Matmul,
     ) -> Result<Self> {
         let vision = &config.vision;
         let (width, patch) = (vision.transformer.width, vision.patch_size);
@@ -53,7 +53,7 @@ impl VisionTower {
         Ok(Self {
             mean: channels(preprocessing.mean)?,
             std: channels(preprocessing.std)?,
-            patch_embedding: Linear::without_bias(&patch_embedding, products)?,
+            patch_embedding: Linear::without_bias(&patch_embedding, matmul)?,
             positions,
             // The name is misspelt in every checkpoint.
             norm_before: LayerNorm::load(
@@ -61,7 +61,7 @@ impl VisionTower {
                 "vision_model.pre_layrnorm",
                 &vision.transformer,
             )?,
-            transformer: Transformer::load(weights, "vision_model", &vision.transformer, products)?,
+            transformer: Transformer::load(weights, "vision_model", &vision.transformer, matmul)?,
             norm_after: LayerNorm::load(
                 weights,
                 "vision_model.post_layernorm",
@@ -69,7 +69,7 @@ impl VisionTower {
             )?,
             projection: Linear::without_bias(
                 &weights.tensor("visual_projection.weight", &projection)?,
-                products,
+                matmul,
             )?,
             grid: [vision.grid(), patch],
             is_cut: vision.grid() * patch < vision.image_size,

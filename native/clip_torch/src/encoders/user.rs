@@ -17,9 +17,9 @@ use clip::checkpoint::files;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::config::Config;
-use crate::encoder::{Encoders, TextPass};
+use crate::encoders::encoder::{Contract, Encoders, TextPass};
+use crate::encoders::export::{IMAGE, TEXT, bytes};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{IMAGE, TEXT, bytes};
 
 /// Tokens of one forward pass.
 const MAX_TOKENS: usize = 8_192;
@@ -31,7 +31,7 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
         image: open(folder, IMAGE, device)?,
         text: open(folder, TEXT, device)?,
         device,
-        foreign: Some(dim),
+        contract: Contract { passes, finish: unit, dim },
         bytes: bytes(folder)?,
     };
     let side = config.vision.image_size;
@@ -63,24 +63,24 @@ fn check_pointer(path: &Path) -> Result<()> {
 }
 
 fn try_out(encoder: &CModule, input: &Tensor, dim: i64) -> Result<()> {
-    unit(&encoder.forward_ts(&[input])?, input.size()[0], dim).map(drop)
+    unit(encoder.forward_ts(&[input])?, input.size()[0], dim).map(drop)
 }
 
 /// Scales embeddings to length 1, in f32, if they are what a user's encoder owes.
-pub(crate) fn unit(embeddings: &Tensor, rows: i64, dim: i64) -> Result<Tensor> {
+fn unit(embeddings: Tensor, rows: i64, dim: i64) -> Result<Tensor> {
     let shape = embeddings.size();
     if shape != [rows, dim] {
         let why =
             format!("the encoder gave a tensor of shape {shape:?}, expected {:?}", [rows, dim]);
         return Err(Error::new(ErrorKind::InvalidWeights, why));
     }
-    let embeddings = crate::tensor::float(embeddings)?;
+    let embeddings = crate::tensor::float(&embeddings)?;
     let length = embeddings.f_norm_scalaropt_dim(2, [-1], true)?;
     Ok(embeddings.f_div(&length)?)
 }
 
 /// Rows of token ids as the contract's text encoder takes them: those of one length together.
-pub(crate) fn passes(rows: &[Vec<u32>]) -> Result<Vec<TextPass>> {
+fn passes(rows: &[Vec<u32>], _device: Device) -> Result<Vec<TextPass>> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|i| rows[*i].len());
     let mut passes = Vec::new();

@@ -9,26 +9,26 @@ use std::sync::mpsc::channel;
 
 use tch::Tensor;
 
-use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::queue::Queue;
+use crate::runtime::queue::Queue;
 use crate::tensor::to_f32;
 
 /// The inputs of a pass.
 type Inputs = Vec<Tensor>;
 type Embeddings = Vec<f32>;
 
-type Part = Box<dyn FnOnce(&Encoders) + Send>;
+/// Work of one thread, on what the threads share.
+type Part<S> = Box<dyn FnOnce(&S) + Send>;
 
-/// What the threads of a model's team take from.
+/// The passes that wait for a thread. `S` is what the threads share.
 #[derive(Debug)]
-pub(crate) struct Team {
-    parts: Queue<Part>,
+pub(crate) struct Workers<S> {
+    parts: Queue<Part<S>>,
     threads: usize,
 }
 
-impl Team {
-    /// A team for batches that as many threads may work on. With 1 it needs no threads of its own.
+impl<S: 'static> Workers<S> {
+    /// Workers for batches that as many threads may work on. One needs no thread of its own.
     pub(crate) fn new(threads: usize) -> Self {
         Self { parts: Queue::new(), threads }
     }
@@ -38,18 +38,17 @@ impl Team {
         self.threads
     }
 
-    /// Runs passes: each on a thread of the team alone, if there are enough for all of them, or else
+    /// Runs passes: each on a worker of its own, if there are enough for all of them, or else
     /// one after the other on this thread, with its own number of threads inside libtorch.
     pub(crate) fn map(
         &self,
-        encoders: &Encoders,
+        shared: &S,
         passes: impl ExactSizeIterator<Item = Result<Inputs>>,
-        run: fn(&Encoders, &[Tensor]) -> Result<Tensor>,
+        run: fn(&S, &[Tensor]) -> Result<Tensor>,
     ) -> Result<Vec<Embeddings>> {
         if self.threads == 1 || passes.len() < self.threads {
             // All begin before the first is read: a GPU computes one while the next is prepared.
-            let outputs =
-                passes.map(|inputs| run(encoders, &inputs?)).collect::<Result<Vec<_>>>()?;
+            let outputs = passes.map(|inputs| run(shared, &inputs?)).collect::<Result<Vec<_>>>()?;
             return outputs.iter().map(to_f32).collect();
         }
         let mut outputs: Vec<_> = (0..passes.len()).map(|_| Err(gone())).collect();
@@ -63,8 +62,8 @@ impl Team {
                 }
             };
             let reply = reply.clone();
-            let part = move |encoders: &Encoders| {
-                let run = || to_f32(&run(encoders, &inputs)?);
+            let part = move |shared: &S| {
+                let run = || to_f32(&run(shared, &inputs)?);
                 let output = guarded("inference", ErrorKind::Internal, run);
                 // Before the answer, with which the exit of the process may go on.
                 drop(inputs);
@@ -80,14 +79,14 @@ impl Team {
         outputs.into_iter().collect()
     }
 
-    /// Works for the team until it is dismissed, on a thread that libtorch may use alone.
-    pub(crate) fn work(&self, encoders: &Encoders) {
+    /// Works until the workers are dismissed, on a thread that libtorch may use alone.
+    pub(crate) fn work(&self, shared: &S) {
         while let Some(part) = self.parts.pop() {
-            part(encoders);
+            part(shared);
         }
     }
 
-    /// Lets the threads of the team end.
+    /// Lets the workers end.
     pub(crate) fn dismiss(&self) {
         self.parts.close();
     }

@@ -10,14 +10,15 @@ use std::time::UNIX_EPOCH;
 
 use tch::{CModule, Device, Kind, Tensor};
 
-use crate::cache::{Checksums, Slot, Unfinished};
 use crate::checkpoint::Checkpoint;
-use crate::encoder::Encoders;
+use crate::encoders::cache::{Checksums, Slot, Unfinished};
+use crate::encoders::encoder::{Contract, Encoders};
+use crate::encoders::trie;
 use crate::error::{Error, ErrorKind, Result};
-use crate::products::Products;
-use crate::text::TextTower;
-use crate::threads::STACK;
-use crate::vision::VisionTower;
+use crate::runtime::threads::STACK;
+use crate::towers::matmul::Matmul;
+use crate::towers::text::TextTower;
+use crate::towers::vision::VisionTower;
 use crate::weights::Weights;
 
 /// Raise it whenever the towers' code changes what is exported.
@@ -29,8 +30,8 @@ const LIBTORCH: &str = "2.11.0";
 const PRECISION: &str = "f32";
 
 /// Sizes of products that come upon all kinds of kernels, from a label to some pictures.
-const REHEARSED_WIDTH: i64 = 512;
-const REHEARSED_ROWS: [i64; 4] = [1, 7, 50, 400];
+const WARM_UP_WIDTH: i64 = 512;
+const WARM_UP_ROWS: [i64; 4] = [1, 7, 50, 400];
 
 /// What stands in [`Info::encoders`](crate::Info) where there is no cache.
 const NO_CACHE: &str = "there is no directory to keep them in: neither HOME nor XDG_CACHE_HOME is \
@@ -47,61 +48,67 @@ pub(crate) fn encoders(
     cache: Option<&Path>,
     device: Device,
 ) -> Result<(Encoders, Result<PathBuf, String>)> {
-    let products = Products::fastest(device);
+    let matmul = Matmul::fastest(device);
     let Some(cache) = cache else {
-        return Ok((make_unkept(checkpoint, products, device)?, Err(NO_CACHE.to_owned())));
+        return Ok((make_unkept(checkpoint, matmul, device)?, Err(NO_CACHE.to_owned())));
     };
-    let slot = slot(checkpoint, cache, products)?;
+    let slot = slot(checkpoint, cache, matmul)?;
     // Those of another maker's processor, in a container's image say, do on this one too.
     if device == Device::Cpu && !slot.folder().exists() {
-        let other = self::slot(checkpoint, cache, products.other())?;
-        if let Ok(encoders) = load_checked(&other, device) {
+        let other = self::slot(checkpoint, cache, matmul.other())?;
+        if let Ok(encoders) = load_checked(&other, contract(checkpoint), device) {
             return Ok((encoders, Ok(other.folder().to_owned())));
         }
     }
-    match load_or_make(checkpoint, products, &slot, device) {
+    match load_or_make(checkpoint, matmul, &slot, device) {
         Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
         // If it is the cache's fault, and not the checkpoint's, it works without one.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Torch) => {
-            Ok((make_unkept(checkpoint, products, device)?, Err(error.to_string())))
+            Ok((make_unkept(checkpoint, matmul, device)?, Err(error.to_string())))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Encoders whose files are gone when they are loaded.
-fn make_unkept(checkpoint: &Checkpoint, products: Products, device: Device) -> Result<Encoders> {
-    let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
-    export(checkpoint, products, &folder.0)?;
-    load(&folder.0, device)
+/// Our towers take tries, and give unit embeddings as they are.
+fn contract(checkpoint: &Checkpoint) -> Contract {
+    let finish = |output: Tensor, _: i64, _: i64| Ok(output);
+    Contract { passes: trie::passes, finish, dim: checkpoint.config.projection_dim }
 }
 
-fn slot(checkpoint: &Checkpoint, cache: &Path, products: Products) -> Result<Slot> {
-    Ok(Slot::new(&cache.join("encoders"), key(checkpoint, products)?))
+/// Encoders whose files are gone when they are loaded.
+fn make_unkept(checkpoint: &Checkpoint, matmul: Matmul, device: Device) -> Result<Encoders> {
+    let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
+    export(checkpoint, matmul, &folder.0)?;
+    load(&folder.0, contract(checkpoint), device)
+}
+
+fn slot(checkpoint: &Checkpoint, cache: &Path, matmul: Matmul) -> Result<Slot> {
+    Ok(Slot::new(&cache.join("encoders"), key(checkpoint, matmul)?))
 }
 
 fn load_or_make(
     checkpoint: &Checkpoint,
-    products: Products,
+    matmul: Matmul,
     slot: &Slot,
     device: Device,
 ) -> Result<Encoders> {
-    match load_checked(slot, device) {
+    match load_checked(slot, contract(checkpoint), device) {
         // Made anew, they would be as large.
         Err(error) if error.kind() != ErrorKind::OutOfMemory => {}
         loaded => return loaded,
     }
     let lock = slot.lock()?;
     // Another process may have made them while this one waited.
-    if let Ok(encoders) = load_checked(slot, device) {
+    if let Ok(encoders) = load_checked(slot, contract(checkpoint), device) {
         return Ok(encoders);
     }
-    slot.fill(&lock, |folder| export(checkpoint, products, folder))?;
-    load(slot.folder(), device)
+    slot.fill(&lock, |folder| export(checkpoint, matmul, folder))?;
+    load(slot.folder(), contract(checkpoint), device)
 }
 
 /// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
-fn load_checked(slot: &Slot, device: Device) -> Result<Encoders> {
+fn load_checked(slot: &Slot, contract: Contract, device: Device) -> Result<Encoders> {
     let checksums = Checksums::read(slot.folder())?;
     let load = |name| {
         let path = slot.folder().join(name);
@@ -118,16 +125,16 @@ fn load_checked(slot: &Slot, device: Device) -> Result<Encoders> {
         let panicked = || Err(Error::new(ErrorKind::Internal, "loading an encoder panicked"));
         let text = text.join().unwrap_or_else(|_| panicked());
         let (image, text) = (image?, text?);
-        Ok(Encoders { image, text, device, foreign: None, bytes: bytes(slot.folder())? })
+        Ok(Encoders { image, text, device, contract, bytes: bytes(slot.folder())? })
     })
 }
 
-fn load(folder: &Path, device: Device) -> Result<Encoders> {
+fn load(folder: &Path, contract: Contract, device: Device) -> Result<Encoders> {
     Ok(Encoders {
         image: CModule::load_on_device(folder.join(IMAGE), device)?,
         text: CModule::load_on_device(folder.join(TEXT), device)?,
         device,
-        foreign: None,
+        contract,
         bytes: bytes(folder)?,
     })
 }
@@ -142,49 +149,49 @@ pub(crate) fn bytes(folder: &Path) -> Result<u64> {
 }
 
 /// Writes both encoders into a folder, one tower after the other to halve the peak of memory.
-fn export(checkpoint: &Checkpoint, products: Products, folder: &Path) -> Result<()> {
+fn export(checkpoint: &Checkpoint, matmul: Matmul, folder: &Path) -> Result<()> {
     let mut weights = Weights::open(checkpoint.weights()?)?;
     let config = &checkpoint.config;
     let on_cpu = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, Device::Cpu));
 
-    let vision = VisionTower::load(&mut weights, config, &checkpoint.preprocessing, products)?;
+    let vision = VisionTower::load(&mut weights, config, &checkpoint.preprocessing, matmul)?;
     let side = config.vision.image_size;
     let pixels = on_cpu(&[2, 3, side, side], Kind::Uint8)?;
     trace("ImageEncoder", &[pixels], |x| vision.forward(&x[0]))?.save(folder.join(IMAGE))?;
     drop(vision);
-    products.apply(&folder.join(IMAGE))?;
-    crate::exit::prepare();
+    matmul.apply(&folder.join(IMAGE))?;
+    crate::runtime::exit::prepare();
 
-    let text = TextTower::load(&mut weights, config, products)?;
+    let text = TextTower::load(&mut weights, config, matmul)?;
     let ids = on_cpu(&[2, config.text.max_positions.min(5)], Kind::Int64)?;
     let ends = ids.f_ones_like()?.f_cumsum(1, Kind::Int64)?;
     let inputs = [ids, ends, on_cpu(&[2, 3], Kind::Int64)?];
     trace("TextEncoder", &inputs, |x| text.forward([&x[0], &x[1], &x[2]]))?
         .save(folder.join(TEXT))?;
-    products.apply(&folder.join(TEXT))
+    matmul.apply(&folder.join(TEXT))
 }
 
 /// Makes, writes, reads and runs a module of next to nothing, so that what libtorch sets up for
-/// that is set up before [`prepare`](crate::exit::prepare) is called: with a model it takes longer.
+/// that is set up before [`prepare`](crate::runtime::exit::prepare) is called: with a model it takes longer.
 ///
 /// Nothing depends on it but how a process ends that ends while it loads or runs its first model.
-pub(crate) fn rehearse() -> Result<()> {
-    let folder = Unfinished::create(&std::env::temp_dir(), "clip-rehearsal")?;
+pub(crate) fn warm_up() -> Result<()> {
+    let folder = Unfinished::create(&std::env::temp_dir(), "clip-warm-up")?;
     let path = folder.0.join(IMAGE);
     let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
-    let (weight, bias) = (ones(&[REHEARSED_WIDTH; 2])?, ones(&[REHEARSED_WIDTH])?);
-    let module = trace("Rehearsal", &[ones(&[2, REHEARSED_WIDTH])?], |x| {
+    let (weight, bias) = (ones(&[WARM_UP_WIDTH; 2])?, ones(&[WARM_UP_WIDTH])?);
+    let module = trace("WarmUp", &[ones(&[2, WARM_UP_WIDTH])?], |x| {
         Ok(x[0].f_linear(&weight, Some(&bias))?.f_linear(&weight, None::<&Tensor>)?)
     })?;
-    crate::exit::prepare();
+    crate::runtime::exit::prepare();
     module.save(&path)?;
-    crate::exit::prepare();
-    Products::fastest(Device::Cpu).apply(&path)?;
+    crate::runtime::exit::prepare();
+    Matmul::fastest(Device::Cpu).apply(&path)?;
     let module = CModule::load_on_device(&path, Device::Cpu)?;
-    crate::exit::prepare();
-    for rows in REHEARSED_ROWS {
-        let _ = module.forward_ts(&[ones(&[rows, REHEARSED_WIDTH])?])?;
-        crate::exit::prepare();
+    crate::runtime::exit::prepare();
+    for rows in WARM_UP_ROWS {
+        let _ = module.forward_ts(&[ones(&[rows, WARM_UP_WIDTH])?])?;
+        crate::runtime::exit::prepare();
     }
     Ok(())
 }
@@ -214,7 +221,7 @@ fn trace(
 ///
 /// A commit of a repository says what its files are. Of other files it is their path, length and
 /// time: to read 600 MB of them would take as long as the start itself.
-fn key(checkpoint: &Checkpoint, products: Products) -> Result<String> {
+fn key(checkpoint: &Checkpoint, matmul: Matmul) -> Result<String> {
     let weights = checkpoint.weights()?;
     let (config, preprocessing) = (&checkpoint.config, &checkpoint.preprocessing);
     let mut facts = format!("{FORMAT} {config:?} {preprocessing:?}");
@@ -226,8 +233,8 @@ fn key(checkpoint: &Checkpoint, products: Products) -> Result<String> {
         };
     }
     let source = checkpoint.commit().unwrap_or("local");
-    let (hash, products) = (fnv1a(facts.as_bytes()), products.name());
-    Ok(format!("{source}-{hash:016x}-{PRECISION}-{products}-libtorch-{LIBTORCH}"))
+    let (hash, matmul) = (fnv1a(facts.as_bytes()), matmul.name());
+    Ok(format!("{source}-{hash:016x}-{PRECISION}-{matmul}-libtorch-{LIBTORCH}"))
 }
 
 /// Where a file really is, its length, and when it was written.
@@ -258,7 +265,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::team::Team;
+    use crate::runtime::workers::Workers;
 
     fn embedded() -> Checkpoint {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../priv/models/emoji-clip");
@@ -266,26 +273,26 @@ mod tests {
     }
 
     /// What a way to multiply makes of pictures of noise and of prompts, by the embedded model.
-    fn embeddings(products: Products) -> [Vec<f32>; 2] {
+    fn embeddings(matmul: Matmul) -> [Vec<f32>; 2] {
         let checkpoint = embedded();
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
-        export(&checkpoint, products, &folder.0).unwrap();
-        let encoders = load(&folder.0, Device::Cpu).unwrap();
+        let folder = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
+        export(&checkpoint, matmul, &folder.0).unwrap();
+        let encoders = load(&folder.0, contract(&checkpoint), Device::Cpu).unwrap();
         let side = checkpoint.config.vision.image_size;
         let pixels = (0..3 * 3 * side * side).map(|i| (i * i % 251) as u8).collect::<Vec<_>>();
         let pictures: Vec<&[u8]> = pixels.chunks((3 * side * side) as usize).collect();
         let rows = [vec![1, 5, 9, 2], vec![1, 2], vec![1, 5, 7, 7, 2]];
-        let (team, dim) = (Team::new(1), checkpoint.config.projection_dim as usize);
-        let texts = encoders.texts(&team, &rows, dim).unwrap();
-        [encoders.images(&team, &pictures, side).unwrap(), texts]
+        let workers = Workers::new(1);
+        let texts = encoders.texts(&workers, &rows).unwrap();
+        [encoders.images(&workers, &pictures, side).unwrap(), texts]
     }
 
     #[test]
     fn exported_code_names_no_device() {
         let folder = Unfinished::create(&std::env::temp_dir(), "clip-export").unwrap();
-        export(&embedded(), Products::Linear, &folder.0).unwrap();
+        export(&embedded(), Matmul::Linear, &folder.0).unwrap();
         for name in [IMAGE, TEXT] {
-            let code = crate::products::code(&folder.0.join(name));
+            let code = crate::towers::matmul::code(&folder.0.join(name));
             assert!(code.contains("scaled_dot_product_attention"));
             assert!(!code.contains("device"), "{code}");
         }
@@ -295,12 +302,12 @@ mod tests {
     #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
     fn encoders_of_another_processor_are_not_made_anew() {
         let checkpoint = embedded();
-        let cache = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
-        let products = Products::fastest(Device::Cpu);
+        let cache = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
+        let matmul = Matmul::fastest(Device::Cpu);
         let [own, other] =
-            [products, products.other()].map(|way| slot(&checkpoint, &cache.0, way).unwrap());
+            [matmul, matmul.other()].map(|way| slot(&checkpoint, &cache.0, way).unwrap());
         let lock = other.lock().unwrap();
-        other.fill(&lock, |folder| export(&checkpoint, products.other(), folder)).unwrap();
+        other.fill(&lock, |folder| export(&checkpoint, matmul.other(), folder)).unwrap();
         let (_, folder) = encoders(&checkpoint, Some(&cache.0), Device::Cpu).unwrap();
         assert_eq!(folder.unwrap(), other.folder());
         assert!(!own.folder().exists());
@@ -314,7 +321,7 @@ mod tests {
     #[test]
     #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
     fn both_ways_to_multiply_give_the_same() {
-        let [linear, onednn] = [Products::Linear, Products::OneDnn].map(embeddings);
+        let [linear, onednn] = [Matmul::Linear, Matmul::OneDnn].map(embeddings);
         for (linear, onednn) in linear.iter().zip(&onednn) {
             assert_eq!(linear.len(), onednn.len());
             assert!(linear.iter().zip(onednn).all(|(a, b)| (a - b).abs() <= 1e-6));

@@ -34,14 +34,14 @@ const FUNCTION: &str = r#"def linear(input: Tensor,
 
 /// A way to multiply matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Products {
+pub(crate) enum Matmul {
     /// As libtorch's `linear` does it on the device.
     Linear,
     /// oneDNN, on a CPU.
     OneDnn,
 }
 
-impl Products {
+impl Matmul {
     /// The fastest way on a device of this machine.
     pub(crate) fn fastest(device: Device) -> Self {
         if device == Device::Cpu && onednn_is_faster() { Self::OneDnn } else { Self::Linear }
@@ -146,7 +146,7 @@ mod tests {
     use tch::{CModule, Kind};
 
     use super::*;
-    use crate::cache::Unfinished;
+    use crate::encoders::cache::Unfinished;
 
     #[test]
     #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
@@ -159,13 +159,13 @@ mod tests {
             let plain = x[0].f_linear(&weight, None::<&Tensor>).unwrap();
             vec![biased.f_mul(&plain).unwrap()]
         });
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
+        let folder = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
         let path = folder.0.join("module.pt");
         module.unwrap().save(&path).unwrap();
         assert_eq!(code(&path).matches("torch.linear(").count(), 2);
         let before = CModule::load(&path).unwrap().forward_ts(&[&input]).unwrap();
 
-        Products::OneDnn.apply(&path).unwrap();
+        Matmul::OneDnn.apply(&path).unwrap();
         let changed = code(&path);
         assert_eq!(changed.matches(REPLACEMENT).count(), 2);
         assert!(!changed.replace(REPLACEMENT, "").contains(LINEAR));
@@ -175,15 +175,15 @@ mod tests {
 
     #[test]
     fn a_gpu_multiplies_as_libtorch_does() {
-        assert_eq!(Products::fastest(Device::Cuda(0)), Products::Linear);
+        assert_eq!(Matmul::fastest(Device::Cuda(0)), Matmul::Linear);
     }
 
     #[test]
     fn what_is_no_archive_is_named() {
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-products").unwrap();
+        let folder = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
         let path = folder.0.join("module.pt");
         fs::write(&path, "no archive").unwrap();
-        let error = Products::OneDnn.apply(&path).unwrap_err();
+        let error = Matmul::OneDnn.apply(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("module.pt"), "{error}");
     }

@@ -10,22 +10,28 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-use tch::Device;
-
-use crate::encoder::Encoders;
 use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::export::rehearse;
-use crate::queue::Queue;
-use crate::team::Team;
+use crate::runtime::queue::Queue;
+use crate::runtime::workers::Workers;
 
 /// Stack of an inference thread. libtorch has been seen to overflow 320 KB.
 pub(crate) const STACK: usize = 8 * 1024 * 1024;
 
 /// Before the first load of the process.
-static REHEARSAL: Once = Once::new();
+static WARM_UP: Once = Once::new();
 
-/// Gets what a thread has to work with.
-type Job = Box<dyn FnOnce(&Encoders, &Team) + Send>;
+/// Gets what the threads share, and the workers that divide a batch.
+pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) + Send>;
+
+/// What a load gives.
+pub(crate) struct Loaded<S, T> {
+    /// What the threads share until they are stopped.
+    pub(crate) shared: S,
+    /// What the caller gets.
+    pub(crate) value: T,
+    /// Whether threads may divide a batch. On a GPU they may not.
+    pub(crate) divisible: bool,
+}
 
 /// How a model's inference is spread over threads.
 #[derive(Debug, Clone, Copy)]
@@ -36,27 +42,28 @@ pub(crate) struct Concurrency {
     pub(crate) threads: usize,
 }
 
-/// A handle on the threads that share the encoders. They end by themselves when it is dropped.
+/// A handle on the threads. They end by themselves when it is dropped.
 #[derive(Debug)]
-pub(crate) struct InferenceThreads {
-    queue: Arc<Queue<Job>>,
+pub(crate) struct InferenceThreads<S> {
+    queue: Arc<Queue<Job<S>>>,
     /// The one that loads, and that waits for the others before it frees.
     first: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl InferenceThreads {
+impl<S: Send + Sync + 'static> InferenceThreads<S> {
     /// Starts the first thread, which runs `load` and starts the others. What `load` returned comes
     /// by the returned function, so that the caller can do something else meanwhile.
     pub(crate) fn start<T: Send + 'static>(
         concurrency: Concurrency,
-        load: impl FnOnce() -> Result<(Encoders, T)> + Send + 'static,
+        warm_up: fn() -> Result<()>,
+        load: impl FnOnce() -> Result<Loaded<S, T>> + Send + 'static,
     ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
         let queue = Arc::new(Queue::new());
         let (loaded, result) = channel();
         let first = thread()
             .spawn({
                 let queue = Arc::clone(&queue);
-                move || first_thread(&queue, concurrency, load, &loaded)
+                move || first_thread(&queue, concurrency, warm_up, load, &loaded)
             })
             .map_err(no_thread)?;
         let threads = Self { queue, first: Mutex::new(Some(first)) };
@@ -65,11 +72,11 @@ impl InferenceThreads {
     }
 
     /// Queues a job. One that waits when the threads are stopped is dropped.
-    pub(crate) fn submit(&self, job: Job) -> Result<()> {
+    pub(crate) fn submit(&self, job: Job<S>) -> Result<()> {
         if self.queue.push(job) { Ok(()) } else { Err(unloaded()) }
     }
 
-    /// Lets the jobs that run finish, then frees the encoders. Waits for the end of the threads.
+    /// Lets the jobs that run finish, then frees what they share. Waits for the end of the threads.
     pub(crate) fn stop(&self) {
         self.queue.close();
         // The lock is held meanwhile, so that whoever stops them too waits as well.
@@ -81,82 +88,83 @@ impl InferenceThreads {
     }
 }
 
-impl Drop for InferenceThreads {
+impl<S> Drop for InferenceThreads<S> {
     fn drop(&mut self) {
         self.queue.close();
     }
 }
 
-/// Loads the encoders, serves the queue together with the other threads, and frees them after the
+/// Loads what the threads share, serves the queue together with the others, and frees it after the
 /// last.
-fn first_thread<T>(
-    queue: &Queue<Job>,
+fn first_thread<S: Sync + 'static, T>(
+    queue: &Queue<Job<S>>,
     concurrency: Concurrency,
-    load: impl FnOnce() -> Result<(Encoders, T)>,
+    warm_up: fn() -> Result<()>,
+    load: impl FnOnce() -> Result<Loaded<S, T>>,
     loaded: &Sender<Result<T>>,
 ) {
     // Before libtorch starts threads, and the others are started: they are as it is.
     clip::priority::step_back();
-    crate::exit::enter();
-    let loading = crate::exit::at_work();
+    crate::runtime::exit::enter();
+    let loading = crate::runtime::exit::at_work();
     let load = || {
         let _settings = Settings::of_this_thread(concurrency.threads)?;
-        crate::exit::prepare();
-        REHEARSAL.call_once(|| {
-            let rehearse = || guarded("a rehearsal", ErrorKind::Torch, rehearse);
-            let _ = crate::exit::prepare_during(rehearse);
+        crate::runtime::exit::prepare();
+        WARM_UP.call_once(|| {
+            let warm_up = || guarded("a warm-up", ErrorKind::Torch, warm_up);
+            let _ = crate::runtime::exit::prepare_during(warm_up);
         });
         load()
     };
-    let (encoders, value) = match guarded("loading", ErrorKind::Internal, load) {
-        Ok(both) => both,
+    let Loaded { shared, value, divisible } = match guarded("loading", ErrorKind::Internal, load) {
+        Ok(loaded) => loaded,
         Err(error) => {
             let _ = loaded.send(Err(error));
             drop(loading);
-            return crate::exit::leave();
+            return crate::runtime::exit::leave();
         }
     };
-    crate::exit::prepare();
+    crate::runtime::exit::prepare();
     // Not before: weights that come from the system each for itself go back to it whole.
-    crate::memory::keep_what_is_freed();
+    crate::runtime::memory::keep_what_is_freed();
     drop(loading);
-    serve_together(queue, concurrency, &encoders, |started| {
+    let threads = if divisible { concurrency.threads } else { 1 };
+    serve_together(queue, concurrency, threads, &shared, |started| {
         let _ = loaded.send(started.map(|()| value));
     });
-    crate::exit::leave();
-    drop(encoders);
-    crate::memory::give_back();
+    crate::runtime::exit::leave();
+    drop(shared);
+    crate::runtime::memory::give_back();
 }
 
 /// Serves the queue on this thread and the others, and waits for them.
-fn serve_together(
-    queue: &Queue<Job>,
+fn serve_together<S: Sync + 'static>(
+    queue: &Queue<Job<S>>,
     concurrency: Concurrency,
-    encoders: &Encoders,
+    threads: usize,
+    shared: &S,
     started: impl FnOnce(Result<()>),
 ) {
-    // Threads divide what the CPU computes.
-    let threads = if encoders.device == Device::Cpu { concurrency.threads } else { 1 };
-    let team = &Team::new(threads);
-    let workers = if threads > 1 { concurrency.copies * threads } else { 0 };
-    let serve = move || serve(queue, concurrency.threads, encoders, team);
+    let workers = &Workers::new(threads);
+    let count = if threads > 1 { concurrency.copies * threads } else { 0 };
+    let serve = move || serve(queue, concurrency.threads, shared, workers);
     std::thread::scope(|scope| {
-        let team_work = move || with_threads(1, || team.work(encoders));
-        let workers: io::Result<Vec<_>> = (0..workers).map(|_| start(scope, team_work)).collect();
+        let work = move || with_threads(1, || workers.work(shared));
+        let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
         let others: io::Result<Vec<_>> =
             (1..concurrency.copies).map(|_| start(scope, serve)).collect();
-        match workers.and_then(|workers| Ok((workers, others?))) {
-            Ok((workers, others)) => {
+        match started_workers.and_then(|handles| Ok((handles, others?))) {
+            Ok((handles, others)) => {
                 started(Ok(()));
                 serve();
                 // The scope waits for their functions; memory that is a thread's own goes later.
                 others.into_iter().for_each(|other| drop(other.join()));
-                team.dismiss();
-                workers.into_iter().for_each(|worker| drop(worker.join()));
+                workers.dismiss();
+                handles.into_iter().for_each(|worker| drop(worker.join()));
             }
             Err(error) => {
                 queue.close();
-                team.dismiss();
+                workers.dismiss();
                 started(Err(no_thread(error)));
             }
         }
@@ -169,23 +177,23 @@ fn start<'scope>(
     work: impl FnOnce() + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, ()>> {
     thread().spawn_scoped(scope, || {
-        crate::exit::enter();
+        crate::runtime::exit::enter();
         work();
-        crate::exit::leave();
+        crate::runtime::exit::leave();
     })
 }
 
 /// Runs jobs until the queue is closed.
-fn serve(queue: &Queue<Job>, threads: usize, encoders: &Encoders, team: &Team) {
-    let run = |job: Job| {
-        // It covers the team, which works while the job waits for it.
-        let _at_work = crate::exit::at_work();
+fn serve<S>(queue: &Queue<Job<S>>, threads: usize, shared: &S, workers: &Workers<S>) {
+    let run = |job: Job<S>| {
+        // It covers the workers, which work while the job waits for it.
+        let _at_work = crate::runtime::exit::at_work();
         // Whom it concerns knows: what the job would have answered with is dropped.
         let _ = guarded("a job", ErrorKind::Internal, || {
-            job(encoders, team);
+            job(shared, workers);
             Ok(())
         });
-        crate::exit::prepare();
+        crate::runtime::exit::prepare();
     };
     with_threads(threads, || {
         while let Some(job) = queue.pop() {

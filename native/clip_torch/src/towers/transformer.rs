@@ -7,7 +7,7 @@
 //! - quick_gelu, `x * sigmoid(1.702 x)`, as `silu(1.702 x) / 1.702`, the factors folded into the
 //!   two matrices around it;
 //! - the last block computes the positions that are pooled alone;
-//! - matrices lie in memory as suits who multiplies them, see [`Products`].
+//! - matrices lie in memory as suits who multiplies them, see [`Matmul`].
 //!
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
@@ -16,8 +16,8 @@ use tch::Tensor;
 
 use crate::config::{Activation, TransformerConfig};
 use crate::error::Result;
-use crate::products::Products;
 use crate::tensor::float;
+use crate::towers::matmul::Matmul;
 use crate::weights::Weights;
 
 /// Factor inside quick_gelu's sigmoid.
@@ -31,30 +31,25 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    fn load(
-        weights: &mut Weights,
-        name: &str,
-        shape: [i64; 2],
-        products: Products,
-    ) -> Result<Self> {
+    fn load(weights: &mut Weights, name: &str, shape: [i64; 2], matmul: Matmul) -> Result<Self> {
         let weight = weights.tensor(&format!("{name}.weight"), &shape)?;
         let bias = weights.tensor(&format!("{name}.bias"), &shape[..1])?;
-        Self::new(&weight, Some(bias), products)
+        Self::new(&weight, Some(bias), matmul)
     }
 
-    pub(crate) fn without_bias(weight: &Tensor, products: Products) -> Result<Self> {
-        Self::new(weight, None, products)
+    pub(crate) fn without_bias(weight: &Tensor, matmul: Matmul) -> Result<Self> {
+        Self::new(weight, None, matmul)
     }
 
-    fn new(weight: &Tensor, bias: Option<Tensor>, products: Products) -> Result<Self> {
-        Ok(Self { weight: products.arrange(weight)?, bias })
+    fn new(weight: &Tensor, bias: Option<Tensor>, matmul: Matmul) -> Result<Self> {
+        Ok(Self { weight: matmul.arrange(weight)?, bias })
     }
 
     /// Several layers of one input as a single product, outputs one after the other.
-    fn fused(layers: &[Self], products: Products) -> Result<Self> {
+    fn fused(layers: &[Self], matmul: Matmul) -> Result<Self> {
         let weights: Vec<_> = layers.iter().map(|layer| &layer.weight).collect();
         let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?), products)
+        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?), matmul)
     }
 
     /// The first or the last rows of the output alone.
@@ -143,10 +138,10 @@ impl Transformer {
         weights: &mut Weights,
         tower: &str,
         config: &TransformerConfig,
-        products: Products,
+        matmul: Matmul,
     ) -> Result<Self> {
         let blocks = (0..config.layers)
-            .map(|i| Block::load(weights, &format!("{tower}.encoder.layers.{i}"), config, products))
+            .map(|i| Block::load(weights, &format!("{tower}.encoder.layers.{i}"), config, matmul))
             .collect::<Result<_>>()?;
         Ok(Self { blocks })
     }
@@ -184,11 +179,11 @@ impl Block {
         weights: &mut Weights,
         name: &str,
         config: &TransformerConfig,
-        products: Products,
+        matmul: Matmul,
     ) -> Result<Self> {
         let (width, mlp_width) = (config.width, config.mlp_width);
         let mut linear =
-            |part: &str, shape| Linear::load(weights, &format!("{name}.{part}"), shape, products);
+            |part: &str, shape| Linear::load(weights, &format!("{name}.{part}"), shape, matmul);
         let query_key_value = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
             .iter()
             .map(|part| linear(part, [width; 2]))
@@ -203,7 +198,7 @@ impl Block {
         }
         Ok(Self {
             norm_attention: LayerNorm::load(weights, &format!("{name}.layer_norm1"), config)?,
-            query_key_value: Linear::fused(&query_key_value, products)?,
+            query_key_value: Linear::fused(&query_key_value, matmul)?,
             attention_out,
             norm_mlp: LayerNorm::load(weights, &format!("{name}.layer_norm2"), config)?,
             mlp_in,

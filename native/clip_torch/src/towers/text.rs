@@ -4,9 +4,9 @@ use tch::{Kind, Tensor};
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::products::Products;
 use crate::tensor::float;
-use crate::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
+use crate::towers::matmul::Matmul;
+use crate::towers::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
 use crate::weights::Weights;
 
 /// `CLIPTextTransformer` and the text projection.
@@ -24,7 +24,7 @@ pub(crate) struct TextTower {
 
 impl TextTower {
     /// Reads `text_model.*` and `text_projection`.
-    pub(crate) fn load(weights: &mut Weights, config: &Config, products: Products) -> Result<Self> {
+    pub(crate) fn load(weights: &mut Weights, config: &Config, matmul: Matmul) -> Result<Self> {
         let text = &config.text;
         let width = text.transformer.width;
         let name = "text_model.embeddings";
@@ -35,11 +35,11 @@ impl TextTower {
                 &format!("{name}.position_embedding.weight"),
                 &[text.max_positions, width],
             )?,
-            transformer: Transformer::load(weights, "text_model", &text.transformer, products)?,
+            transformer: Transformer::load(weights, "text_model", &text.transformer, matmul)?,
             norm_after: LayerNorm::load(weights, "text_model.final_layer_norm", &text.transformer)?,
             projection: Linear::without_bias(
                 &weights.tensor("text_projection.weight", &[config.projection_dim, width])?,
-                products,
+                matmul,
             )?,
         })
     }

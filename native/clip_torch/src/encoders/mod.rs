@@ -1,0 +1,7 @@
+//! The towers as TorchScript: exported here or by a user, cached, and fed with passes.
+
+pub(crate) mod cache;
+pub(crate) mod encoder;
+pub(crate) mod export;
+pub(crate) mod trie;
+pub(crate) mod user;

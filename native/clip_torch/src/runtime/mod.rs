@@ -1,0 +1,8 @@
+//! What libtorch runs on: threads and what they share, the device, and the end of the process.
+
+pub mod device;
+pub(crate) mod exit;
+pub(crate) mod memory;
+pub(crate) mod queue;
+pub(crate) mod threads;
+pub(crate) mod workers;

@@ -7,7 +7,8 @@
 # picture that is preprocessed already. Medians over the rounds; ratios to the first variant.
 
 alias Image.ZeroShot
-alias Image.ZeroShot.{Model, Options}
+alias Image.ZeroShot.Call.Options
+alias Image.ZeroShot.Serving.Model
 alias Image.ZeroShot.Serving.Client
 
 {directory, rounds} =

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.ReadmeTest do
 
   import ExUnit.CaptureIO
 
-  alias Image.ZeroShot.Options
+  alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.Markdown
 
   @documents ["README.md" | Path.wildcard("guides/*.md")]

@@ -136,7 +136,9 @@ defmodule Image.ZeroShot do
   A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged once.
   """
 
-  alias Image.ZeroShot.{Classifier, Error, Many, Model, Options, Pipeline, Source, Telemetry}
+  alias Image.ZeroShot.{Classifier, Error, Source, Telemetry}
+  alias Image.ZeroShot.Call.{Options, PictureStream, Pipeline}
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.Client
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
@@ -334,8 +336,8 @@ defmodule Image.ZeroShot do
   """
   @spec classify_many(Enumerable.t(), labels(), keyword()) :: Enumerable.t()
   def classify_many(pictures, labels, opts \\ []) do
-    {own, opts} = Many.split!(opts)
-    Many.stream(pictures, labels, options(labels, opts), own)
+    {own, opts} = PictureStream.split!(opts)
+    PictureStream.stream(pictures, labels, options(labels, opts), own)
   end
 
   @doc """

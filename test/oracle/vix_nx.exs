@@ -20,7 +20,8 @@ IO.puts("libvips #{Vix.Vips.version()}")
 defmodule Image.ZeroShot.Oracle.VixNx do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.{Error, Options, Source}
+  alias Image.ZeroShot.{Error, Source}
+  alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.Pictures
   alias Vix.Vips.Operation
   alias Vix.Vips.Image, as: Vimage

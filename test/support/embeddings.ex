@@ -4,7 +4,8 @@ defmodule Image.ZeroShot.Test.Embeddings do
   # Embeddings as the public verbs get them, through a serving.
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Model, Options}
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.Client
 
   @embedded [repo: :embedded, device: :cpu]

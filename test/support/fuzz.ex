@@ -5,7 +5,8 @@ defmodule Image.ZeroShot.Test.Fuzz do
   # Each input follows from its seed and number alone.
 
   alias Image.ZeroShot.Classifier.Codec
-  alias Image.ZeroShot.{Error, Labels, Options}
+  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Call.{Labels, Options}
 
   @targets %{"labels" => :labels, "classifier" => :classifier}
   # In words; what a caller hands in has up to 64 KB here.

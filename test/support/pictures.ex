@@ -3,7 +3,8 @@ defmodule Image.ZeroShot.Test.Pictures do
 
   # Pictures to test with: the samples, and PNG files made to order.
 
-  alias Image.ZeroShot.{Options, Picture}
+  alias Image.ZeroShot.Picture
+  alias Image.ZeroShot.Call.Options
 
   @signature <<0x89, "PNG\r\n", 0x1A, "\n">>
 

@@ -15,7 +15,8 @@ defmodule Image.ZeroShot.Classifier do
   keep it in a file or a database.
   """
 
-  alias Image.ZeroShot.{Error, Labels, Native, Options, Pipeline, Secret, Serving}
+  alias Image.ZeroShot.{Error, Native, Serving}
+  alias Image.ZeroShot.Call.{Labels, Options, Pipeline, Secret}
   alias Image.ZeroShot.Classifier.Codec
   alias Image.ZeroShot.Serving.Directory
 

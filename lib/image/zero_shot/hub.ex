@@ -52,7 +52,9 @@ defmodule Image.ZeroShot.Hub do
   can print.
   """
 
-  alias Image.ZeroShot.{Error, Native, Options, Repo, Secret}
+  alias Image.ZeroShot.{Error, Native}
+  alias Image.ZeroShot.Call.{Options, Secret}
+  alias Image.ZeroShot.Hub.Repo
   alias Image.ZeroShot.Hub.Announcer
   alias Image.ZeroShot.Serving.Directory
 

@@ -99,7 +99,9 @@ defmodule Image.ZeroShot.Serving do
   `:image_zero_shot` too.
   """
 
-  alias Image.ZeroShot.{Error, Model, Options}
+  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.{Directory, Keeper, Server}
 
   @typedoc "A model in the form of its runner."

@@ -229,7 +229,8 @@ defimpl Image.ZeroShot.Source, for: BitString do
 end
 
 defimpl Image.ZeroShot.Source, for: Tuple do
-  alias Image.ZeroShot.{Picture, Pixels}
+  alias Image.ZeroShot.Picture
+  alias Image.ZeroShot.Picture.Pixels
 
   def prepare({:path, path}, %{max_bytes: max}) when is_binary(path), do: Picture.read(path, max)
 
@@ -242,7 +243,8 @@ end
 
 # What an image input of Livebook delivers.
 defimpl Image.ZeroShot.Source, for: Map do
-  alias Image.ZeroShot.{Error, Picture, Pixels}
+  alias Image.ZeroShot.{Error, Picture}
+  alias Image.ZeroShot.Picture.Pixels
 
   def prepare(%{format: :rgb, data: data, height: height, width: width}, limits)
       when is_binary(data),
@@ -266,7 +268,7 @@ end
 
 defimpl Image.ZeroShot.Source, for: Any do
   alias Image.ZeroShot.Picture
-  alias Image.ZeroShot.Pixels.{NxTensor, VixImage}
+  alias Image.ZeroShot.Picture.{NxTensor, VixImage}
 
   # By name, at run time: neither library is a dependency, and both may be there all the same.
   def prepare(%{__struct__: Vix.Vips.Image} = image, limits), do: VixImage.read(image, limits)

@@ -12,7 +12,7 @@ defmodule Mix.Tasks.DownloadModels do
 
   use Mix.Task
 
-  alias Image.ZeroShot.Prefetch
+  alias Image.ZeroShot.CLI.Prefetch
 
   @impl true
   def run(argv) do

@@ -53,7 +53,7 @@ defmodule Mix.Tasks.ZeroShot.Classify do
 
   use Mix.Task
 
-  alias Image.ZeroShot.Console
+  alias Image.ZeroShot.CLI.Console
 
   @impl true
   def run(argv) do

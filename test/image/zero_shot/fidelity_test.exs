@@ -4,7 +4,8 @@ defmodule Image.ZeroShot.FidelityTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Classifier, Labels, Options, Picture}
+  alias Image.ZeroShot.{Classifier, Picture}
+  alias Image.ZeroShot.Call.{Labels, Options}
   alias Image.ZeroShot.Test.{Embeddings, JSON, Safetensors}
 
   @folder "test/fixtures/goldens"

@@ -1,7 +1,8 @@
 defmodule Image.ZeroShot.SourceTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.{Error, Options, Picture, Source}
+  alias Image.ZeroShot.{Error, Picture, Source}
+  alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.{Pictures, Upload}
 
   @limits Options.similarity!([])

@@ -4,7 +4,8 @@ defmodule Image.ZeroShot.Test.Lifecycle do
   # Many first callers, and servings that are killed. To be called in a fresh VM.
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Model, Options}
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.Directory
   alias Image.ZeroShot.Test.{FreshVM, Memory}
 

@@ -4,7 +4,8 @@ defmodule Image.ZeroShot.Test.Reload do
   # New code for every module of the library, while callers use it. To be called in a fresh VM.
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Model, Options}
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.Directory
 
   # How long callers may take to get to the new code.

@@ -4,7 +4,9 @@ defmodule Image.ZeroShot.Test.Responsiveness do
   # How long the rest of a VM waits while callers keep a model and its pixel threads busy.
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Model, Native, Options}
+  alias Image.ZeroShot.Native
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Native.Torch
   alias Image.ZeroShot.Serving.Queue
   alias Image.ZeroShot.Test.Photo

@@ -6,7 +6,9 @@ defmodule Image.ZeroShot.Serving.Client do
   # Everything runs in the process of the caller. Whatever becomes of the call, no message of it is
   # left in the caller's mailbox.
 
-  alias Image.ZeroShot.{Error, Options, Preprocess, Serving}
+  alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Picture.Preprocess
   alias Image.ZeroShot.Serving.{Admission, Batch, Directory, Gate, Keeper, Queue, Remote, Request}
   alias Image.ZeroShot.Serving.TextCache
 

@@ -5,7 +5,9 @@ defmodule Image.ZeroShot.Hub.TokenTest do
   import ExUnit.CaptureLog
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Error, Hub, Model, Options, Serving}
+  alias Image.ZeroShot.{Error, Hub, Serving}
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.{Client, Directory}
   alias Image.ZeroShot.Test.HubSite
 

@@ -1,0 +1,171 @@
+defmodule Image.ZeroShot.Call.Labels do
+  @moduledoc false
+
+  # A label set: from what a caller gives to the labels and the prompts of each.
+
+  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Call.Options
+
+  # Of one label. CLIP's own list of templates makes 80.
+  @max_prompts 1_000
+
+  @enforce_keys [:terms, :prompts, :counts]
+  defstruct [:terms, :prompts, :counts]
+
+  @typedoc """
+  What comes back as the label of a result; all prompts, label after label; how many a label has.
+  """
+  @type t :: %__MODULE__{
+          terms: [term(), ...],
+          prompts: [String.t(), ...],
+          counts: [pos_integer(), ...]
+        }
+
+  @type background :: {name :: term(), prompts :: [String.t()], counts :: [pos_integer()]}
+
+  @doc """
+  Checks labels without any model, so that a mistake in them is told before one is loaded.
+  """
+  @spec new(term(), Options.t()) :: {:ok, t()} | {:error, Error.t()}
+  def new(labels, opts) when is_map(labels) and not is_struct(labels),
+    do: labels |> Map.to_list() |> new(opts)
+
+  def new([_ | _] = labels, opts) do
+    with {:ok, pairs} <- check_each(labels, 0, opts.max_prompts, [], opts) do
+      {terms, prompts} = Enum.unzip(pairs)
+
+      {:ok,
+       %__MODULE__{
+         terms: terms,
+         prompts: Enum.concat(prompts),
+         counts: Enum.map(prompts, &length/1)
+       }}
+    end
+  end
+
+  def new([], _opts), do: Error.error(:invalid_label, "expected at least one label, got: []")
+
+  def new(other, _opts), do: no_list(other)
+
+  @doc """
+  The same labels in parts of about so many prompts, and at least one label each.
+  """
+  @spec parts(t(), pos_integer()) :: [t(), ...]
+  def parts(%__MODULE__{} = labels, most) do
+    labels.terms
+    |> Enum.zip(labels.counts)
+    |> Enum.chunk_while(
+      {[], 0},
+      fn {_term, count} = label, {part, size} ->
+        if part != [] and size + count > most,
+          do: {:cont, Enum.reverse(part), {[label], count}},
+          else: {:cont, {[label | part], size + count}}
+      end,
+      fn {part, _size} -> {:cont, Enum.reverse(part), nil} end
+    )
+    |> Enum.map_reduce(labels.prompts, fn part, prompts ->
+      {terms, counts} = Enum.unzip(part)
+      {own, prompts} = Enum.split(prompts, Enum.sum(counts))
+      {%__MODULE__{terms: terms, prompts: own, counts: counts}, prompts}
+    end)
+    |> elem(0)
+  end
+
+  @doc """
+  The background that `:other` stands for: its name, its prompts and how many make a row each.
+  """
+  @spec background(Options.t()) :: {:ok, background() | nil} | {:error, Error.t()}
+  def background(%{other: nil}), do: {:ok, nil}
+
+  def background(%{other: other} = opts) do
+    case background_pair(other, opts) do
+      {:ok, {name, prompts}} -> {:ok, {name, prompts, background_counts(other, prompts)}}
+      {:error, fault} -> Error.error(:invalid_label, "the background given as :other #{fault}")
+    end
+  end
+
+  defp background_pair(prompts, opts) when is_list(prompts), do: pair({nil, prompts}, opts)
+  defp background_pair(other, opts), do: pair(other, opts)
+
+  # What templates make of a label is one row, as it is for every label. A list of prompts names
+  # several things that each stand for themselves.
+  defp background_counts(other, prompts) when is_binary(other), do: [length(prompts)]
+  defp background_counts(_other, prompts), do: Enum.map(prompts, fn _ -> 1 end)
+
+  defp check_each([], _index, _left, pairs, _opts), do: {:ok, Enum.reverse(pairs)}
+
+  defp check_each(_labels, index, _left, _pairs, %{max_labels: index}) do
+    Error.error(:invalid_label, "there are more labels than :max_labels, which is #{index}")
+  end
+
+  defp check_each([label | labels], index, left, pairs, opts) do
+    case pair(label, opts) do
+      {:ok, {_term, prompts} = pair} when length(prompts) <= left ->
+        check_each(labels, index + 1, left - length(prompts), [pair | pairs], opts)
+
+      {:ok, _one_too_many} ->
+        too_many_prompts(index, opts)
+
+      {:error, fault} ->
+        Error.error(:invalid_label, "the label at index #{index} #{fault}")
+    end
+  end
+
+  defp check_each(tail, _index, _left, _pairs, _opts), do: no_list(tail)
+
+  defp too_many_prompts(index, %{max_prompts: most} = opts) do
+    Error.error(
+      :invalid_label,
+      "the labels up to index #{index} have more prompts than :max_prompts, which is #{most}" <>
+        case length(opts.template) do
+          1 -> ""
+          count -> "; each of the #{count} templates makes a prompt of every label"
+        end
+    )
+  end
+
+  # What a template adds is the operator's own and has no limit.
+  defp pair(label, opts) when is_binary(label) do
+    with :ok <- check_text(label, opts.max_label_bytes),
+         do: {:ok, {label, Options.prompts(opts.template, label)}}
+  end
+
+  defp pair({term, prompt}, opts) when is_binary(prompt), do: pair({term, [prompt]}, opts)
+
+  defp pair({term, prompts}, opts) when is_list(prompts) do
+    with :ok <- check_prompts(prompts, opts.max_label_bytes), do: {:ok, {term, prompts}}
+  end
+
+  defp pair(other, _opts),
+    do: {:error, "is no string, and no {label, prompts}: #{brief(other)}"}
+
+  defp check_prompts([], _max), do: {:error, "has no prompts"}
+
+  defp check_prompts(prompts, max) do
+    cond do
+      List.improper?(prompts) -> {:error, "has prompts that are no list: #{brief(prompts)}"}
+      length(prompts) > @max_prompts -> {:error, "has more than #{@max_prompts} prompts"}
+      true -> Enum.find_value(prompts, :ok, &fault(&1, max))
+    end
+  end
+
+  defp fault(prompt, max) do
+    with :ok <- check_text(prompt, max), do: nil
+  end
+
+  defp check_text(text, _max) when not is_binary(text),
+    do: {:error, "is no string: #{brief(text)}"}
+
+  defp check_text(text, max) when byte_size(text) > max,
+    do: {:error, "has #{byte_size(text)} bytes, more than :max_label_bytes, which is #{max}"}
+
+  defp check_text(text, _max) do
+    if String.valid?(text), do: :ok, else: {:error, "is no valid UTF-8: #{brief(text)}"}
+  end
+
+  defp no_list(term) do
+    Error.error(:invalid_label, "expected a list of labels, got: #{brief(term)}")
+  end
+
+  defp brief(term), do: inspect(term, limit: 5, printable_limit: 80)
+end

@@ -1,0 +1,111 @@
+defmodule Image.ZeroShot.Call.ParallelMap do
+  @moduledoc false
+
+  # A map over an enumerable that works ahead of whoever takes its results, in order.
+  #
+  # Not `Task.async_stream/3`, which starts more while the oldest element takes its time, and so
+  # keeps results without a bound; and whose tasks take the consumer with them when one is killed.
+  # Here no more than the window are begun and not yet taken, whatever becomes of each.
+
+  @typedoc "What is done with an element, in a process of its own."
+  @type work :: (term() -> term())
+
+  @typedoc "What became of an element: a value, or how its process failed."
+  @type outcome ::
+          {:ok, term()}
+          | {:failed, {:error | :exit | :throw, reason :: term(), Exception.stacktrace()}}
+
+  @doc """
+  A lazy stream of `{element, outcome}`. `start` is called when the stream is first consumed.
+  """
+  @spec map(Enumerable.t(), (... -> {window :: pos_integer(), work()})) :: Enumerable.t()
+  def map(enumerable, start) do
+    Stream.transform(enumerable, fn -> open(start.()) end, &step/2, &rest/1, &close/1)
+  end
+
+  defp open({window, work}) do
+    consumer = self()
+    %{window: window, work: work, begun: :queue.new(), guard: spawn(fn -> guard(consumer) end)}
+  end
+
+  # One is begun and at most one is taken, so that what was taken is replaced while the consumer
+  # deals with it. An enumerable that is slow to give does not keep back what is done.
+  defp step(element, state) do
+    state = %{state | begun: :queue.in(begin(element, state), state.begun)}
+    patience = if :queue.len(state.begun) < state.window, do: 0, else: :infinity
+
+    case take(state.begun, patience) do
+      {result, begun} -> {[result], %{state | begun: begun}}
+      nil -> {[], state}
+    end
+  end
+
+  defp rest(state), do: {Stream.unfold(state.begun, &take(&1, :infinity)), state}
+
+  # The guard takes the workers with it.
+  defp close(state) do
+    Process.exit(state.guard, :kill)
+
+    for {monitor, _element} <- :queue.to_list(state.begun),
+        do: Process.demonitor(monitor, [:flush])
+  end
+
+  # The result is the reason to exit: then there is one message, which goes with its monitor.
+  defp begin(element, %{work: work, guard: guard}) do
+    callers = [self() | Process.get(:"$callers", [])]
+
+    {_worker, monitor} =
+      spawn_monitor(fn ->
+        follow(guard)
+        Process.put(:"$callers", callers)
+        outcome = run(work, element)
+        Process.unlink(guard)
+        exit({__MODULE__, outcome})
+      end)
+
+    {monitor, element}
+  end
+
+  # The stream can be halted before a worker has begun.
+  defp follow(guard) do
+    Process.link(guard)
+  rescue
+    ErlangError -> exit(:shutdown)
+  end
+
+  defp run(work, element) do
+    {:ok, work.(element)}
+  catch
+    kind, reason -> {:failed, {kind, reason, __STACKTRACE__}}
+  end
+
+  defp take(begun, patience) do
+    with {:value, {monitor, element}} <- :queue.peek(begun) do
+      receive do
+        {:DOWN, ^monitor, :process, _worker, {__MODULE__, outcome}} ->
+          {{element, outcome}, :queue.drop(begun)}
+
+        {:DOWN, ^monitor, :process, _worker, reason} ->
+          {{element, {:failed, {:exit, reason, []}}}, :queue.drop(begun)}
+      after
+        patience -> nil
+      end
+    else
+      :empty -> nil
+    end
+  end
+
+  # Links between workers and consumer would end the one with the other, or leave messages.
+  defp guard(consumer) do
+    Process.flag(:trap_exit, true)
+    monitor = Process.monitor(consumer)
+    guard_until(monitor)
+  end
+
+  defp guard_until(monitor) do
+    receive do
+      {:DOWN, ^monitor, :process, _consumer, _reason} -> exit(:shutdown)
+      _end_of_a_worker -> guard_until(monitor)
+    end
+  end
+end

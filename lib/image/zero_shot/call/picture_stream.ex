@@ -1,0 +1,133 @@
+defmodule Image.ZeroShot.Call.PictureStream do
+  @moduledoc false
+
+  # Pictures without number: each goes through the serving like the picture of any other caller, and
+  # what waits there makes batches. Here is only how many are on their way at a time.
+
+  alias Image.ZeroShot.{Classifier, Error, Telemetry}
+  alias Image.ZeroShot.Call.{Options, ParallelMap, Pipeline}
+  alias Image.ZeroShot.Serving.Model
+  alias Image.ZeroShot.Serving.Client
+
+  # How long to wait where a serving is full, at first and at most.
+  @pause_ms 20
+  @longest_pause_ms 500
+
+  @typedoc "The options of `Image.ZeroShot.classify_many/3` that no other call has."
+  @type own :: %{window: pos_integer() | nil, progress: (map() -> any()) | nil}
+
+  @doc """
+  These options, checked, and the rest.
+  """
+  @spec split!(keyword()) :: {own(), keyword()}
+  def split!(opts) do
+    if Keyword.keyword?(opts) do
+      {own, rest} = Keyword.split(opts, [:window, :progress])
+      own = %{window: window!(own[:window]), progress: progress!(own[:progress])}
+      # The pictures wait for one another, and nobody for one of them.
+      {own, Keyword.put_new(rest, :timeout, :infinity)}
+    else
+      {%{window: nil, progress: nil}, opts}
+    end
+  end
+
+  defp window!(nil), do: nil
+  defp window!(window) when is_integer(window) and window in 1..100_000, do: window
+  defp window!(other), do: refuse!(":window", "an integer from 1 to 100000 or nil", other)
+
+  defp progress!(progress) when is_function(progress, 1) or progress == nil, do: progress
+  defp progress!(other), do: refuse!(":progress", "a function of one argument or nil", other)
+
+  defp refuse!(name, expected, got) do
+    got = inspect(got, limit: 5, printable_limit: 80)
+    raise ArgumentError, "expected #{name} to be #{expected}, got: #{got}"
+  end
+
+  @spec stream(Enumerable.t(), term(), Options.t(), own()) :: Enumerable.t()
+  def stream(pictures, labels, opts, own) do
+    if Enumerable.impl_for(pictures) == nil,
+      do: refuse!("pictures", "a list or another enumerable", pictures)
+
+    pictures
+    |> ParallelMap.map(fn -> start(labels, opts, own.window) end)
+    |> Stream.map(&told(&1, opts))
+    |> report(own.progress, if(is_list(pictures), do: length(pictures)))
+  end
+
+  # What fails here fails for every picture, and is raised.
+  defp start(labels, opts, window) do
+    classifier = bang!(compile(labels, opts))
+    _info = bang!(Client.load(opts, Model))
+    info = bang!(Client.info(opts, Model))
+    work = fn picture -> patiently(opts, fn -> Pipeline.rank(picture, classifier, opts) end) end
+    {window || window(info, System.schedulers_online()), work}
+  end
+
+  defp compile(%Classifier{} = classifier, _opts), do: {:ok, classifier}
+  defp compile(labels, opts), do: Pipeline.compile(labels, opts, [])
+
+  @doc """
+  How many pictures are on their way at a time: a batch that runs, one that waits, and those that are
+  being read and resized; but never so many that other callers find the serving full.
+  """
+  @spec window(map(), pos_integer()) :: pos_integer()
+  def window(%{max_batch: max_batch, copies: copies, queue: %{max: max}}, cores) do
+    wanted = 2 * max_batch * copies + cores
+    if max == :infinity, do: wanted, else: wanted |> min(div(max * 3, 4)) |> max(1)
+  end
+
+  @doc """
+  Calls again while the serving is full, for as long as the call may take.
+  """
+  @spec patiently(Options.t(), (... -> result)) :: result when result: {:ok | :error, term()}
+  def patiently(%{timeout: :infinity}, call), do: retry(call, @pause_ms, :infinity)
+
+  def patiently(%{timeout: timeout}, call),
+    do: retry(call, @pause_ms, System.monotonic_time(:millisecond) + timeout)
+
+  defp retry(call, pause, deadline) do
+    with {:error, %Error{reason: :overloaded}} = refused <- call.() do
+      if System.monotonic_time(:millisecond) + pause < deadline do
+        Process.sleep(pause)
+        retry(call, min(2 * pause, @longest_pause_ms), deadline)
+      else
+        refused
+      end
+    end
+  end
+
+  defp told({picture, {:ok, result}}, opts), do: {picture, counted(result, opts)}
+
+  defp told({picture, {:failed, {kind, reason, stacktrace}}}, opts) do
+    case Exception.normalize(kind, reason, stacktrace) do
+      # A mistake in the program, as in every other call.
+      %ArgumentError{} = error -> reraise error, stacktrace
+      _world -> {picture, kind |> crash(reason, stacktrace) |> counted(opts)}
+    end
+  end
+
+  defp crash(kind, reason, stacktrace) do
+    banner = Exception.format_banner(kind, reason, stacktrace)
+    Error.error(:internal, "the work on this picture ended unexpectedly: #{banner}")
+  end
+
+  defp counted({:error, error}, opts) do
+    Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: opts.serving})
+    {:error, error}
+  end
+
+  defp counted(ok, _opts), do: ok
+
+  defp report(results, nil, _total), do: results
+
+  defp report(results, progress, total) do
+    Stream.transform(results, {0, 0}, fn {_picture, result} = one, {done, failed} ->
+      failed = if match?({:error, _}, result), do: failed + 1, else: failed
+      progress.(%{done: done + 1, failed: failed, total: total})
+      {[one], {done + 1, failed}}
+    end)
+  end
+
+  defp bang!({:ok, value}), do: value
+  defp bang!({:error, error}), do: raise(error)
+end

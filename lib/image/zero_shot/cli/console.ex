@@ -1,0 +1,115 @@
+defmodule Image.ZeroShot.CLI.Console do
+  @moduledoc false
+
+  # What `mix zero_shot.classify` does. A function that returns and does not end the VM.
+  #
+  # Rows go to the standard output as they come, all else to the standard error.
+
+  alias Image.ZeroShot
+  alias Image.ZeroShot.CLI.{Bar, Flags, Paths, Rows}
+  alias Image.ZeroShot.Error
+
+  @typedoc """
+  How many columns the terminal has, `nil` if there is none; and where goes what is no row, which is
+  `:stderr` unless both outputs are one terminal.
+  """
+  @type output :: [columns: non_neg_integer() | nil, beside: :stdio | :stderr]
+
+  @spec run([String.t()], output()) :: :ok | {:error, String.t()}
+  def run(argv, output \\ []) do
+    with {:ok, flags} <- Flags.parse(argv),
+         {:ok, opts} <- checked(flags),
+         {paths, faults} = Paths.expand(flags.paths),
+         :ok <- some(paths, faults) do
+      flags = Map.merge(flags, %{paths: paths, opts: opts})
+      in_bytes(fn -> classify(flags, faults, output) end)
+    else
+      {:error, message} -> {:error, one_line(message)}
+    end
+  end
+
+  # Before any folder is searched. A mistake in the configuration is told like one in a flag.
+  defp checked(flags) do
+    ZeroShot.classify_many([], flags.labels, flags.opts)
+    {:ok, flags.opts}
+  rescue
+    error in ArgumentError -> {:error, Exception.message(error)}
+  end
+
+  defp some([], [fault | _]), do: {:error, fault}
+  defp some(_paths, _faults), do: :ok
+
+  defp classify(flags, faults, output) do
+    beside = Keyword.get(output, :beside, :stderr)
+    all = length(flags.paths)
+
+    shown = %{
+      rows: Rows.new(flags.format, flags.paths, flags.labels),
+      bar: Bar.new(all, output[:columns]),
+      beside: beside
+    }
+
+    Enum.each(faults, &tell(&1, beside))
+    IO.binwrite(Rows.head(shown.rows))
+    draw(shown)
+    shown = flags |> results() |> Enum.reduce(shown, &show/2)
+    clear(shown)
+    ended(shown.bar.failed + length(faults), all + length(faults))
+  rescue
+    error in Error -> {:error, one_line(error.message)}
+  end
+
+  defp results(flags) do
+    flags.paths
+    |> Enum.map(&{:path, &1})
+    |> ZeroShot.classify_many(flags.labels, flags.opts)
+  end
+
+  defp show({{:path, path}, result}, shown) do
+    clear(shown)
+    IO.binwrite(Rows.row(shown.rows, path, result))
+    with {:error, error} <- result, do: path |> named(error) |> tell(shown.beside)
+    shown = %{shown | bar: Bar.step(shown.bar, elem(result, 0), now())}
+    draw(shown)
+    shown
+  end
+
+  defp ended(0, _all), do: :ok
+
+  defp ended(failed, all),
+    do: {:error, "#{failed} of #{all} could not be classified, for the reasons above"}
+
+  # Errors about a file begin with its name already.
+  defp named(path, %Error{message: message}) do
+    name = inspect(path)
+    if String.starts_with?(message, name), do: message, else: "#{name}: #{message}"
+  end
+
+  # File names are bytes: whatever the locale, they leave as they are.
+  defp in_bytes(function) do
+    case :io.getopts() do
+      [_ | _] = before ->
+        :ok = :io.setopts(encoding: :latin1)
+
+        try do
+          function.()
+        after
+          :io.setopts(Keyword.take(before, [:encoding]))
+        end
+
+      _not_to_be_set ->
+        function.()
+    end
+  end
+
+  defp tell(message, :stdio), do: IO.binwrite([one_line(message), "\n"])
+  defp tell(message, :stderr), do: IO.puts(:stderr, one_line(message))
+
+  defp draw(shown), do: shown.bar |> Bar.draw(now()) |> put(shown.beside)
+  defp clear(shown), do: shown.bar |> Bar.clear() |> put(shown.beside)
+  defp put(nil, _device), do: :ok
+  defp put(ascii, device), do: IO.write(device, ascii)
+
+  defp one_line(message), do: message |> String.split() |> Enum.join(" ")
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,148 @@
+defmodule Image.ZeroShot.CLI.Flags do
+  @moduledoc false
+
+  # From a command line to paths, labels and the options of `Image.ZeroShot.classify_many/3`.
+
+  alias Image.ZeroShot.Call.Templates
+
+  @switches [
+    labels: :keep,
+    labels_file: :keep,
+    template: :keep,
+    top: :integer,
+    min_score: :float,
+    multi_label: :boolean,
+    format: :string,
+    repo: :string,
+    device: :string
+  ]
+
+  @formats %{"table" => :table, "json" => :json, "csv" => :csv}
+
+  # As many as fit beside a file name.
+  @top_of_table 3
+
+  @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
+  @usage "The flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
+
+  @type t :: %{
+          paths: [Path.t(), ...],
+          labels: [String.t(), ...],
+          format: :table | :json | :csv,
+          opts: keyword()
+        }
+
+  @spec parse([String.t()]) :: {:ok, t()} | {:error, String.t()}
+  def parse(argv) do
+    with {:ok, flags, paths} <- words(argv),
+         {:ok, labels} <- labels(flags),
+         {:ok, format} <- format(Keyword.get(flags, :format, "table")),
+         {:ok, top} <- top(flags[:top], format),
+         {:ok, device} <- device(flags[:device]) do
+      opts = [top_k: top] ++ device ++ template(flags) ++ repo(flags[:repo])
+      opts = opts ++ Keyword.take(flags, [:min_score, :multi_label])
+      {:ok, %{paths: paths, labels: labels, format: format, opts: opts}}
+    end
+  end
+
+  defp words(argv) do
+    case OptionParser.parse(argv, strict: @switches) do
+      {flags, [_ | _] = paths, []} ->
+        {:ok, flags, paths}
+
+      {_flags, [], []} ->
+        {:error, "expected pictures, folders or wildcards, such as \"photos/*.jpg\". #{@usage}"}
+
+      {_flags, _paths, [fault | _]} ->
+        {:error, fault(fault)}
+    end
+  end
+
+  defp fault({name, value}) do
+    cond do
+      String.replace(name, "_", "-") not in ["--no-multi-label" | @names] ->
+        "unknown flag #{name}. #{@usage}"
+
+      value == nil ->
+        "#{name} wants a value"
+
+      name =~ "multi" ->
+        "#{name} takes no value, got: #{value}"
+
+      true ->
+        "#{name} wants a number, got: #{value}"
+    end
+  end
+
+  # In the order in which they are given.
+  defp labels(flags) do
+    flags
+    |> Keyword.take([:labels, :labels_file])
+    |> Enum.reduce_while({:ok, []}, fn flag, {:ok, labels} ->
+      case listed(flag) do
+        {:ok, more} -> {:cont, {:ok, labels ++ more}}
+        {:error, message} -> {:halt, {:error, message}}
+      end
+    end)
+    |> case do
+      {:ok, []} -> {:error, ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)}
+      labels -> labels
+    end
+  end
+
+  defp listed({:labels, text}), do: {:ok, parts(text, ",")}
+
+  defp listed({:labels_file, path}) do
+    case File.read(path) do
+      {:ok, text} -> {:ok, text |> String.trim_leading("\uFEFF") |> parts("\n")}
+      {:error, reason} -> {:error, "--labels-file #{path}: #{:file.format_error(reason)}"}
+    end
+  end
+
+  defp parts(text, separator) do
+    text |> String.split(separator) |> Enum.map(&String.trim/1) |> Enum.reject(&(&1 == ""))
+  end
+
+  defp format(name) do
+    with :error <- Map.fetch(@formats, name),
+         do: {:error, "--format wants table, json or csv, got: #{name}"}
+  end
+
+  defp top(nil, :table), do: {:ok, @top_of_table}
+  defp top(nil, _all), do: {:ok, nil}
+  defp top(top, _format) when top > 0, do: {:ok, top}
+  defp top(top, _format), do: {:error, "--top wants a positive number, got: #{top}"}
+
+  defp device(nil), do: {:ok, []}
+  defp device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}
+
+  defp device("cuda:" <> index = name) do
+    case Integer.parse(index) do
+      {index, ""} when index >= 0 -> {:ok, [device: {:cuda, index}]}
+      _no_index -> no_device(name)
+    end
+  end
+
+  defp device(name), do: no_device(name)
+
+  defp no_device(name),
+    do: {:error, "--device wants auto, cpu, cuda, cuda:1 or mps, got: #{name}"}
+
+  defp template(flags) do
+    case Keyword.get_values(flags, :template) do
+      [] -> []
+      [one] -> [template: Enum.find(Templates.names(), one, &(to_string(&1) == one))]
+      several -> [template: several]
+    end
+  end
+
+  defp repo(nil), do: []
+  defp repo("embedded"), do: [repo: :embedded]
+
+  # A name on the Hub has no more than one slash, and begins with none of these.
+  defp repo(name) do
+    if File.dir?(name) or name =~ ~r{\A[./~]|/.*/},
+      do: [repo: {:local, Path.expand(name)}],
+      else: [repo: name]
+  end
+end

@@ -1,0 +1,209 @@
+defmodule Image.ZeroShot.CLI.Prefetch do
+  @moduledoc false
+
+  # What the Mix tasks do: fetch the configured model, export its encoders, and say so.
+  #
+  # A function of its own, which returns and does not end the VM: both tasks are this one.
+
+  alias Image.ZeroShot.{Error, Hub}
+  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Hub.Repo
+  alias Image.ZeroShot.Serving.Model
+  alias Image.ZeroShot.Hub.Progress
+
+  @flags [
+    zero_shot: :boolean,
+    repo: :string,
+    revision: :string,
+    offline_check: :boolean,
+    export: :boolean
+  ]
+
+  # Of image_vision's task of the same name: what this package has no models for.
+  @elsewhere [:classify, :segment, :detect, :background, :caption]
+
+  @covers "this package has the models of zero-shot classification alone (--zero-shot)"
+
+  @typedoc "Whether the output is a terminal, which can draw a bar."
+  @type output :: [terminal: boolean()]
+
+  @spec run([String.t()], output()) :: :ok | {:error, String.t()}
+  def run(argv, output \\ []) do
+    with {:ok, flags} <- parse(argv),
+         {:ok, opts} <- options(flags),
+         :ok <- fetch(opts, Keyword.get(output, :terminal, false)),
+         :ok <- export(opts, Keyword.get(flags, :export, true)) do
+      if flags[:offline_check], do: say("ready, without a network")
+      :ok
+    else
+      {:error, %Error{message: message}} -> {:error, one_line(message)}
+      {:error, message} -> {:error, one_line(message)}
+    end
+  end
+
+  defp parse(argv) do
+    strict = @flags ++ Enum.map(@elsewhere, &{&1, :boolean})
+
+    case OptionParser.parse(argv, strict: strict) do
+      {flags, [], []} -> covered(flags)
+      {_flags, [word | _], []} -> {:error, "expected flags alone, got: #{word}. #{usage()}"}
+      {_flags, _words, [fault | _]} -> {:error, fault(fault, Keyword.keys(strict))}
+    end
+  end
+
+  defp fault({name, value}, known) do
+    cond do
+      switch(name) not in Enum.map(known, &"--#{switch(to_string(&1))}") ->
+        "unknown flag #{name}. #{usage()}"
+
+      value == nil ->
+        "#{name} wants a value"
+
+      true ->
+        "#{name} takes no value, got: #{value}"
+    end
+  end
+
+  defp switch(name), do: String.replace(name, "_", "-")
+
+  defp usage, do: "The flags are --zero-shot, --repo, --revision, --offline-check and --no-export"
+
+  defp covered(flags) do
+    others = for name <- @elsewhere, flags[name], do: "--#{name}"
+
+    cond do
+      others == [] and flags[:zero_shot] ->
+        {:ok, flags}
+
+      others == [] ->
+        say(@covers)
+        {:ok, flags}
+
+      flags[:zero_shot] ->
+        say("#{Enum.join(others, ", ")}: skipped, #{@covers}")
+        {:ok, flags}
+
+      true ->
+        {:error, "nothing to do for #{Enum.join(others, ", ")}: #{@covers}"}
+    end
+  end
+
+  # A mistake in the configuration is told like one on the command line.
+  defp options(flags) do
+    given = Keyword.take(flags, [:repo, :revision])
+    offline = if flags[:offline_check], do: [offline: true], else: []
+    {:ok, Options.model!(given ++ offline)}
+  rescue
+    error in ArgumentError -> {:error, Exception.message(error)}
+  end
+
+  defp fetch(opts, terminal) do
+    case Repo.source(opts) do
+      {:directory, directory} ->
+        say("model: #{directory}, which is on this machine")
+        :ok
+
+      {:hub, name, revision, _cache, _endpoint} ->
+        say("model: #{name} at #{revision || "main"}")
+
+        with {:ok, snapshot} <- download(opts, terminal) do
+          summary(snapshot)
+          :ok
+        end
+    end
+  end
+
+  # The task waits inside the native library; this process shows how far it is.
+  defp download(opts, terminal) do
+    watcher = self()
+    task = Task.async(fn -> Hub.fetch(opts.repo, hub_options(opts, watcher)) end)
+    watch(task, Progress.new(now()), if(terminal, do: &draw/2, else: &line/2))
+  end
+
+  defp hub_options(opts, watcher) do
+    opts
+    |> Map.take([:revision, :token, :offline, :hub_cache, :hub_endpoint])
+    |> Map.put(:progress, watcher)
+    |> Map.to_list()
+  end
+
+  defp watch(%Task{ref: ref} = task, progress, show) do
+    receive do
+      {:hub_progress, step} ->
+        watch(task, show.(progress, step), show)
+
+      {^ref, result} ->
+        Process.demonitor(ref, [:flush])
+        show.(progress, nil)
+        result
+    end
+  end
+
+  defp line(progress, nil), do: progress
+
+  defp line(progress, step) do
+    {line, progress} = Progress.line(progress, step, now())
+    if line, do: say(line)
+    progress
+  end
+
+  # The bar stays where it ended.
+  defp draw(%{first: nil} = progress, nil), do: progress
+
+  defp draw(progress, nil) do
+    IO.write("\n")
+    progress
+  end
+
+  defp draw(progress, step) do
+    {bar, progress} = Progress.bar(progress, step, now(), columns() - 1)
+    IO.write(["\r", bar, "\e[K"])
+    progress
+  end
+
+  defp columns do
+    case :io.columns() do
+      {:ok, columns} -> columns
+      {:error, _no_terminal} -> 80
+    end
+  end
+
+  defp summary(snapshot) do
+    {cached, downloaded} = Enum.split_with(snapshot.files, & &1.cached)
+    if downloaded != [], do: say("downloaded: #{files(downloaded)}")
+    if cached != [], do: say("cached already: #{files(cached)}")
+    say("commit: #{snapshot.commit}")
+    say("directory: #{snapshot.directory}, #{Progress.size(snapshot.bytes)}")
+  end
+
+  defp files(files), do: Enum.map_join(files, ", ", &"#{&1.name} (#{Progress.size(&1.size)})")
+
+  defp export(_opts, false), do: :ok
+
+  # Loading exports the encoders unless they are there.
+  defp export(opts, true) do
+    with {:ok, model, info} <- Model.open(opts),
+         :ok <- Model.close(model),
+         do: encoders(info)
+  end
+
+  defp encoders(%{encoders: nil, encoders_note: note}),
+    do: {:error, "the encoders could not be kept, so that each start exports them anew: #{note}"}
+
+  defp encoders(%{encoders: encoders}) do
+    say("encoders: #{encoders}, #{encoders |> disk() |> Progress.size()}")
+  end
+
+  defp disk(directory) do
+    directory
+    |> Path.join("**")
+    |> Path.wildcard()
+    |> Enum.map(&File.stat!/1)
+    |> Enum.map(&if(&1.type == :regular, do: &1.size, else: 0))
+    |> Enum.sum()
+  end
+
+  defp say(line), do: IO.puts(line)
+  defp one_line(message), do: message |> String.split() |> Enum.join(" ")
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,134 @@
+defmodule Image.ZeroShot.CLI.Rows do
+  @moduledoc false
+
+  # Results as text: a table for people, JSON Lines and CSV for programs.
+
+  alias Image.ZeroShot.Error
+
+  # Wider names and labels stand out of their column.
+  @widest_name 60
+  @widest_label 30
+
+  @enforce_keys [:format, :name, :label]
+  defstruct [:format, :name, :label]
+
+  @type t :: %__MODULE__{
+          format: :table | :json | :csv,
+          name: non_neg_integer(),
+          label: non_neg_integer()
+        }
+
+  @type result :: {:ok, [%{label: String.t(), score: float()}]} | {:error, Error.t()}
+
+  @doc """
+  A table is aligned by what is known before the first result: the names and the labels.
+  """
+  @spec new(:table | :json | :csv, [Path.t()], [String.t()]) :: t()
+  def new(format, paths, labels) do
+    %__MODULE__{
+      format: format,
+      name: widest(paths, @widest_name),
+      label: widest(labels, @widest_label)
+    }
+  end
+
+  defp widest(texts, most) do
+    Enum.reduce(texts, 0, fn text, widest -> text |> plain() |> String.length() |> max(widest) end)
+    |> min(most)
+  end
+
+  @spec head(t()) :: iodata()
+  def head(%{format: :csv}), do: line(["path", "label", "score", "error"])
+  def head(_rows), do: []
+
+  @doc """
+  What is written of a picture, as bytes. A table has nothing about one that failed.
+  """
+  @spec row(t(), Path.t(), result()) :: iodata()
+  def row(%{format: :table}, _path, {:error, _error}), do: []
+
+  def row(%{format: :table} = rows, path, {:ok, results}) do
+    cells = for %{label: label, score: score} <- results, do: [percent(score), "  ", plain(label)]
+    cells = if cells == [], do: ["-"], else: cells
+    # Percents take seven columns, and two stand between them and the label.
+    padded = cells |> Enum.map(&pad(&1, rows.label + 9)) |> Enum.intersperse("  ")
+    text = IO.iodata_to_binary([path |> plain() |> pad(rows.name), "  ", padded])
+    [String.trim_trailing(text), "\n"]
+  end
+
+  def row(%{format: :json}, path, {:ok, results}) do
+    results =
+      for %{label: label, score: score} <- results,
+          do: ["{\"label\":", string(label), ",\"score\":", Float.to_string(score), "}"]
+
+    ["{", members(path), ",\"results\":[", Enum.intersperse(results, ","), "]}\n"]
+  end
+
+  def row(%{format: :json}, path, {:error, error}) do
+    reason = ["{\"reason\":", string(to_string(error.reason))]
+    ["{", members(path), ",\"error\":", reason, ",\"message\":", string(error.message), "}}\n"]
+  end
+
+  def row(%{format: :csv}, path, {:ok, []}), do: line([path, "", "", ""])
+
+  def row(%{format: :csv}, path, {:ok, results}) do
+    for %{label: label, score: score} <- results,
+        do: line([path, label, Float.to_string(score), ""])
+  end
+
+  def row(%{format: :csv}, path, {:error, error}), do: line([path, "", "", error.message])
+
+  # Of pictures and labels that are no names: one line, and no commands to a terminal.
+  defp plain(text) do
+    if String.valid?(text) and not (text =~ ~r/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u),
+      do: text,
+      else: inspect(text, binaries: :as_strings, printable_limit: :infinity)
+  end
+
+  defp percent(score) do
+    percent = :erlang.float_to_binary(score * 100, decimals: 1)
+    String.pad_leading(percent, 5) <> " %"
+  end
+
+  defp pad(text, width), do: text |> IO.iodata_to_binary() |> String.pad_trailing(width)
+
+  # JSON has no bytes: a name that is no text is there twice, once to be read, once to be found.
+  defp members(path) do
+    if String.valid?(path),
+      do: ["\"path\":", string(path)],
+      else: ["\"path\":", string(path), ",\"path_base64\":\"", Base.encode64(path), "\""]
+  end
+
+  # In ASCII alone, which no encoding on the way changes.
+  defp string(text), do: [?", escape(text, []), ?"]
+
+  defp escape("", done), do: Enum.reverse(done)
+  defp escape(<<?", rest::binary>>, done), do: escape(rest, ["\\\"" | done])
+  defp escape(<<?\\, rest::binary>>, done), do: escape(rest, ["\\\\" | done])
+  defp escape(<<?\n, rest::binary>>, done), do: escape(rest, ["\\n" | done])
+
+  defp escape(<<char, rest::binary>>, done) when char in 0x20..0x7E,
+    do: escape(rest, [char | done])
+
+  defp escape(<<char::utf8, rest::binary>>, done) when char < 0x10000,
+    do: escape(rest, [unit(char) | done])
+
+  defp escape(<<char::utf8, rest::binary>>, done) do
+    above = char - 0x10000
+    escape(rest, [unit(0xDC00 + rem(above, 0x400)), unit(0xD800 + div(above, 0x400)) | done])
+  end
+
+  defp escape(<<_no_text, rest::binary>>, done), do: escape(rest, [unit(0xFFFD) | done])
+
+  defp unit(number),
+    do: ["\\u", number |> Integer.to_string(16) |> String.pad_leading(4, "0")]
+
+  # RFC 4180.
+  defp line(fields), do: [fields |> Enum.map(&field/1) |> Enum.intersperse(","), "\r\n"]
+
+  defp field(text) do
+    if String.contains?(text, [",", "\"", "\r", "\n"]) or text =~ ~r/\A\s|\s\z/,
+      do: [?", String.replace(text, "\"", "\"\""), ?"],
+      else: text
+  end
+end

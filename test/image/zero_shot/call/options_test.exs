@@ -1,0 +1,400 @@
+defmodule Image.ZeroShot.OptionsTest do
+  # Application configuration belongs to the whole VM.
+  use ExUnit.Case, async: false
+
+  alias Image.ZeroShot.Packaging
+  alias Image.ZeroShot.Call.{Options, Secret}
+
+  defp message(opts, verb \\ :classify!) do
+    assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message
+  end
+
+  defp configure(name, value) do
+    Application.put_env(:image_zero_shot, name, value)
+    on_exit(fn -> Application.delete_env(:image_zero_shot, name) end)
+  end
+
+  describe "defaults" do
+    test "are those of the documentation" do
+      opts = Options.classify!([])
+
+      assert opts.repo == "openai/clip-vit-base-patch32"
+      assert opts.template == ["a photo of {label}"]
+      assert opts.device == :auto
+      assert opts.background == {255, 255, 255}
+      assert opts.max_bytes == 25_000_000
+      assert opts.max_pixels == 50_000_000
+      assert opts.max_side == 16_384
+      assert opts.max_decode_bytes == 536_870_912
+      assert opts.max_labels == 10_000
+      assert opts.max_prompts == 100_000
+      assert opts.max_label_bytes == 4_096
+      assert Path.basename(opts.cache_dir) == "image_zero_shot"
+      assert Path.type(opts.cache_dir) == :absolute
+    end
+
+    test "come from the application's configuration, read by each call" do
+      configure(:repo, :embedded)
+      assert Options.classify!([]).repo == :embedded
+      assert Options.model!([]).repo == :embedded
+
+      configure(:repo, {:local, "models"})
+      assert Options.similarity!([]).repo == {:local, "models"}
+
+      configure(:device, {:cuda, 1})
+      assert Options.model!([]).device == {:cuda, 1}
+
+      configure(:cache_dir, "/cache")
+      assert Options.model!([]).cache_dir == "/cache"
+
+      configure(:template, nil)
+      assert Options.classify!([]).template == [nil]
+    end
+
+    test "give way to options of the call" do
+      configure(:repo, :embedded)
+      configure(:template, "one {label}")
+
+      opts = Options.classify!(repo: {:local, "models"}, template: nil)
+      assert {opts.repo, opts.template} == {{:local, "models"}, [nil]}
+    end
+
+    test "are checked like options, and the message says where they stand" do
+      configure(:device, :gpu)
+
+      assert message([]) ==
+               "expected :device in the config of image_zero_shot to be " <>
+                 ":auto, :cpu, :cuda, {:cuda, index} or :mps, got: :gpu"
+    end
+  end
+
+  describe "servings" do
+    @serving [max_queue: 3, max_batch: 5, copies: 2, threads: 7]
+
+    test "have options of their own, from the configuration where a call starts one" do
+      for {name, value} <- @serving, do: configure(name, value)
+      assert Map.take(Options.classify!([]), Keyword.keys(@serving)) == Map.new(@serving)
+      assert Options.load!(copies: 1).copies == 1
+      assert message(max_queue: 1) =~ "unknown option :max_queue."
+    end
+
+    test "have a name" do
+      opts = Options.serving!([name: My.Clip, repo: :embedded] ++ @serving)
+      assert %{name: My.Clip, repo: :embedded, max_queue: 3, threads: 7} = opts
+
+      for name <- [nil, "clip", 1] do
+        assert message([name: name], :serving!) ==
+                 "expected :name of a serving to be an atom such as MyApp.Clip, " <>
+                   "got: #{inspect(name)}"
+      end
+    end
+
+    test "stand for their model, which a call cannot choose too" do
+      assert Options.classify!(serving: My.Clip).serving == My.Clip
+
+      assert message(serving: My.Clip, repo: :embedded) ==
+               "expected :repo not to be given together with :serving, whose model was chosen " <>
+                 "where it was started, got: [repo: :embedded]"
+
+      configure(:serving, My.Clip)
+      assert Options.classify!([]).serving == My.Clip
+      assert Options.classify!(repo: :embedded).serving == nil
+      assert Options.classify!(serving: nil, repo: :embedded).serving == nil
+    end
+
+    test "and calls have limits that can be lifted" do
+      assert Options.classify!(timeout: :infinity).timeout == :infinity
+      assert Options.classify!(timeout: 0).timeout == 0
+      assert Options.load!(max_queue: :infinity).max_queue == :infinity
+
+      for {name, value} <- [timeout: -1, timeout: nil, serving: "clip"],
+          do: assert(message([{name, value}]) =~ "expected #{inspect(name)} to be ")
+
+      for {name, value} <- [max_queue: 0, max_batch: 0, copies: 0, threads: 1.0, copies: 2_000],
+          do: assert(message([{name, value}], :load!) =~ "expected #{inspect(name)} to be ")
+    end
+  end
+
+  describe "names" do
+    test "that are misspelt are pointed out" do
+      assert message(tempalte: nil) == "unknown option :tempalte. Did you mean :template?"
+      assert message(max_byte: 1) == "unknown option :max_byte. Did you mean :max_bytes?"
+      assert message([devise: :cpu], :model!) == "unknown option :devise. Did you mean :device?"
+    end
+
+    test "that are like no other are told which there are" do
+      assert message([top: 1], :model!) ==
+               "unknown option :top. The options are :timeout, :serving, :repo, :device, :cache_dir, " <>
+                 ":torchscript, :revision, :token, :offline, :hub_cache, :hub_endpoint"
+    end
+
+    test "of labels are none for two pictures" do
+      assert message([template: nil], :similarity!) =~ "unknown option :template."
+      assert message([max_labels: 1], :similarity!) =~ "unknown option :max_labels."
+    end
+
+    test "come in a keyword list" do
+      assert message(%{repo: :embedded}) ==
+               "expected options to be a keyword list, got: %{repo: :embedded}"
+
+      assert message([:repo]) == "expected options to be a keyword list, got: [:repo]"
+    end
+  end
+
+  describe "values" do
+    test ":repo" do
+      for repo <- [:embedded, {:local, "dir"}, "org/name", {:hf, "org/name"}, {:hf, "a/b", []}] do
+        assert Options.model!(repo: repo).repo == repo
+      end
+
+      for repo <- [nil, "", {:local, ""}, {:local, ~c"dir"}, :other, {:hf, 1}, {:local, <<255>>}] do
+        assert message(repo: repo) ==
+                 "expected :repo to be :embedded, {:local, directory} or a name such as " <>
+                   "\"org/name\", got: #{inspect(repo)}"
+      end
+    end
+
+    test ":template" do
+      for template <- [nil, "{label}", "a {label}, a {label}"] do
+        assert Options.classify!(template: template).template == [template]
+      end
+
+      assert Options.classify!(template: ["{label}", nil]).template == ["{label}", nil]
+      assert [_ | _] = all = Options.classify!(template: :openai_imagenet).template
+      assert {length(all), hd(all)} == {80, "a bad photo of a {label}."}
+      assert length(Options.classify!(template: :simple_imagenet).template) == 7
+
+      bad = ["a photo", "", "{ label }", :label, [], ["{label}" | nil], ["a"], <<255, "{label}">>]
+
+      for template <- bad do
+        assert message(template: template) ==
+                 "expected :template to be nil, a string that contains {label}, a list of those " <>
+                   "or one of :openai_imagenet, :simple_imagenet, got: #{inspect(template)}"
+      end
+    end
+
+    test ":device" do
+      for device <- [:auto, :cpu, :cuda, :mps, {:cuda, 0}, {:cuda, 7}] do
+        assert Options.model!(device: device).device == device
+      end
+
+      for device <- [nil, :gpu, "cpu", {:cuda, -1}, {:cuda, "0"}, {:cpu, 0}, {:cuda, 1.0}] do
+        assert message(device: device) ==
+                 "expected :device to be :auto, :cpu, :cuda, {:cuda, index} or :mps, " <>
+                   "got: #{inspect(device)}"
+      end
+    end
+
+    test ":background" do
+      colours = [
+        {:drop, :drop},
+        {:white, {255, 255, 255}},
+        {:black, {0, 0, 0}},
+        {{1, 2, 3}, {1, 2, 3}}
+      ]
+
+      for {given, colour} <- colours do
+        assert Options.similarity!(background: given).background == colour
+      end
+
+      for colour <- [nil, :red, "white", {0, 0}, {0, 0, 256}, {0.0, 0, 0}, [0, 0, 0]] do
+        assert message(background: colour) ==
+                 "expected :background to be :white, :black, {red, green, blue} with numbers " <>
+                   "from 0 to 255 or :drop, got: #{inspect(colour)}"
+      end
+    end
+
+    test ":color_profile" do
+      assert Options.similarity!([]).color_profile == :ignore
+
+      for profile <- [:ignore, :srgb],
+          do: assert(Options.classify!(color_profile: profile).color_profile == profile)
+
+      for profile <- [nil, true, "srgb", :p3, "sRGB.icc"] do
+        assert message(color_profile: profile) ==
+                 "expected :color_profile to be :ignore or :srgb, got: #{inspect(profile)}"
+      end
+
+      assert message(colour_profile: :srgb) ==
+               "unknown option :colour_profile. Did you mean :color_profile?"
+    end
+
+    test ":cache_dir" do
+      assert Options.model!(cache_dir: "some/dir").cache_dir == Path.expand("some/dir")
+      assert Options.model!(cache_dir: nil).cache_dir == Options.model!([]).cache_dir
+
+      for dir <- ["", :tmp, ~c"/tmp", <<255>>] do
+        assert message(cache_dir: dir) ==
+                 "expected :cache_dir to be a directory, got: #{inspect(dir)}"
+      end
+    end
+
+    test ":cache_dir is that of the user, and none where there is no home" do
+      default = fn env -> Packaging.with_env(env, fn -> Options.model!([]).cache_dir end) end
+
+      if match?({:unix, :linux}, :os.type()) do
+        assert default.(%{"XDG_CACHE_HOME" => "/xdg", "HOME" => "/me"}) == "/xdg/image_zero_shot"
+        home = %{"XDG_CACHE_HOME" => nil, "HOME" => "/me"}
+        assert default.(home) == "/me/.cache/image_zero_shot"
+        assert default.(%{home | "XDG_CACHE_HOME" => ""}) == "/me/.cache/image_zero_shot"
+      end
+
+      for none <- [nil, ""],
+          do: assert(default.(%{"XDG_CACHE_HOME" => none, "HOME" => none}) == nil)
+    end
+
+    test "limits" do
+      for name <-
+            ~w(max_bytes max_pixels max_side max_decode_bytes max_decode_ms)a ++
+              ~w(max_labels max_label_bytes max_prompts)a do
+        assert Options.classify!([{name, 1}])[name] == 1
+
+        for value <- [0, -1, 1.0, nil, "1", :infinity, 0x1_0000_0000] do
+          assert message([{name, value}]) ==
+                   "expected #{inspect(name)} to be a positive integer of at most 4294967295, " <>
+                     "got: #{inspect(value)}"
+        end
+      end
+    end
+  end
+
+  describe "options of the Hub" do
+    test "are left to the environment unless they are given" do
+      opts = Options.model!(repo: "org/name")
+
+      for name <- [:revision, :token, :offline, :hub_cache, :hub_endpoint, :torchscript],
+          do: assert(opts[name] == nil)
+    end
+
+    test "take what makes sense" do
+      good = [
+        revision: "refs/pr/15",
+        offline: true,
+        offline: false,
+        hub_endpoint: "https://mirror.test",
+        token: false
+      ]
+
+      for {name, value} <- good, do: assert(Options.model!([{name, value}])[name] == value)
+
+      for name <- [:hub_cache, :torchscript],
+          do: assert(Options.model!([{name, "dir"}])[name] == Path.expand("dir"))
+
+      for {name, value} <- [
+            revision: 1,
+            offline: "1",
+            hub_endpoint: "huggingface.co",
+            hub_cache: 1
+          ] do
+        assert message([{name, value}]) =~ ~r/^expected #{inspect(name)} to be .*, got: /
+      end
+    end
+
+    test "are checked in both places that a revision can stand" do
+      for opts <- [[revisoin: "x"], [revision: 1], ["main"], :main] do
+        assert message(repo: {:hf, "org/name", opts}) =~
+                 "expected :repo to be {:hf, name, revision: revision}, with a token in the option :token"
+      end
+
+      assert message(repo: :embedded, revision: "main") ==
+               "expected :repo to be the name of a model where :revision is given, got: :embedded"
+    end
+
+    test "a revision belongs to its repository" do
+      revision = fn opts -> Options.model!(opts).revision end
+      hf = {:hf, "org/other", revision: "v2"}
+      assert revision.(repo: hf) == "v2"
+      assert revision.(repo: hf, revision: "v3") == "v3"
+      configure(:repo, "org/name")
+      configure(:revision, "v1")
+      assert revision.([]) == "v1"
+      assert revision.(revision: nil) == nil
+      assert revision.(repo: "org/other") == nil
+      assert revision.(repo: :embedded) == nil
+      assert revision.(repo: hf) == "v2"
+    end
+
+    test "of a download alone" do
+      assert %{refresh: false, progress: nil, repo: "a/b"} = Options.hub!("a/b", [])
+
+      assert %{refresh: true, progress: pid} =
+               Options.hub!("a/b", refresh: true, progress: self())
+
+      assert pid == self()
+
+      for opts <- [[refresh: 1], [progress: :me], [device: :cpu]],
+          do: assert_raise(ArgumentError, fn -> Options.hub!("a/b", opts) end)
+    end
+  end
+
+  describe "a token" do
+    @canary "hf_canary_c4n4ry"
+
+    test "is wrapped, and comes out by name alone" do
+      opts = Options.model!(token: @canary)
+      refute inspect(opts) =~ "canary"
+      refute inspect(opts, structs: false) =~ "canary"
+      refute "~p" |> :io_lib.format([opts]) |> to_string() =~ "canary"
+      assert Secret.reveal(opts.token) == @canary
+
+      configure(:token, @canary)
+      assert Secret.reveal(Options.model!([]).token) == @canary
+      assert Options.model!(token: false).token == false
+    end
+
+    test "is in no message about what is wrong" do
+      wrong = [
+        [token: [@canary]],
+        [token: String.to_atom(@canary)],
+        [token: @canary <> <<255>>],
+        %{token: @canary},
+        %{"token" => @canary},
+        [:offline, {:token, @canary}],
+        [repo: {:hf, "org/name", auth_token: @canary}],
+        [repo: {:hf, "org/name", [token: @canary, revision: "main"]}],
+        [auth_token: @canary]
+      ]
+
+      for opts <- wrong, do: refute(message(opts) =~ "canary")
+    end
+  end
+
+  describe "a password in :hub_endpoint" do
+    test "is refused and not shown" do
+      for address <- [
+            "https://me:c4n4ry@hub.test",
+            "https://me:c4/n4ry@hub.test/c4n4ry",
+            "https://c4n4ry@hub.test",
+            "ftp://me:c4n4ry@hub.test",
+            "me:c4n4ry@hub.test",
+            "https://hub.test?key=c4n4ry",
+            ["https://me:c4n4ry@hub.test"],
+            :"https://me:c4n4ry@hub.test",
+            {"https://hub.test", "c4n4ry"},
+            <<"https://me:c4n4ry@hub.test", 255>>
+          ] do
+        for message <- [
+              message(hub_endpoint: address),
+              message(%{hub_endpoint: address}),
+              message([:offline, {:hub_endpoint, address}]),
+              message(serving: Clip, hub_endpoint: address)
+            ],
+            do: refute(message =~ "n4ry")
+
+        assert message(hub_endpoint: address) =~
+                 ~s(expected :hub_endpoint to be an address such as "https://huggingface.co", ) <>
+                   "without a user or a query"
+      end
+
+      assert message(hub_endpoint: "huggingface.co") =~ ~s(got: "huggingface.co")
+    end
+  end
+
+  test "a template's placeholder is replaced wherever it stands, and nothing in the label is" do
+    assert Options.prompts(["a photo of {label}"], "dog") == ["a photo of dog"]
+    assert Options.prompts(["{label} and {label}", "{label}"], "dog") == ["dog and dog", "dog"]
+    assert Options.prompts(["a {label}"], "{label}") == ["a {label}"]
+    assert Options.prompts(["a {label}"], "\\0 \\1 &") == ["a \\0 \\1 &"]
+    assert Options.prompts([nil], "a photo of {label}") == ["a photo of {label}"]
+  end
+end

@@ -1,4 +1,4 @@
-# How copies, threads and the size of batches change what a serving does.
+# How concurrency, threads and the size of batches change what a serving does.
 #
 #     mix run bench/serving.exs DIRECTORY [ROUNDS]
 #
@@ -21,15 +21,15 @@ alias Image.ZeroShot.Serving.Client
 cores = System.schedulers_online()
 
 variants = [
-  [copies: 1, threads: cores, max_batch: 16 * cores],
-  [copies: 1, threads: cores, max_batch: 16],
-  [copies: 1, threads: cores, max_batch: 1],
-  [copies: 1, threads: cores, max_batch: 4],
-  [copies: 1, threads: cores, max_batch: 8],
-  [copies: cores, threads: 1, max_batch: 1],
-  [copies: cores, threads: 1, max_batch: 4],
-  [copies: cores, threads: 1, max_batch: 16],
-  [copies: cores, threads: cores, max_batch: 8]
+  [concurrency: 1, threads: cores, max_batch: 16 * cores],
+  [concurrency: 1, threads: cores, max_batch: 16],
+  [concurrency: 1, threads: cores, max_batch: 1],
+  [concurrency: 1, threads: cores, max_batch: 4],
+  [concurrency: 1, threads: cores, max_batch: 8],
+  [concurrency: cores, threads: 1, max_batch: 1],
+  [concurrency: cores, threads: 1, max_batch: 4],
+  [concurrency: cores, threads: 1, max_batch: 16],
+  [concurrency: cores, threads: cores, max_batch: 8]
 ]
 
 model = [repo: {:local, directory}, device: :cpu]
@@ -83,13 +83,16 @@ medians =
   end)
 
 [alone1, rate1 | _] = medians[hd(variants)]
-IO.puts("copies threads max_batch | alone ms (ratio) | together pictures/s (ratio), ms p50, p99")
+
+IO.puts(
+  "concurrency threads max_batch | alone ms (ratio) | together pictures/s (ratio), ms p50, p99"
+)
 
 for variant <- variants do
   [alone, rate, p50, p99] = medians[variant]
 
   :io.format("~6w ~7w ~9w | ~7.1f (~4.2f) | ~6.1f (~4.2f) ~7.1f ~7.1f~n", [
-    variant[:copies],
+    variant[:concurrency],
     variant[:threads],
     variant[:max_batch],
     alone,

@@ -180,7 +180,7 @@ defmodule Image.ZeroShot do
     * `:last_error` - the `Image.ZeroShot.Error` of the last load, or `nil` if that succeeded
     * `:retry_in` - the milliseconds until the model is loaded again, or `nil`
     * `:node` - where the serving is
-    * `:copies`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
+    * `:concurrency`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
     * `:queue` - callers `:admitted` of at most `:max`, of them requests `:waiting`; batches
       `:running`; requests `:dropped` because nobody waited for them any more
     * `:pixels` - the threads of that node that decode and resize pictures, shared by its servings:
@@ -435,7 +435,7 @@ defmodule Image.ZeroShot do
   ## Options
 
     * the [options](#module-options) of this module that say which model, and where
-    * `:max_queue`, `:max_batch`, `:copies`, `:threads` - how it is served, see
+    * `:max_queue`, `:max_batch`, `:concurrency`, `:threads` - how it is served, see
       `Image.ZeroShot.Serving`; of the first who asks for the model
     * `:serving` - the name of a serving to wait for
 

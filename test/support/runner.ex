@@ -9,7 +9,7 @@ defmodule Image.ZeroShot.Test.Runner do
   alias Image.ZeroShot.Serving.Client
 
   @info %{
-    copies: 1,
+    concurrency: 1,
     max_batch: 4,
     name: "stand-in",
     context_length: 77,

@@ -89,11 +89,11 @@ defmodule Image.ZeroShot.Serving do
     * `:max_cached_prompts` - of how many prompts the embeddings are kept, so that a label that was
       asked for before costs nothing: 100 MB for the default of `50_000` and ViT-B/32. `0` keeps
       none
-    * `:copies` - how many batches are run at the same time, on a thread each. The weights are in
+    * `:concurrency` - how many batches are run at the same time, on a thread each. The weights are in
       memory once, however many. Defaults to `1`
     * `:threads` - how many threads work on one batch, on a CPU: they divide its pictures among
       themselves, or work together where there are few. Defaults to the number of
-      schedulers divided by `:copies`
+      schedulers divided by `:concurrency`
 
   All but `:name` can be given to `Image.ZeroShot.load/1` and in the configuration of
   `:image_zero_shot` too.
@@ -108,10 +108,10 @@ defmodule Image.ZeroShot.Serving do
   @type model :: term()
 
   @typedoc """
-  Facts about a model. The serving itself needs `:copies` and `:max_batch`; all else is for callers.
+  Facts about a model. The serving itself needs `:concurrency` and `:max_batch`; all else is for callers.
   """
   @type info :: %{
-          required(:copies) => pos_integer(),
+          required(:concurrency) => pos_integer(),
           required(:max_batch) => pos_integer(),
           optional(atom()) => term()
         }

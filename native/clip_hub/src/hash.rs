@@ -8,12 +8,12 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use crate::names::ContentHash;
 
 /// A hash in the making, while content is written.
-pub(crate) struct Running<'a> {
+pub(crate) struct Hasher<'a> {
     expected: &'a ContentHash,
     sha256: Context,
 }
 
-impl<'a> Running<'a> {
+impl<'a> Hasher<'a> {
     pub(crate) fn new(expected: &'a ContentHash) -> Self {
         Self { expected, sha256: Context::new(&SHA256) }
     }
@@ -78,10 +78,10 @@ mod tests {
         for hash in [git, sha256] {
             let hash = ContentHash::from_etag(hash).unwrap();
             assert!(matches(&mut file, &hash).unwrap());
-            let mut running = Running::new(&hash);
-            running.update(b"hello ");
-            running.update(b"world\n");
-            assert!(running.confirms(&mut file).unwrap());
+            let mut hasher = Hasher::new(&hash);
+            hasher.update(b"hello ");
+            hasher.update(b"world\n");
+            assert!(hasher.confirms(&mut file).unwrap());
         }
         file.write_all(b"!").unwrap();
         assert!(!matches(&mut file, &ContentHash::Git(git.to_owned())).unwrap());

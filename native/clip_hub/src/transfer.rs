@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, StatusCode, header};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::hash::Running;
+use crate::hash::Hasher;
 use crate::http::{Answer, failure};
 use crate::metadata::{Metadata, not_a_hub};
 use crate::options::HubOptions;
@@ -30,7 +30,7 @@ pub(crate) struct Transfer<'a> {
     options: &'a HubOptions,
     blob: PathBuf,
     temporary: Temporary,
-    hash: Running<'a>,
+    hash: Hasher<'a>,
     done: u64,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Transfer<'a> {
         blob: &Path,
     ) -> Result<Self> {
         let temporary = Temporary::create(blob)?;
-        let (hash, blob) = (Running::new(&remote.hash), blob.to_owned());
+        let (hash, blob) = (Hasher::new(&remote.hash), blob.to_owned());
         Ok(Self { subject, remote, most, options, blob, temporary, hash, done: 0 })
     }
 
@@ -55,7 +55,7 @@ impl<'a> Transfer<'a> {
     /// Throws away what is here, and says so in an error that is followed by another attempt.
     pub(crate) fn started_over(&mut self) -> Result<Error> {
         self.temporary.empty()?;
-        self.hash = Running::new(&self.remote.hash);
+        self.hash = Hasher::new(&self.remote.hash);
         let error = self.truncated();
         self.done = 0;
         Ok(error)

@@ -14,7 +14,7 @@ use crate::encoders::{export, user};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
 use crate::runtime::device::{self, Chosen, DeviceRequest};
-use crate::runtime::threads::{Concurrency, InferenceThreads, Loaded, unloaded};
+use crate::runtime::threads::{InferenceThreads, Loaded, Parallelism, unloaded};
 use crate::runtime::workers::Workers;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::weights::Weights;
@@ -35,7 +35,7 @@ pub struct LoadOptions {
     /// that you would not run.
     pub torchscript: Option<PathBuf>,
     /// How many calls run at once, at least 1: a thread each, on one set of encoders.
-    pub copies: usize,
+    pub concurrency: usize,
     /// How many threads a call is spread over on the CPU, at least 1.
     pub threads: usize,
 }
@@ -45,17 +45,17 @@ impl LoadOptions {
     /// time on all processors.
     pub fn new(device: DeviceRequest, cache: impl Into<PathBuf>) -> Self {
         let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        Self { device, cache: Some(cache.into()), torchscript: None, copies: 1, threads }
+        Self { device, cache: Some(cache.into()), torchscript: None, concurrency: 1, threads }
     }
 
-    fn concurrency(&self) -> Result<Concurrency> {
-        for (name, number) in [("copies", self.copies), ("threads", self.threads)] {
+    fn parallelism(&self) -> Result<Parallelism> {
+        for (name, number) in [("concurrency", self.concurrency), ("threads", self.threads)] {
             if !(1..=MAX_THREADS).contains(&number) {
                 let message = format!("expected {name} to be 1 to {MAX_THREADS}, got {number}");
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }
         }
-        Ok(Concurrency { copies: self.copies, threads: self.threads })
+        Ok(Parallelism { concurrency: self.concurrency, threads: self.threads })
     }
 }
 
@@ -85,10 +85,10 @@ pub struct Info {
     pub commit: Option<String>,
     /// Folder of the exported encoders, or why they could not be kept.
     pub encoders: Result<PathBuf, String>,
-    /// Bytes that the encoders hold, on their device and once for all copies.
+    /// Bytes that the encoders hold, on their device and once for all threads.
     pub memory: u64,
     /// How many calls run at once.
-    pub copies: usize,
+    pub concurrency: usize,
     /// How many threads a call is spread over on the CPU.
     pub threads: usize,
     /// What happens to a picture before the image tower.
@@ -141,7 +141,7 @@ pub enum Drill {
 impl Model {
     /// Loads a model directory in Hugging Face layout.
     pub fn load(directory: &Path, options: &LoadOptions) -> Result<Self> {
-        let concurrency = options.concurrency()?;
+        let parallelism = options.parallelism()?;
         crate::runtime::exit::prepare();
         // On, the first calls of every shape take up to three times as long, and later ones are no
         // faster (shared by the whole process).
@@ -152,7 +152,7 @@ impl Model {
             let _at_work = crate::runtime::exit::at_work();
             device::choose(options.device)?
         };
-        let (threads, loaded) = InferenceThreads::start(concurrency, export::warm_up, {
+        let (threads, loaded) = InferenceThreads::start(parallelism, export::warm_up, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);
             move || encoders(&checkpoint, &options, device)
@@ -343,7 +343,7 @@ impl Info {
             commit: checkpoint.commit().map(str::to_owned),
             encoders: origin.folder,
             memory: origin.bytes,
-            copies: options.copies,
+            concurrency: options.concurrency,
             threads: options.threads,
             preprocessing: checkpoint.preprocessing.clone(),
         }

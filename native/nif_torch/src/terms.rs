@@ -4,13 +4,13 @@ use clip_torch::LoadOptions;
 use nif_terms::PreprocessingTerm;
 use rustler::NifMap;
 
-/// `%{device: "auto", cache_dir: path or nil, torchscript: nil, copies: 1, threads: 4}`.
+/// `%{device: "auto", cache_dir: path or nil, torchscript: nil, concurrency: 1, threads: 4}`.
 #[derive(NifMap)]
 pub(crate) struct LoadOptionsTerm {
     device: String,
     cache_dir: Option<String>,
     torchscript: Option<String>,
-    copies: usize,
+    concurrency: usize,
     threads: usize,
 }
 
@@ -20,7 +20,7 @@ impl LoadOptionsTerm {
             device: self.device.parse()?,
             cache: self.cache_dir.map(Into::into),
             torchscript: self.torchscript.map(Into::into),
-            copies: self.copies,
+            concurrency: self.concurrency,
             threads: self.threads,
         })
     }
@@ -38,7 +38,7 @@ pub(crate) struct ModelInfo {
     image_size: usize,
     precision: &'static str,
     memory: u64,
-    copies: usize,
+    concurrency: usize,
     threads: usize,
     format: String,
     weights: String,
@@ -61,7 +61,7 @@ impl From<&clip_torch::Info> for ModelInfo {
             image_size: info.image_size,
             precision: "f32",
             memory: info.memory,
-            copies: info.copies,
+            concurrency: info.concurrency,
             threads: info.threads,
             format: info.format.to_owned(),
             weights: info.weights.display().to_string(),

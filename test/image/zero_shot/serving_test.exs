@@ -135,8 +135,8 @@ defmodule Image.ZeroShot.ServingTest do
       assert cut == [19]
     end
 
-    test "run on as many threads as there are copies" do
-      opts = Runner.opts(open: :ok, info: [copies: 2])
+    test "run as many batches at a time as :concurrency says" do
+      opts = Runner.opts(open: :ok, info: [concurrency: 2])
       server = start(opts)
       tasks = for i <- 1..4, do: call(opts, [<<i>>])
       assert_receive {:run, ^server, tag1, [_], []} = first

@@ -37,7 +37,7 @@ defmodule Image.ZeroShot.Call.Options do
     max_queue: 512,
     max_batch: nil,
     max_cached_prompts: 50_000,
-    copies: 1,
+    concurrency: 1,
     threads: nil
   ]
 
@@ -381,7 +381,7 @@ defmodule Image.ZeroShot.Call.Options do
   defp cast(name, :infinity) when name in [:timeout, :max_queue], do: {:ok, :infinity}
   defp cast(:timeout, 0), do: {:ok, 0}
 
-  defp cast(name, number) when name in [:copies, :threads] and number not in 1..1024,
+  defp cast(name, number) when name in [:concurrency, :threads] and number not in 1..1024,
     do: {:error, "an integer from 1 to 1024"}
 
   defp cast(:template, nil), do: {:ok, [nil]}

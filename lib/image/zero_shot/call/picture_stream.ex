@@ -71,8 +71,8 @@ defmodule Image.ZeroShot.Call.PictureStream do
   being read and resized; but never so many that other callers find the serving full.
   """
   @spec window(map(), pos_integer()) :: pos_integer()
-  def window(%{max_batch: max_batch, copies: copies, queue: %{max: max}}, cores) do
-    wanted = 2 * max_batch * copies + cores
+  def window(%{max_batch: max_batch, concurrency: concurrency, queue: %{max: max}}, cores) do
+    wanted = 2 * max_batch * concurrency + cores
     if max == :infinity, do: wanted, else: wanted |> min(div(max * 3, 4)) |> max(1)
   end
 

@@ -60,13 +60,13 @@ defmodule Image.ZeroShot.Serving.Model do
 
   defp settings(opts) do
     opts
-    |> Map.take([:cache_dir, :torchscript, :copies])
+    |> Map.take([:cache_dir, :torchscript, :concurrency])
     |> Map.merge(%{device: device_name(opts.device), threads: threads(opts)})
   end
 
   # The schedulers are as many as the cores that the system, or its container, lets this VM use.
-  defp threads(%{threads: nil, copies: copies}),
-    do: max(div(System.schedulers_online(), copies), 1)
+  defp threads(%{threads: nil, concurrency: concurrency}),
+    do: max(div(System.schedulers_online(), concurrency), 1)
 
   defp threads(%{threads: threads}), do: threads
 

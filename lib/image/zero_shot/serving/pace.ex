@@ -42,7 +42,7 @@ defmodule Image.ZeroShot.Serving.Pace do
   @typedoc "What the estimate needs to know of the model."
   @type model :: %{
           required(:max_batch) => pos_integer(),
-          required(:copies) => pos_integer(),
+          required(:concurrency) => pos_integer(),
           optional(atom()) => term()
         }
 
@@ -109,12 +109,12 @@ defmodule Image.ZeroShot.Serving.Pace do
   defp time(work, model, {prompt, batch, batch_work}, left) do
     full = most(model.max_batch)
     proportional = to_ms(work * prompt, model)
-    rough? = batch_work < @rough * full and 4 * @growth * to_ms(batch, %{copies: 1}) <= left
+    rough? = batch_work < @rough * full and 4 * @growth * to_ms(batch, %{concurrency: 1}) <= left
 
     if rough? and proportional > left,
       do: to_ms((div(work, full) + 1) * batch, model),
       else: proportional
   end
 
-  defp to_ms(nanoseconds, model), do: div(nanoseconds, model.copies * 1_000_000)
+  defp to_ms(nanoseconds, model), do: div(nanoseconds, model.concurrency * 1_000_000)
 end

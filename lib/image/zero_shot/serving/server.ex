@@ -216,7 +216,7 @@ defmodule Image.ZeroShot.Serving.Server do
     end
   end
 
-  defp busy?(state), do: map_size(state.running) >= state.info.copies
+  defp busy?(state), do: map_size(state.running) >= state.info.concurrency
 
   # What waits and would not be done in time is told so now, and not run.
   defp refuse_late(state) do

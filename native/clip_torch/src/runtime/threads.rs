@@ -35,9 +35,9 @@ pub(crate) struct Loaded<S, T> {
 
 /// How a model's inference is spread over threads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Concurrency {
+pub(crate) struct Parallelism {
     /// Inference threads.
-    pub(crate) copies: usize,
+    pub(crate) concurrency: usize,
     /// Threads for a batch of each of them, on a CPU.
     pub(crate) threads: usize,
 }
@@ -54,7 +54,7 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
     /// Starts the first thread, which runs `load` and starts the others. What `load` returned comes
     /// by the returned function, so that the caller can do something else meanwhile.
     pub(crate) fn start<T: Send + 'static>(
-        concurrency: Concurrency,
+        parallelism: Parallelism,
         warm_up: fn() -> Result<()>,
         load: impl FnOnce() -> Result<Loaded<S, T>> + Send + 'static,
     ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
@@ -63,7 +63,7 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
         let first = thread()
             .spawn({
                 let queue = Arc::clone(&queue);
-                move || first_thread(&queue, concurrency, warm_up, load, &loaded)
+                move || first_thread(&queue, parallelism, warm_up, load, &loaded)
             })
             .map_err(no_thread)?;
         let threads = Self { queue, first: Mutex::new(Some(first)) };
@@ -98,7 +98,7 @@ impl<S> Drop for InferenceThreads<S> {
 /// last.
 fn first_thread<S: Sync + 'static, T>(
     queue: &Queue<Job<S>>,
-    concurrency: Concurrency,
+    parallelism: Parallelism,
     warm_up: fn() -> Result<()>,
     load: impl FnOnce() -> Result<Loaded<S, T>>,
     loaded: &Sender<Result<T>>,
@@ -108,7 +108,7 @@ fn first_thread<S: Sync + 'static, T>(
     crate::runtime::exit::enter();
     let loading = crate::runtime::exit::at_work();
     let load = || {
-        let _settings = Settings::of_this_thread(concurrency.threads)?;
+        let _settings = Settings::of_this_thread(parallelism.threads)?;
         crate::runtime::exit::prepare();
         WARM_UP.call_once(|| {
             let warm_up = || guarded("a warm-up", ErrorKind::Torch, warm_up);
@@ -128,8 +128,8 @@ fn first_thread<S: Sync + 'static, T>(
     // Not before: weights that come from the system each for itself go back to it whole.
     crate::runtime::memory::keep_what_is_freed();
     drop(loading);
-    let threads = if divisible { concurrency.threads } else { 1 };
-    serve_together(queue, concurrency, threads, &shared, |started| {
+    let threads = if divisible { parallelism.threads } else { 1 };
+    serve_together(queue, parallelism, threads, &shared, |started| {
         let _ = loaded.send(started.map(|()| value));
     });
     crate::runtime::exit::leave();
@@ -140,19 +140,19 @@ fn first_thread<S: Sync + 'static, T>(
 /// Serves the queue on this thread and the others, and waits for them.
 fn serve_together<S: Sync + 'static>(
     queue: &Queue<Job<S>>,
-    concurrency: Concurrency,
+    parallelism: Parallelism,
     threads: usize,
     shared: &S,
     started: impl FnOnce(Result<()>),
 ) {
     let workers = &Workers::new(threads);
-    let count = if threads > 1 { concurrency.copies * threads } else { 0 };
-    let serve = move || serve(queue, concurrency.threads, shared, workers);
+    let count = if threads > 1 { parallelism.concurrency * threads } else { 0 };
+    let serve = move || serve(queue, parallelism.threads, shared, workers);
     std::thread::scope(|scope| {
         let work = move || with_threads(1, || workers.work(shared));
         let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
         let others: io::Result<Vec<_>> =
-            (1..concurrency.copies).map(|_| start(scope, serve)).collect();
+            (1..parallelism.concurrency).map(|_| start(scope, serve)).collect();
         match started_workers.and_then(|handles| Ok((handles, others?))) {
             Ok((handles, others)) => {
                 started(Ok(()));

@@ -69,12 +69,12 @@ defmodule Image.ZeroShot.OptionsTest do
   end
 
   describe "servings" do
-    @serving [max_queue: 3, max_batch: 5, copies: 2, threads: 7]
+    @serving [max_queue: 3, max_batch: 5, concurrency: 2, threads: 7]
 
     test "have options of their own, from the configuration where a call starts one" do
       for {name, value} <- @serving, do: configure(name, value)
       assert Map.take(Options.classify!([]), Keyword.keys(@serving)) == Map.new(@serving)
-      assert Options.load!(copies: 1).copies == 1
+      assert Options.load!(concurrency: 1).concurrency == 1
       assert message(max_queue: 1) =~ "unknown option :max_queue."
     end
 
@@ -110,7 +110,13 @@ defmodule Image.ZeroShot.OptionsTest do
       for {name, value} <- [timeout: -1, timeout: nil, serving: "clip"],
           do: assert(message([{name, value}]) =~ "expected #{inspect(name)} to be ")
 
-      for {name, value} <- [max_queue: 0, max_batch: 0, copies: 0, threads: 1.0, copies: 2_000],
+      for {name, value} <- [
+            max_queue: 0,
+            max_batch: 0,
+            concurrency: 0,
+            threads: 1.0,
+            concurrency: 2_000
+          ],
           do: assert(message([{name, value}], :load!) =~ "expected #{inspect(name)} to be ")
     end
   end

@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.ManyTest do
   describe "in a serving" do
     test "what waits fills the batches" do
       opts = Runner.opts(open: :ok, info: [max_batch: 4])
-      window = PictureStream.window(%{max_batch: 4, copies: 1, queue: %{max: 512}}, 2)
+      window = PictureStream.window(%{max_batch: 4, concurrency: 1, queue: %{max: 512}}, 2)
       work = fn n -> Runner.call(opts, [<<n>>]) end
       {_consumer, monitor} = 1..50 |> ParallelMap.map(fn -> {window, work} end) |> consume()
       sizes = run_all(monitor, window, [], [])
@@ -64,9 +64,9 @@ defmodule Image.ZeroShot.ManyTest do
     end
 
     test "the window follows the model, and leaves room for others" do
-      info = %{max_batch: 16, copies: 1, queue: %{max: 512}}
+      info = %{max_batch: 16, concurrency: 1, queue: %{max: 512}}
       assert PictureStream.window(info, 4) == 36
-      assert PictureStream.window(%{info | copies: 2}, 4) == 68
+      assert PictureStream.window(%{info | concurrency: 2}, 4) == 68
       assert PictureStream.window(%{info | max_batch: 256}, 8) == 384
       assert PictureStream.window(%{info | queue: %{max: 1}}, 8) == 1
       assert PictureStream.window(%{info | max_batch: 256, queue: %{max: :infinity}}, 8) == 520

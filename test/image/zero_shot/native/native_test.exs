@@ -15,7 +15,7 @@ defmodule Image.ZeroShot.NativeTest do
 
   # A copy of its own: the functions are called here as a serving calls them.
   setup_all do
-    {:ok, ref, info} = Model.open(Options.load!(repo: :embedded, device: :cpu, copies: 2))
+    {:ok, ref, info} = Model.open(Options.load!(repo: :embedded, device: :cpu, concurrency: 2))
     %{model: %{ref: ref, info: info}}
   end
 

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.GateTest do
 
   alias Image.ZeroShot.Serving.Gate
 
-  @model %{max_batch: 4, copies: 1}
+  @model %{max_batch: 4, concurrency: 1}
   @picture {:short, 16}
 
   # A process that goes in and stays until it is told to leave.

@@ -48,7 +48,7 @@ defmodule Image.ZeroShot.ModelTest do
     assert_in_delta info.memory, 2 * kept, 0.1 * kept
 
     cores = System.schedulers_online()
-    assert {info.copies, info.threads} == {1, cores}
+    assert {info.concurrency, info.threads} == {1, cores}
     assert info.max_batch == min(16 * cores, 256)
     assert info.node == node()
     assert info.queue == %{admitted: 0, waiting: 0, running: 0, dropped: 0, max: 512}
@@ -57,9 +57,9 @@ defmodule Image.ZeroShot.ModelTest do
   end
 
   test "it is served as the one says who loads it", %{opts: opts} do
-    served = [copies: 2, threads: 1, max_batch: 3, max_queue: 7]
+    served = [concurrency: 2, threads: 1, max_batch: 3, max_queue: 7]
     assert ZeroShot.load(opts ++ served) == :ok
-    assert %{copies: 2, threads: 1, max_batch: 3, queue: %{max: 7}} = info(opts)
+    assert %{concurrency: 2, threads: 1, max_batch: 3, queue: %{max: 7}} = info(opts)
 
     labels = 1..16 |> Enum.map(fn _ -> Task.async(fn -> label(opts) end) end) |> Task.await_many()
     assert {:ok, "dog"} in labels

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.PaceTest do
 
   alias Image.ZeroShot.Serving.{Batch, Pace, Request}
 
-  @model %{max_batch: 4, copies: 1}
+  @model %{max_batch: 4, concurrency: 1}
   # 64 prompts are a batch of this model.
   @batch 64
   @nothing %{short: 0, long: 0, prompts: 0}
@@ -68,7 +68,7 @@ defmodule Image.ZeroShot.PaceTest do
   test "a short call waits for the short ones before it, and for itself" do
     assert ms(@nothing, {:short, 16}) == 16
     assert ms(%{@nothing | short: 160}, {:short, 16}) == 176
-    assert ms(%{@nothing | short: 160}, {:short, 16}, %{@model | copies: 2}) == 88
+    assert ms(%{@nothing | short: 160}, {:short, 16}, %{@model | concurrency: 2}) == 88
   end
 
   test "a short call waits for a part of a long one with each of its batches" do
@@ -91,7 +91,7 @@ defmodule Image.ZeroShot.PaceTest do
   test "what small batches cost is not taken for the cost of large ones while there is time to see" do
     # A picture alone takes 160 ms; sixteen of them may take as long, or sixteen times as long.
     rates = {10 * @ms, 160 * @ms, 16}
-    model = %{max_batch: 16, copies: 1}
+    model = %{max_batch: 16, concurrency: 1}
     estimate = &Pace.milliseconds(%{@nothing | short: 16 * &1}, {:short, 16}, model, rates, &2)
     assert estimate.(99, 60_000) == 100 * 160
     assert estimate.(99, 5_000) == 7 * 160

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.QueueTest do
   alias Image.ZeroShot.Serving.{Pace, Queue, Request}
 
   # 64 prompts are a batch; more than 16 make a request a long one.
-  @model %{max_batch: 4, copies: 1}
+  @model %{max_batch: 4, concurrency: 1}
   @ms 1_000_000
   # A picture takes 160 ms, and a batch of four as many times as long.
   @pace %Pace{time: 640.0 * @ms, work: 64.0, batches: 1.0}

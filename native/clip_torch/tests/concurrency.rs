@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use clip_torch::{DeviceRequest, ErrorKind, LoadOptions, Model};
 use support::{Scratch, project};
 
-fn load(copies: usize, threads: usize) -> clip_torch::Result<Model> {
+fn load(concurrency: usize, threads: usize) -> clip_torch::Result<Model> {
     let cache = Scratch::new();
     let mut options = LoadOptions::new(DeviceRequest::Cpu, cache.path());
-    (options.copies, options.threads) = (copies, threads);
+    (options.concurrency, options.threads) = (concurrency, threads);
     Model::load(&project("priv/models/emoji-clip"), &options)
 }
 
@@ -85,7 +85,8 @@ fn a_team_gives_the_answers_of_one_thread() {
 
 #[test]
 fn a_model_has_its_own_number_of_threads() {
-    let models = [(1, 1), (2, 3), (1, 2)].map(|(copies, threads)| load(copies, threads).unwrap());
+    let models =
+        [(1, 1), (2, 3), (1, 2)].map(|(concurrency, threads)| load(concurrency, threads).unwrap());
     for _ in 0..20 {
         for model in &models {
             let (reply, answer) = channel();
@@ -103,8 +104,10 @@ fn a_model_has_its_own_number_of_threads() {
 
 #[test]
 fn numbers_out_of_range_are_refused() {
-    for (copies, threads, name) in [(0, 1, "copies"), (1, 0, "threads"), (1, 100_000, "threads")] {
-        let error = load(copies, threads).unwrap_err();
+    for (concurrency, threads, name) in
+        [(0, 1, "concurrency"), (1, 0, "threads"), (1, 100_000, "threads")]
+    {
+        let error = load(concurrency, threads).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().starts_with(&format!("expected {name} to be ")), "{error}");
     }
@@ -116,7 +119,7 @@ fn the_memory_of_the_encoders_is_known() {
     let weights = std::fs::metadata(project("priv/models/emoji-clip/model.safetensors")).unwrap();
     let memory = model.info().memory;
     assert!((weights.len()..3 * weights.len()).contains(&memory), "{memory} bytes");
-    assert_eq!((model.info().copies, model.info().threads), (2, 1));
+    assert_eq!((model.info().concurrency, model.info().threads), (2, 1));
 }
 
 #[test]

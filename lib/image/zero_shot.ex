@@ -451,7 +451,7 @@ defmodule Image.ZeroShot do
   """
   @spec load(keyword()) :: :ok | {:error, Error.t()}
   def load(opts \\ []) do
-    with {:ok, _info} <- opts |> Options.load!() |> Client.load(Model), do: :ok
+    with {:ok, _info} <- opts |> Options.load!() |> Client.load(), do: :ok
   end
 
   @doc """
@@ -462,7 +462,7 @@ defmodule Image.ZeroShot do
   itself is stopped where it was started.
   """
   @spec unload(keyword()) :: :ok
-  def unload(opts \\ []), do: opts |> Options.unload!() |> Client.unload(Model)
+  def unload(opts \\ []), do: opts |> Options.unload!() |> Client.unload()
 
   @doc """
   Tells about a model that is loaded, and about its serving: a health check that computes nothing.
@@ -479,7 +479,7 @@ defmodule Image.ZeroShot do
   """
   @spec info(keyword()) :: {:ok, info()} | {:error, Error.t()}
   def info(opts \\ []) do
-    with {:ok, info} <- opts |> Options.model!() |> Client.info(Model),
+    with {:ok, info} <- opts |> Options.model!() |> Client.info(),
          do: {:ok, Map.delete(info, :preprocessing)}
   end
 

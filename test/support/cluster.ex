@@ -85,7 +85,7 @@ defmodule Image.ZeroShot.Test.Cluster do
     keeper =
       spawn(fn ->
         Process.group_leader(self(), Process.whereis(:init))
-        {:ok, server} = Serving.start_link(Runner, {:name, name}, opts)
+        {:ok, server} = Serving.start_link({:name, name}, opts)
         {:ok, _info} = Serving.await(server)
         send(asker, {self(), server})
         Process.sleep(:infinity)

@@ -5,7 +5,6 @@ defmodule Image.ZeroShot.Test.Embeddings do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.Client
 
   @embedded [repo: :embedded, device: :cpu]
@@ -30,14 +29,19 @@ defmodule Image.ZeroShot.Test.Embeddings do
   """
   def info!(opts \\ @embedded) do
     :ok = ZeroShot.load(opts)
-    {:ok, info} = opts |> Options.model!() |> Client.info(Model)
+    {:ok, info} = opts |> Options.model!() |> Client.info()
     info
   end
 
   defp encode(pixels, prompts, opts) do
-    prepare = fn _info, _deadline -> {:ok, {pixels, prompts}} end
+    needs = %{pictures: length(pixels), decoded_here: 0, prompts: prompts, parts: 1}
 
-    with {:ok, {_info, embeddings}} <- Client.encode(Options.model!(opts), prepare, Model),
-         do: {:ok, embeddings}
+    with {:ok, lease} <- opts |> Options.model!() |> Client.checkout(needs) do
+      try do
+        Client.run(lease, pixels, prompts)
+      after
+        Client.checkin(lease)
+      end
+    end
   end
 end

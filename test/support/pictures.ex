@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.Test.Pictures do
 
   alias Image.ZeroShot.Picture
   alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Serving.Lease
 
   @signature <<0x89, "PNG\r\n", 0x1A, "\n">>
 
@@ -52,11 +53,25 @@ defmodule Image.ZeroShot.Test.Pictures do
   The pixels that a model of this size of picture sees, red plane first, or the error.
   """
   def planes(picture, width, height, opts \\ []) do
+    pixels(picture, %{resize: {:exact, height, width}, crop: nil, filter: :bicubic}, opts)
+  end
+
+  @doc """
+  The pixels for a model that preprocesses so, or the error.
+  """
+  def pixels(picture, preprocessing, opts \\ []) do
     opts = Options.similarity!(opts)
-    whole = %{resize: {:exact, height, width}, crop: nil, filter: :bicubic}
+
+    lease = %Lease{
+      info: %{preprocessing: preprocessing},
+      deadline: :infinity,
+      decode_until: :infinity,
+      via: nil,
+      monitor: make_ref()
+    }
 
     with {:ok, picture} <- Picture.open(picture, opts),
-         do: Picture.pixels(picture, whole, opts, :infinity)
+         do: Picture.pixels(picture, lease, opts)
   end
 
   defp exif(nil), do: nil

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Test.Runner do
   # A model that computes nothing: it tells the test what it is asked, and the test answers. So a
   # test decides when a load or a run ends, and sleeps for nothing.
 
-  @behaviour Image.ZeroShot.Serving
+  @behaviour Image.ZeroShot.Serving.Runner
 
   alias Image.ZeroShot.Serving.Client
 
@@ -24,6 +24,7 @@ defmodule Image.ZeroShot.Test.Runner do
   def opts(more \\ []) do
     Map.merge(
       %{
+        runner: __MODULE__,
         id: make_ref(),
         test: self(),
         open: :ask,
@@ -43,14 +44,26 @@ defmodule Image.ZeroShot.Test.Runner do
   def ready(more \\ []), do: opts([open: :ok, run: :answer] ++ more)
 
   @doc """
-  A call as a user's: pictures and prompts to one-component embeddings.
+  A call as a user's: pictures and prompts to one-component embeddings. Instead of pictures, a
+  function may make them, of the lease.
   """
-  def call(opts, pixels, prompts \\ []) do
-    prepare = fn _info, _deadline -> {:ok, {pixels, prompts}} end
+  def call(opts, pixels, prompts \\ [])
 
-    with {:ok, {_info, %{images: images, texts: texts, truncated: cut}}} <-
-           Client.encode(opts, prepare, __MODULE__),
-         do: {:ok, {images, texts, cut}}
+  def call(opts, pixels, prompts) when is_list(pixels),
+    do: call(opts, fn _lease -> {:ok, pixels} end, prompts)
+
+  def call(opts, decode, prompts) do
+    needs = %{pictures: 1, decoded_here: 0, prompts: [], parts: 1}
+
+    with {:ok, lease} <- Client.checkout(opts, needs) do
+      try do
+        with {:ok, pixels} <- decode.(lease),
+             {:ok, embeddings} <- Client.run(lease, pixels, prompts),
+             do: {:ok, {embeddings.images, embeddings.texts, embeddings.truncated}}
+      after
+        Client.checkin(lease)
+      end
+    end
   end
 
   @doc """

@@ -99,7 +99,7 @@ defmodule Image.ZeroShot.Classifier do
     with :ok <- Directory.check_started(),
          {:ok, kept} <- Codec.decode(binary),
          {prompt, row} = kept.probe,
-         {:ok, {info, %{texts: again}}} <- Pipeline.embed([], [prompt], all),
+         {:ok, {info, %{texts: again}}} <- Pipeline.embed_prompts([prompt], all),
          :ok <- same_model(kept, row, again, info),
          do:
            {:ok, struct!(__MODULE__, Map.merge(kept, %{model: identity(info), opts: hide(opts)}))}

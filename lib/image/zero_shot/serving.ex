@@ -101,11 +101,7 @@ defmodule Image.ZeroShot.Serving do
 
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Serving.{Directory, Keeper, Server}
-
-  @typedoc "A model in the form of its runner."
-  @type model :: term()
 
   @typedoc """
   Facts about a model. The serving itself needs `:concurrency` and `:max_batch`; all else is for callers.
@@ -115,22 +111,6 @@ defmodule Image.ZeroShot.Serving do
           required(:max_batch) => pos_integer(),
           optional(atom()) => term()
         }
-
-  # What tells the model of one call from that of another.
-  @doc false
-  @callback key(opts :: term()) :: term()
-
-  @doc false
-  @callback open(opts :: term()) :: {:ok, model(), info()} | {:error, Error.t()}
-
-  # Begins a run. Its result arrives as `{tag, {:ok, embeddings} | {:error, {reason, message}}}`.
-  @doc false
-  @callback encode(model(), tag :: reference(), pixels :: [binary()], prompts :: [String.t()]) ::
-              :ok | {:error, Error.t()}
-
-  # Waits until the memory is given back. Called by whoever unloads.
-  @doc false
-  @callback close(model()) :: :ok
 
   @doc """
   The specification of a serving with a name, for a supervisor.
@@ -149,12 +129,12 @@ defmodule Image.ZeroShot.Serving do
   @spec start_link(keyword()) :: {:ok, pid()} | {:error, Error.t() | {:already_started, pid()}}
   def start_link(opts) do
     opts = Options.serving!(opts)
-    Keeper.start_link(Model, {:name, opts.name}, opts)
+    Keeper.start_link({:name, opts.name}, opts)
   end
 
   @doc false
-  @spec start_link(module(), Directory.key(), map()) :: GenServer.on_start()
-  def start_link(runner, key, opts), do: Server.start_link(runner, key, opts)
+  @spec start_link(Directory.key(), map()) :: GenServer.on_start()
+  def start_link(key, opts), do: Server.start_link(key, opts)
 
   # How logs call the model of these options.
   @doc false
@@ -185,6 +165,12 @@ defmodule Image.ZeroShot.Serving do
     :exit, _reason ->
       Error.error(:serving_down, "the process that keeps the model does not answer")
   end
+
+  # What a caller gets whose serving is gone.
+  @doc false
+  @spec terminated() :: {:error, Error.t()}
+  def terminated,
+    do: Error.error(:serving_down, "the serving terminated during the call; try again")
 
   # Returns when the memory is given back.
   @doc false

@@ -4,9 +4,9 @@ defmodule Image.ZeroShot.FidelityTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Classifier, Picture}
+  alias Image.ZeroShot.Classifier
   alias Image.ZeroShot.Call.{Labels, Options}
-  alias Image.ZeroShot.Test.{Embeddings, JSON, Safetensors}
+  alias Image.ZeroShot.Test.{Embeddings, JSON, Pictures, Safetensors}
 
   @folder "test/fixtures/goldens"
   @embedding_delta 1.0e-5
@@ -84,9 +84,7 @@ defmodule Image.ZeroShot.FidelityTest do
   defp path(file), do: Path.join("test/fixtures/emoji", file)
 
   defp pixels(file, info) do
-    opts = Options.similarity!([])
-    {:ok, picture} = Picture.open({:path, path(file)}, opts)
-    {:ok, pixels} = Picture.pixels(picture, info.preprocessing, opts, :infinity)
+    {:ok, pixels} = Pictures.pixels({:path, path(file)}, info.preprocessing)
     pixels
   end
 

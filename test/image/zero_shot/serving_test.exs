@@ -5,14 +5,15 @@ defmodule Image.ZeroShot.ServingTest do
   import ExUnit.CaptureLog
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.{Client, Directory}
+  alias Image.ZeroShot.Call.Deadline
+  alias Image.ZeroShot.Serving.{Admission, Client, Directory}
   alias Image.ZeroShot.Test.Runner
 
   @error %Error{reason: :io, message: "no such luck"}
 
   defp start(opts) do
-    on_exit(fn -> Client.unload(opts, Runner) end)
-    {:ok, _info} = Client.load(opts, Runner)
+    on_exit(fn -> Client.unload(opts) end)
+    {:ok, _info} = Client.load(opts)
     {server, _entry} = Directory.lookup({:model, opts.id})
     server
   end
@@ -198,7 +199,7 @@ defmodule Image.ZeroShot.ServingTest do
 
     test "however many call at once, one load serves all" do
       opts = Runner.opts(run: :answer)
-      on_exit(fn -> Client.unload(opts, Runner) end)
+      on_exit(fn -> Client.unload(opts) end)
       tasks = for i <- 1..@callers, do: call(opts, [<<i>>])
       assert_receive {:opening, loader}
       admitted(opts, @callers)
@@ -214,7 +215,7 @@ defmodule Image.ZeroShot.ServingTest do
 
     test "that fails fails for all who wait, and the next call tries again" do
       opts = Runner.opts(run: :answer)
-      on_exit(fn -> Client.unload(opts, Runner) end)
+      on_exit(fn -> Client.unload(opts) end)
       tasks = for i <- 1..@callers, do: call(opts, [<<i>>])
       assert_receive {:opening, loader}
       admitted(opts, @callers)
@@ -241,7 +242,7 @@ defmodule Image.ZeroShot.ServingTest do
 
     test "that crashes before anybody waits for it is not tried again either" do
       opts = Runner.opts()
-      server = Directory.start(Runner, {:model, opts.id}, opts)
+      server = Directory.start({:model, opts.id}, opts)
       assert_receive {:opening, loader}
       log = capture_log(fn -> await_end(loader, fn -> send(loader, {:open, :raise}) end) end)
       assert log =~ "no such luck"
@@ -254,7 +255,7 @@ defmodule Image.ZeroShot.ServingTest do
 
     test "goes on in another process when the first is killed, and the callers wait for it" do
       opts = Runner.opts(run: :answer)
-      on_exit(fn -> Client.unload(opts, Runner) end)
+      on_exit(fn -> Client.unload(opts) end)
       task = call(opts, [<<1>>])
       assert_receive {:opening, loader}
       admitted(opts, 1)
@@ -271,7 +272,7 @@ defmodule Image.ZeroShot.ServingTest do
       task = call(opts, [<<1>>])
       assert_receive {:opening, loader}
       admitted(opts, 1)
-      assert await_end(loader, fn -> Client.unload(opts, Runner) end) == :killed
+      assert await_end(loader, fn -> Client.unload(opts) end) == :killed
       assert {:error, %Error{reason: :model_unloaded}} = Task.await(task)
       refute_received {:closed, _id}
     end
@@ -303,12 +304,12 @@ defmodule Image.ZeroShot.ServingTest do
       server = start(opts)
       test = self()
 
-      prepare = fn _info, {:infinity, monitor} ->
+      prepare = fn %{decode_until: :infinity, monitor: monitor} ->
         send(test, :preparing)
-        receive do: ({:DOWN, ^monitor, :process, ^server, :killed} -> {:ok, {[<<1>>], []}})
+        receive do: ({:DOWN, ^monitor, :process, ^server, :killed} -> {:ok, [<<1>>]})
       end
 
-      task = Task.async(fn -> Client.encode(%{opts | timeout: :infinity}, prepare, Runner) end)
+      task = Task.async(fn -> Runner.call(%{opts | timeout: :infinity}, prepare) end)
       assert_receive :preparing
       await_end(server, fn -> Process.exit(server, :kill) end)
       assert {:error, %Error{reason: :serving_down}} = Task.await(task)
@@ -334,7 +335,7 @@ defmodule Image.ZeroShot.ServingTest do
       server = start(opts)
       tasks = for i <- 1..8, do: call(opts, [<<i>>])
       wait_for(server, 8)
-      assert Client.unload(opts, Runner) == :ok
+      assert Client.unload(opts) == :ok
       id = opts.id
       assert_received {:closed, ^id}
       refute Process.alive?(server)
@@ -343,7 +344,7 @@ defmodule Image.ZeroShot.ServingTest do
       for result <- Task.await_many(tasks),
           do: assert({:error, %Error{reason: :model_unloaded}} = result)
 
-      assert Client.unload(opts, Runner) == :ok
+      assert Client.unload(opts) == :ok
       refute_received {:closed, _id}
     end
 
@@ -356,9 +357,9 @@ defmodule Image.ZeroShot.ServingTest do
       for opts <- [opts, %{opts | serving: __MODULE__.None}] do
         assert {:error, %Error{reason: :serving_down} = error} = Runner.call(opts, [<<1>>])
         assert error.message =~ "the application :image_zero_shot is not started"
-        assert {:error, %Error{}} = Client.load(opts, Runner)
-        assert {:error, %Error{}} = Client.info(opts, Runner)
-        assert Client.unload(opts, Runner) == :ok
+        assert {:error, %Error{}} = Client.load(opts)
+        assert {:error, %Error{}} = Client.info(opts)
+        assert Client.unload(opts) == :ok
       end
 
       assert {:ok, _} = Application.ensure_all_started(:image_zero_shot)
@@ -406,8 +407,8 @@ defmodule Image.ZeroShot.ServingTest do
       task = call(opts, [<<1>>])
       assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
 
-      never = fn _info, _deadline -> flunk("prepared a picture for nothing") end
-      assert {:error, error} = Client.encode(opts, never, Runner)
+      never = fn _lease -> flunk("prepared a picture for nothing") end
+      assert {:error, error} = Runner.call(opts, never)
       assert error.reason == :overloaded
       assert error.message == "the serving is full (limit: 1 caller); try again later"
 
@@ -458,18 +459,19 @@ defmodule Image.ZeroShot.ServingTest do
 
       holder =
         Task.async(fn ->
-          Client.hold(opts, Runner, needs, fn ->
-            send(test, :inside)
-            receive do: (:go -> for(n <- 1..5, do: Runner.call(opts, [], ["part #{n}"])))
-          end)
+          {:ok, lease} = Client.checkout(opts, needs)
+          send(test, :inside)
+          receive do: (:go -> :ok)
+          results = for n <- 1..5, do: Client.run(lease, [], ["part #{n}"])
+          :ok = Client.checkin(lease)
+          results
         end)
 
       assert_receive :inside
       assert Serving.Gate.size(gate) == 1
 
       # 80 prompts is what may wait.
-      assert {:error, %Error{reason: :overloaded} = error} =
-               Client.hold(opts, Runner, needs, fn -> flunk("was let in") end)
+      assert {:error, %Error{reason: :overloaded} = error} = Client.checkout(opts, needs)
 
       assert error.message == "too many prompts wait (limit: 80); try again later"
       assert {:ok, _} = Runner.call(opts, [<<1>>])
@@ -482,8 +484,13 @@ defmodule Image.ZeroShot.ServingTest do
   end
 
   describe "a call that would not be served in time" do
-    # A run that has taken at least so long.
+    # The first run, which does not count, and one that has taken at least so long.
     defp learn(opts, server, milliseconds) do
+      answered(opts, server, 0)
+      answered(opts, server, milliseconds)
+    end
+
+    defp answered(opts, server, milliseconds) do
       task = call(opts, [<<0>>])
       assert_receive {:run, ^server, _tag, [<<0>>], []} = run
       Process.sleep(milliseconds)
@@ -499,8 +506,8 @@ defmodule Image.ZeroShot.ServingTest do
       assert_receive {:run, ^server, _tag, [<<1>>], []} = run
 
       # It would take 200 ms or more.
-      never = fn _info, _wanted -> flunk("prepared a picture for nothing") end
-      assert {:error, error} = Client.encode(%{opts | timeout: 150}, never, Runner)
+      never = fn _lease -> flunk("prepared a picture for nothing") end
+      assert {:error, error} = Runner.call(%{opts | timeout: 150}, never)
       assert error.reason == :overloaded
 
       assert error.message =~
@@ -525,6 +532,7 @@ defmodule Image.ZeroShot.ServingTest do
     test "is refused while it waits when the model turns out to be slow" do
       opts = Runner.opts(open: :ok, timeout: 60_000, info: [max_batch: 1])
       server = start(opts)
+      answered(opts, server, 0)
       first = call(opts, [<<1>>])
       assert_receive {:run, ^server, _tag, [<<1>>], []} = run
       # Nothing is known yet, and all are let in.
@@ -556,19 +564,18 @@ defmodule Image.ZeroShot.ServingTest do
       assert_receive {:run, ^server, _tag, [<<1>>], []} = run
 
       # Takes as long as it may.
-      prepare = fn _info, {until, _monitor} ->
-        Process.sleep(max(until - System.monotonic_time(:millisecond), 0))
-        Error.error(:timeout, "decoded too late")
+      prepare = fn lease ->
+        Process.sleep(Deadline.remaining(lease.decode_until))
+        Admission.judge(Error.error(:timeout, "decoded too late"), lease)
       end
 
       assert {:error, %Error{reason: :overloaded}} =
-               Client.encode(%{opts | timeout: 2_000}, prepare, Runner)
+               Runner.call(%{opts | timeout: 2_000}, prepare)
 
       Runner.answer(run)
       assert {:ok, _} = Task.await(hold)
       # With nobody in its way it has all of its time.
-      assert {:error, %Error{reason: :timeout}} =
-               Client.encode(%{opts | timeout: 200}, prepare, Runner)
+      assert {:error, %Error{reason: :timeout}} = Runner.call(%{opts | timeout: 200}, prepare)
     end
   end
 
@@ -600,7 +607,7 @@ defmodule Image.ZeroShot.ServingTest do
 
     test "does not run while the model is being loaded" do
       opts = Runner.opts(run: :answer, timeout: 0)
-      on_exit(fn -> Client.unload(opts, Runner) end)
+      on_exit(fn -> Client.unload(opts) end)
       task = call(%{opts | timeout: 1_000}, [<<1>>])
       assert_receive {:opening, loader}
       refute Task.yield(task, 1_100)
@@ -631,12 +638,12 @@ defmodule Image.ZeroShot.ServingTest do
       start(opts)
       test = self()
 
-      prepare = fn _info, _deadline ->
+      prepare = fn _lease ->
         send(test, :preparing)
         Process.sleep(:infinity)
       end
 
-      caller = spawn(fn -> Client.encode(opts, prepare, Runner) end)
+      caller = spawn(fn -> Runner.call(opts, prepare) end)
       assert_receive :preparing
       assert {:error, %Error{reason: :overloaded}} = Runner.call(opts, [<<1>>])
       await_end(caller, fn -> Process.exit(caller, :kill) end)

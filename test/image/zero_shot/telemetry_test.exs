@@ -37,8 +37,8 @@ defmodule Image.ZeroShot.TelemetryTest do
 
   defp serving do
     opts = Runner.opts(open: :ok, repo: :stand_in, max_queue: 2)
-    on_exit(fn -> Client.unload(opts, Runner) end)
-    {:ok, _info} = Client.load(opts, Runner)
+    on_exit(fn -> Client.unload(opts) end)
+    {:ok, _info} = Client.load(opts)
     {server, _entry} = Directory.lookup({:model, opts.id})
     {opts, server}
   end

@@ -21,7 +21,12 @@ defmodule Image.ZeroShot.Call.Labels do
           counts: [pos_integer(), ...]
         }
 
-  @type background :: {name :: term(), prompts :: [String.t()], counts :: [pos_integer()]}
+  @type background :: %{term: term(), prompts: [String.t()], counts: [pos_integer()]}
+
+  @no_background %{term: nil, prompts: [], counts: []}
+
+  # What stands behind each label where labels are independent, unless `:other` says it.
+  @default_background %{term: nil, prompts: ["a photo"], counts: [1]}
 
   @doc """
   Checks labels without any model, so that a mistake in them is told before one is loaded.
@@ -72,15 +77,20 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   @doc """
-  The background that `:other` stands for: its name, its prompts and how many make a row each.
+  What stands behind the labels: its term, its prompts and how many of them make a row each.
   """
-  @spec background(Options.t()) :: {:ok, background() | nil} | {:error, Error.t()}
-  def background(%{other: nil}), do: {:ok, nil}
+  @spec background(Options.t()) :: {:ok, background()} | {:error, Error.t()}
+  def background(%{other: nil, multi_label: true}), do: {:ok, @default_background}
+  def background(%{other: nil}), do: {:ok, @no_background}
 
   def background(%{other: other} = opts) do
     case background_pair(other, opts) do
-      {:ok, {name, prompts}} -> {:ok, {name, prompts, background_counts(other, prompts)}}
-      {:error, fault} -> Error.error(:invalid_label, "the background given as :other #{fault}")
+      {:ok, {term, prompts}} ->
+        counts = background_counts(other, prompts)
+        {:ok, %{term: term, prompts: prompts, counts: counts}}
+
+      {:error, fault} ->
+        Error.error(:invalid_label, "the background given as :other #{fault}")
     end
   end
 

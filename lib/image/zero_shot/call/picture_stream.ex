@@ -5,8 +5,7 @@ defmodule Image.ZeroShot.Call.PictureStream do
   # what waits there makes batches. Here is only how many are on their way at a time.
 
   alias Image.ZeroShot.{Classifier, Error, Telemetry}
-  alias Image.ZeroShot.Call.{Options, ParallelMap, Pipeline}
-  alias Image.ZeroShot.Serving.Model
+  alias Image.ZeroShot.Call.{Deadline, Options, ParallelMap, Pipeline}
   alias Image.ZeroShot.Serving.Client
 
   # How long to wait where a serving is full, at first and at most.
@@ -57,8 +56,8 @@ defmodule Image.ZeroShot.Call.PictureStream do
   # What fails here fails for every picture, and is raised.
   defp start(labels, opts, window) do
     classifier = bang!(compile(labels, opts))
-    _info = bang!(Client.load(opts, Model))
-    info = bang!(Client.info(opts, Model))
+    _info = bang!(Client.load(opts))
+    info = bang!(Client.info(opts))
     work = fn picture -> patiently(opts, fn -> Pipeline.rank(picture, classifier, opts) end) end
     {window || window(info, System.schedulers_online()), work}
   end
@@ -80,14 +79,12 @@ defmodule Image.ZeroShot.Call.PictureStream do
   Calls again while the serving is full, for as long as the call may take.
   """
   @spec patiently(Options.t(), (... -> result)) :: result when result: {:ok | :error, term()}
-  def patiently(%{timeout: :infinity}, call), do: retry(call, @pause_ms, :infinity)
-
   def patiently(%{timeout: timeout}, call),
-    do: retry(call, @pause_ms, System.monotonic_time(:millisecond) + timeout)
+    do: retry(call, @pause_ms, Deadline.new(timeout))
 
   defp retry(call, pause, deadline) do
     with {:error, %Error{reason: :overloaded}} = refused <- call.() do
-      if System.monotonic_time(:millisecond) + pause < deadline do
+      if Deadline.remaining(deadline) > pause do
         Process.sleep(pause)
         retry(call, min(2 * pause, @longest_pause_ms), deadline)
       else

@@ -1,21 +1,18 @@
 defmodule Image.ZeroShot.Call.Pipeline do
   @moduledoc false
 
-  # The way of a call: from a picture and labels to results.
+  # The way of a call, from a picture and labels to results: check what was given, check out a
+  # lease, make pixels, run the model, score.
 
   require Logger
 
   alias Image.ZeroShot.{Classifier, Error, Native, Picture}
   alias Image.ZeroShot.Call.{Labels, Options}
-  alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Serving.Client
+  alias Image.ZeroShot.Serving.{Client, Lease}
 
-  # Prompts of one call to a serving. A label set with more is compiled part by part, so that its
-  # rows are not in memory before they are averaged.
+  # Prompts of one run. A label set with more is compiled part by part, so that its rows are not in
+  # memory before they are averaged.
   @part 512
-
-  # What stands behind each label where labels are independent, unless `:other` says it.
-  @background {nil, ["a photo"], [1]}
 
   @type results :: [%{label: term(), score: float()}]
 
@@ -23,67 +20,23 @@ defmodule Image.ZeroShot.Call.Pipeline do
   Results for a picture, best first, for labels as they are given or a classifier.
   """
   @spec rank(term(), term(), Options.t()) :: {:ok, results()} | {:error, Error.t()}
-  def rank(picture, %Classifier{} = classifier, opts) do
-    with {:ok, background} <- background(opts),
-         {:ok, picture} <- Picture.open(picture, opts),
-         do: rank_compiled(picture, classifier, background, opts)
-  end
-
-  # What needs no model comes first: nobody waits for a model to learn of a misspelt file name.
   def rank(picture, labels, opts) do
-    with {:ok, labels} <- Labels.new(labels, opts),
-         {:ok, background} <- background(opts),
-         {:ok, picture} <- Picture.open(picture, opts) do
-      if length(labels.prompts) > @part do
-        rank_in_parts(picture, labels, background, opts)
-      else
-        rank_together(picture, labels, background, opts)
+    # What needs no model comes first: nobody waits for a model to learn of a misspelt file name.
+    with {:ok, labels} <- labels(labels, opts),
+         {:ok, background} <- Labels.background(opts),
+         {:ok, picture} <- Picture.open(picture, opts),
+         {:ok, lease} <- checkout([picture], labels, background, opts) do
+      try do
+        with {:ok, labels} <- compiled(labels, lease, opts),
+             {:ok, pixels} <- Picture.pixels(picture, lease, opts),
+             {:ok, embeddings} <- run(lease, [pixels], prompts(labels) ++ background.prompts),
+             {:ok, classifier, texts} <- classifier(labels, embeddings, lease, opts),
+             {:ok, rows} <- Classifier.ensemble(background.counts, texts),
+             do: Classifier.rank(classifier, embeddings.images, {background.term, rows}, opts)
+      after
+        Client.checkin(lease)
       end
     end
-  end
-
-  # All parts share the time of the call, which begins when the model is loaded, and its place.
-  defp rank_in_parts(picture, labels, background, opts) do
-    parts = div(length(labels.prompts) + @part - 1, @part)
-    needs = %{needs([{picture, nil}], labels.prompts) | parts: parts}
-
-    with {:ok, _info} <- Client.load(opts, Model) do
-      Client.hold(opts, Model, needs, fn ->
-        deadline = Client.deadline(opts.timeout)
-
-        with {:ok, classifier} <- compile_parts(labels, opts, [], deadline),
-             do: rank_compiled(picture, classifier, background, in_time(opts, deadline))
-      end)
-    end
-  end
-
-  defp in_time(opts, nil), do: opts
-  defp in_time(opts, deadline), do: %{opts | timeout: Client.remaining(deadline)}
-
-  defp rank_compiled(picture, classifier, {other, prompts, counts}, opts) do
-    with {:ok, {info, embeddings}} <- embed([{picture, nil}], prompts, opts),
-         :ok <- warn(cut(prompts, embeddings), prompts, info),
-         :ok <- Classifier.check_model(classifier, info),
-         {:ok, rows} <- Classifier.ensemble(counts, embeddings.texts),
-         do: Classifier.rank(classifier, embeddings.images, {other, rows}, opts)
-  end
-
-  defp rank_together(picture, labels, {other, prompts, counts}, opts) do
-    all = labels.prompts ++ prompts
-
-    with {:ok, {info, embeddings}} <- embed([{picture, nil}], all, opts),
-         :ok <- warn(cut(all, embeddings), all, info),
-         {own, background} = split(embeddings, length(labels.prompts), info),
-         {:ok, classifier} <- Classifier.new(labels, info, own, opts, []),
-         {:ok, rows} <- Classifier.ensemble(counts, background),
-         do: Classifier.rank(classifier, embeddings.images, {other, rows}, opts)
-  end
-
-  # The rows of the labels, and of what stands behind them.
-  defp split(embeddings, count, info) do
-    {texts, background} = :erlang.split_binary(embeddings.texts, count * info.dim * 4)
-    own = Enum.filter(embeddings.truncated, &(&1 < count))
-    {%{embeddings | texts: texts, truncated: own}, background}
   end
 
   @doc """
@@ -92,39 +45,134 @@ defmodule Image.ZeroShot.Call.Pipeline do
   @spec compile(term(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def compile(labels, opts, given) do
     with {:ok, labels} <- Labels.new(labels, opts),
-         {:ok, _background} <- background(opts),
-         {:ok, _info} <- Client.load(opts, Model) do
-      needs = needs([], Enum.take(labels.prompts, @part))
-      Client.hold(opts, Model, needs, fn -> compile_parts(labels, opts, given, nil) end)
+         {:ok, _background} <- Labels.background(opts),
+         {:ok, _info} <- Client.load(opts),
+         {:ok, lease} <- Client.checkout(opts, needs([], Enum.take(labels.prompts, @part), 1)) do
+      try do
+        # Each part has the time of a call.
+        compile_parts(labels, opts, given, fn -> Lease.renew(lease, opts.timeout) end)
+      after
+        Client.checkin(lease)
+      end
     end
   end
 
-  # Without a deadline each part has the time of a call.
-  defp compile_parts(labels, opts, given, deadline) do
+  @doc """
+  The cosine of two pictures.
+  """
+  @spec cosine(term(), term(), Options.t()) :: {:ok, float()} | {:error, Error.t()}
+  def cosine(picture, other, opts) do
+    with {:ok, first} <- picture |> Picture.open(opts) |> named("first picture"),
+         {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
+         {:ok, lease} <- Client.checkout(opts, needs([first, second], [], 1)) do
+      try do
+        with {:ok, pixels1} <- first |> Picture.pixels(lease, opts) |> named("first picture"),
+             {:ok, pixels2} <- second |> Picture.pixels(lease, opts) |> named("second picture"),
+             {:ok, %{images: images}} <- Client.run(lease, [pixels1, pixels2], []) do
+          {embedding1, embedding2} = :erlang.split_binary(images, div(byte_size(images), 2))
+          Error.from_native(Native.cosine(embedding1, embedding2))
+        end
+      after
+        Client.checkin(lease)
+      end
+    end
+  end
+
+  @doc """
+  The rows of prompts, and the facts about the model that made them.
+  """
+  @spec embed_prompts([String.t()], Options.t()) ::
+          {:ok, {Image.ZeroShot.Serving.info(), Client.embeddings()}} | {:error, Error.t()}
+  def embed_prompts(prompts, opts) do
+    with {:ok, lease} <- Client.checkout(opts, needs([], prompts, 1)) do
+      try do
+        with {:ok, embeddings} <- Client.run(lease, [], prompts),
+             do: {:ok, {lease.info, embeddings}}
+      after
+        Client.checkin(lease)
+      end
+    end
+  end
+
+  defp labels(%Classifier{} = classifier, _opts), do: {:ok, classifier}
+  defp labels(labels, opts), do: Labels.new(labels, opts)
+
+  defp checkout(pictures, %Classifier{}, background, opts),
+    do: Client.checkout(opts, needs(pictures, background.prompts, 1))
+
+  # A long list is admitted by what it costs the model, which has to be loaded to say so.
+  defp checkout(pictures, labels, background, opts) do
+    needs = needs(pictures, labels.prompts ++ background.prompts, parts(labels))
+
+    with {:ok, _info} <- if(needs.parts > 1, do: Client.load(opts), else: {:ok, nil}),
+         do: Client.checkout(opts, needs)
+  end
+
+  defp needs(pictures, prompts, parts) do
+    count = length(pictures)
+    %{pictures: count, decoded_here: count, prompts: prompts, parts: parts}
+  end
+
+  defp parts(labels), do: div(length(labels.prompts) + @part - 1, @part)
+
+  # Few labels go through the model together with the picture; many before it.
+  defp compiled(%Classifier{} = classifier, lease, _opts) do
+    with :ok <- Classifier.check_model(classifier, lease.info), do: {:ok, classifier}
+  end
+
+  defp compiled(labels, lease, opts) do
+    if parts(labels) > 1,
+      do: compile_parts(labels, opts, [], fn -> lease end),
+      else: {:ok, labels}
+  end
+
+  defp prompts(%Classifier{}), do: []
+  defp prompts(labels), do: labels.prompts
+
+  # The classifier, and the rows of the prompts that are not its own.
+  defp classifier(%Classifier{} = classifier, embeddings, _lease, _opts),
+    do: {:ok, classifier, embeddings.texts}
+
+  defp classifier(labels, embeddings, lease, opts) do
+    count = length(labels.prompts)
+    {own, texts} = :erlang.split_binary(embeddings.texts, count * lease.info.dim * 4)
+    truncated = Enum.filter(embeddings.truncated, &(&1 < count))
+    own = %{embeddings | texts: own, truncated: truncated}
+
+    with {:ok, classifier} <- Classifier.new(labels, lease.info, own, opts, []),
+         do: {:ok, classifier, texts}
+  end
+
+  defp compile_parts(labels, opts, given, lease) do
     labels
     |> Labels.parts(@part)
-    |> Enum.reduce_while({[], [], nil}, fn part, {done, cut, _info} ->
-      case compile_part(part, in_time(opts, deadline), given, done) do
-        {:ok, classifier, more, info} -> {:cont, {[classifier | done], [more | cut], info}}
+    |> Enum.reduce_while({:ok, [], []}, fn part, {:ok, done, cut} ->
+      case compile_part(part, lease.(), opts, given) do
+        {:ok, classifier, more} -> {:cont, {:ok, [classifier | done], [more | cut]}}
         {:error, error} -> {:halt, {:error, error}}
       end
     end)
     |> case do
+      {:ok, parts, cut} ->
+        :ok = cut |> Enum.reverse() |> Enum.concat() |> warn(labels.prompts, lease.())
+        {:ok, parts |> Enum.reverse() |> Classifier.join()}
+
       {:error, error} ->
         {:error, error}
-
-      {parts, cut, info} ->
-        :ok = cut |> Enum.reverse() |> Enum.concat() |> warn(labels.prompts, info)
-        {:ok, parts |> Enum.reverse() |> Classifier.join()}
     end
   end
 
-  # A model can be replaced while a long list is being compiled.
-  defp compile_part(part, opts, given, done) do
-    with {:ok, {info, embeddings}} <- embed([], part.prompts, opts),
-         :ok <- if(done == [], do: :ok, else: Classifier.check_model(hd(done), info)),
-         {:ok, classifier} <- Classifier.new(part, info, embeddings, opts, given),
-         do: {:ok, classifier, cut(part.prompts, embeddings), info}
+  defp compile_part(part, lease, opts, given) do
+    with {:ok, embeddings} <- Client.run(lease, [], part.prompts),
+         {:ok, classifier} <- Classifier.new(part, lease.info, embeddings, opts, given),
+         do: {:ok, classifier, cut(part.prompts, embeddings)}
+  end
+
+  defp run(lease, pixels, prompts) do
+    with {:ok, embeddings} <- Client.run(lease, pixels, prompts) do
+      :ok = prompts |> cut(embeddings) |> warn(prompts, lease)
+      {:ok, embeddings}
+    end
   end
 
   # The prompts that were cut, if that is news.
@@ -136,64 +184,20 @@ defmodule Image.ZeroShot.Call.Pipeline do
   end
 
   # Once for a label set, however many parts it is compiled in.
-  defp warn([], _prompts, _info), do: :ok
+  defp warn([], _prompts, _lease), do: :ok
 
-  defp warn(cut, prompts, info) do
+  defp warn(cut, prompts, lease) do
     names = cut |> Enum.take(5) |> Enum.map_join(", ", &brief/1)
     more = if length(cut) > 5, do: ", …", else: ""
 
     Logger.warning(
       "#{length(cut)} of #{length(prompts)} prompts are longer than the " <>
-        "#{info.context_length} tokens that the model reads, and were cut: #{names}#{more}"
+        "#{lease.info.context_length} tokens that the model reads, and were cut: #{names}#{more}"
     )
   end
 
   defp brief(text), do: inspect(text, binaries: :as_strings, printable_limit: 40)
 
-  @doc """
-  The cosine of two pictures.
-  """
-  @spec cosine(term(), term(), Options.t()) :: {:ok, float()} | {:error, Error.t()}
-  def cosine(picture, other, opts) do
-    with {:ok, first} <- picture |> Picture.open(opts) |> named("first picture"),
-         {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
-         pictures = [{first, "first picture"}, {second, "second picture"}],
-         {:ok, {_info, %{images: images}}} <- embed(pictures, [], opts) do
-      {embedding1, embedding2} = :erlang.split_binary(images, div(byte_size(images), 2))
-      Error.from_native(Native.cosine(embedding1, embedding2))
-    end
-  end
-
-  @doc """
-  Embeddings of pictures, each with its name for errors or `nil`, and of prompts.
-  """
-  @spec embed([{Picture.t(), String.t() | nil}], [String.t()], Options.t()) :: Client.answer()
-  def embed(pictures, prompts, opts) do
-    prepare = fn info, wanted ->
-      with {:ok, pixels} <- pixels(pictures, [], info.preprocessing, opts, wanted),
-           do: {:ok, {pixels, prompts}}
-    end
-
-    Client.encode(opts, prepare, Model, needs(pictures, prompts))
-  end
-
-  defp needs(pictures, prompts) do
-    count = length(pictures)
-    %{pictures: count, decoded_here: count, prompts: prompts, parts: 1}
-  end
-
-  defp background(opts) do
-    with {:ok, nil} <- Labels.background(opts),
-         do: {:ok, if(opts.multi_label, do: @background, else: {nil, [], []})}
-  end
-
-  defp pixels([], done, _preprocessing, _opts, _wanted), do: {:ok, Enum.reverse(done)}
-
-  defp pixels([{picture, name} | pictures], done, preprocessing, opts, wanted) do
-    with {:ok, pixels} <- picture |> Picture.pixels(preprocessing, opts, wanted) |> named(name),
-         do: pixels(pictures, [pixels | done], preprocessing, opts, wanted)
-  end
-
-  defp named({:error, error}, name) when name != nil, do: {:error, Error.prefix(error, name)}
-  defp named(other, _name), do: other
+  defp named({:error, error}, name), do: {:error, Error.prefix(error, name)}
+  defp named(ok, _name), do: ok
 end

@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.Picture do
   alias Image.ZeroShot.{Error, Source, Telemetry}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Picture.{Pixels, Preprocess}
+  alias Image.ZeroShot.Serving.{Admission, Lease}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
            "a Vix.Vips.Image, an Nx.Tensor of height x width x channels, or a struct that " <>
@@ -61,19 +62,21 @@ defmodule Image.ZeroShot.Picture do
     do: Pixels.check_size(height, width, opts)
 
   @doc """
-  The pixels for a model that preprocesses so: u8, 3 x height x width, resized and cropped.
+  The pixels for the model that the lease is of: u8, 3 x height x width, resized and cropped.
 
-  Waits for them as long as they are `wanted`.
+  Waits for them as long as the lease lasts.
   """
-  @spec pixels(t(), map(), Options.t(), Preprocess.wanted()) ::
-          {:ok, binary()} | {:error, Error.t()}
-  def pixels(%__MODULE__{given: given, source: source}, preprocessing, opts, wanted) do
+  @spec pixels(t(), Lease.t(), Options.t()) :: {:ok, binary()} | {:error, Error.t()}
+  def pixels(%__MODULE__{given: given, source: source}, lease, opts) do
+    %{info: info, decode_until: until, monitor: monitor} = lease
+
     result =
       Telemetry.span(:preprocess, %{bytes: source |> elem(1) |> byte_size()}, fn ->
-        Preprocess.run(source, preprocessing, Options.picture(opts), wanted)
+        Preprocess.run(source, info.preprocessing, Options.picture(opts), until, monitor)
       end)
 
-    with {:error, error} <- result, do: {:error, explain(error, given)}
+    with {:error, error} <- Admission.judge(result, lease),
+         do: {:error, explain(error, given)}
   end
 
   @doc """

@@ -5,38 +5,29 @@ defmodule Image.ZeroShot.Picture.Preprocess do
   # is left in the mailbox of who gives up.
 
   alias Image.ZeroShot.{Error, Native, Source}
-
-  @typedoc "A moment of `System.monotonic_time(:millisecond)`."
-  @type deadline :: integer() | :infinity
-
-  @typedoc """
-  How long the pixels are of use: until a moment, and while the process lives that a monitor of the
-  caller watches.
-  """
-  @type wanted :: deadline() | {deadline(), reference()}
+  alias Image.ZeroShot.Call.Deadline
 
   @doc """
   The pixels for a model: u8, 3 x height x width, already resized and cropped.
-  """
-  @spec run(Source.source(), map(), map(), wanted()) :: {:ok, binary()} | {:error, Error.t()}
-  def run(source, preprocessing, limits, {deadline, monitor}) do
-    tag = make_ref()
 
-    submitted =
-      Native.preprocess(tag, source, preprocessing, limits, owner(), timeout(left(deadline)))
+  Waits for them until the deadline, and while the process lives that `monitor` watches.
+  """
+  @spec run(Source.source(), map(), map(), Deadline.t(), reference()) ::
+          {:ok, binary()} | {:error, Error.t()}
+  def run(source, preprocessing, limits, deadline, monitor \\ make_ref()) do
+    tag = make_ref()
+    timeout = deadline |> Deadline.remaining() |> timeout()
+    submitted = Native.preprocess(tag, source, preprocessing, limits, owner(), timeout)
 
     with {:ok, job} <- Error.from_native(submitted) do
       receive do
         {^tag, answer} -> Error.from_native(answer)
-        {:DOWN, ^monitor, :process, _server, _reason} -> cancel(job, tag, serving_down())
+        {:DOWN, ^monitor, :process, _server, reason} -> cancel(job, tag, serving_down(reason))
       after
-        left(deadline) -> cancel(job, tag, too_late())
+        Deadline.remaining(deadline) -> cancel(job, tag, too_late())
       end
     end
   end
-
-  def run(source, preprocessing, limits, deadline),
-    do: run(source, preprocessing, limits, {deadline, make_ref()})
 
   # Pictures of one owner take turns with those of others. All tasks of a process count as that
   # process, or a hundred tasks would have a hundred turns.
@@ -44,9 +35,6 @@ defmodule Image.ZeroShot.Picture.Preprocess do
 
   defp timeout(:infinity), do: nil
   defp timeout(left), do: left
-
-  defp left(:infinity), do: :infinity
-  defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
   defp cancel(job, tag, error) do
     case Native.preprocess_cancel(job) do
@@ -63,7 +51,10 @@ defmodule Image.ZeroShot.Picture.Preprocess do
     )
   end
 
-  defp serving_down do
+  # A serving of another node says why.
+  defp serving_down({:shutdown, %Error{} = error}), do: {:error, error}
+
+  defp serving_down(_reason) do
     Error.error(
       :serving_down,
       "the serving terminated while the picture was being decoded; try again"

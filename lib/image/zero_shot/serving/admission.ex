@@ -14,7 +14,8 @@ defmodule Image.ZeroShot.Serving.Admission do
   # serving with each batch.
 
   alias Image.ZeroShot.{Error, Native, Telemetry}
-  alias Image.ZeroShot.Serving.{Directory, Gate, Pace, Queue, TextCache}
+  alias Image.ZeroShot.Call.Deadline
+  alias Image.ZeroShot.Serving.{Directory, Gate, Lease, Pace, Queue, TextCache}
 
   @margin 2
 
@@ -68,29 +69,32 @@ defmodule Image.ZeroShot.Serving.Admission do
   @doc """
   Until when pixels are of use: what the model will take is left of the time, or half of it at least.
   """
-  @spec decode_until(integer() | :infinity, timeout(), non_neg_integer()) :: integer() | :infinity
+  @spec decode_until(Deadline.t(), timeout(), non_neg_integer()) :: Deadline.t()
   def decode_until(:infinity, :infinity, _run_ms), do: :infinity
   def decode_until(deadline, timeout, run_ms), do: deadline - min(run_ms, div(timeout, 2))
 
   @doc """
   What came of the decoding, of which an end before the deadline of the call is a refusal.
   """
-  @spec judge(outcome, integer() | :infinity, integer() | :infinity) ::
-          outcome | {:error, Error.t()}
-        when outcome: term()
-  def judge({:error, %Error{reason: :timeout}}, until, deadline) when until < deadline do
-    Error.error(
-      :overloaded,
+  @spec judge(outcome, Lease.t()) :: outcome | {:error, Error.t()} when outcome: term()
+  def judge(
+        {:error, %Error{reason: :timeout}},
+        %{decode_until: until, deadline: deadline} = lease
+      )
+      when until < deadline do
+    message =
       "the picture was decoded too late for the model, which others keep busy; try again later"
-    )
+
+    told(Error.error(:overloaded, message), Lease.gate(lease))
   end
 
-  def judge(outcome, _until, _deadline), do: outcome
+  def judge(outcome, _lease), do: outcome
 
   @doc """
   Makes an error of a refusal, and an event of such an error.
   """
-  @spec told(outcome | atom(), Gate.t()) :: outcome | {:error, Error.t()} when outcome: term()
+  @spec told(outcome | atom(), Gate.t() | nil) :: outcome | {:error, Error.t()}
+        when outcome: term()
   def told(:full, %{max: max} = gate) do
     callers = if max == 1, do: "caller", else: "callers"
     refused("the serving is full (limit: #{max} #{callers})", gate)
@@ -98,6 +102,9 @@ defmodule Image.ZeroShot.Serving.Admission do
 
   def told(:too_many_prompts, %{max: max} = gate),
     do: refused("too many prompts wait (limit: #{Gate.max_prompts(max)})", gate)
+
+  # A serving of another node tells its own node.
+  def told(refused, nil), do: refused
 
   def told({:error, %Error{reason: :overloaded}} = refused, gate) do
     Telemetry.emit(:overload, %{count: 1}, %{max_queue: gate.max})

@@ -70,9 +70,9 @@ defmodule Image.ZeroShot.Serving.Directory do
   @doc """
   Starts a serving under the supervisor of this library, unless another caller was faster.
   """
-  @spec start(module(), key(), map()) :: pid() | {:error, Error.t()}
-  def start(runner, key, opts) do
-    spec = %{id: key, start: {Serving, :start_link, [runner, key, opts]}, restart: :transient}
+  @spec start(key(), map()) :: pid() | {:error, Error.t()}
+  def start(key, opts) do
+    spec = %{id: key, start: {Serving, :start_link, [key, opts]}, restart: :transient}
 
     case DynamicSupervisor.start_child(@supervisor, spec) do
       {:ok, server} -> server

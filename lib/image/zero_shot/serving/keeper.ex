@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
   require Logger
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.{Directory, Server}
+  alias Image.ZeroShot.Serving.{Directory, Runner, Server}
 
   # A server that lived so long does not end for the reason that ended the one before.
   @calm_ms 10_000
@@ -34,13 +34,13 @@ defmodule Image.ZeroShot.Serving.Keeper do
   Returns when the model is loaded, or when it could not be. The latter is an error unless this name
   has had this model before.
   """
-  @spec start_link(module(), Directory.key(), map()) ::
+  @spec start_link(Directory.key(), map()) ::
           {:ok, pid()} | {:error, Error.t() | {:already_started, pid()}}
-  def start_link(runner, key, opts) do
-    facts = Directory.remembered(key, runner.key(opts))
+  def start_link(key, opts) do
+    facts = Directory.remembered(key, Runner.key(opts))
     if facts, do: spread_restarts(key)
 
-    with {:ok, keeper} <- link({runner, key, opts, facts}, Directory.via({:keeper, key})),
+    with {:ok, keeper} <- link({key, opts, facts}, Directory.via({:keeper, key})),
          :ok <- GenServer.call(keeper, :await, :infinity),
          do: {:ok, keeper}
   catch
@@ -76,11 +76,10 @@ defmodule Image.ZeroShot.Serving.Keeper do
   end
 
   @impl true
-  def init({runner, key, opts, facts}) do
+  def init({key, opts, facts}) do
     Process.flag(:trap_exit, true)
 
     state = %{
-      runner: runner,
       key: key,
       opts: opts,
       facts: facts,
@@ -116,7 +115,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
 
   @impl true
   def handle_info({:loaded, server, {:ok, info}}, %{server: server} = state) do
-    Directory.remember(state.key, state.runner.key(state.opts), info)
+    Directory.remember(state.key, Runner.key(state.opts), info)
     {:noreply, settle(%{state | facts: info}, :ok)}
   end
 
@@ -138,7 +137,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
   defp start(state) do
     Directory.claim({:keeper, state.key})
 
-    case Server.start_link(state.runner, state.key, state.opts, {self(), state.facts}) do
+    case Server.start_link(state.key, state.opts, {self(), state.facts}) do
       {:ok, server} ->
         state = tell(state, server)
         {:noreply, %{state | server: server, started: now(), next_try: nil}}

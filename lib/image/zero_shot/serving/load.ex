@@ -8,6 +8,7 @@ defmodule Image.ZeroShot.Serving.Load do
   # back, ever more rarely. One that was not is tried once.
 
   alias Image.ZeroShot.{Error, Serving, Telemetry}
+  alias Image.ZeroShot.Serving.Runner
 
   @first_pause_ms 1_000
   @longest_pause_ms 60_000
@@ -26,11 +27,11 @@ defmodule Image.ZeroShot.Serving.Load do
           failures: non_neg_integer()
         }
 
-  @spec start(t(), module(), map()) :: t()
-  def start(load, runner, opts) do
+  @spec start(t(), map()) :: t()
+  def start(load, opts) do
     task =
       Task.async(fn ->
-        Telemetry.span(:load, %{repo: Map.get(opts, :repo)}, fn -> runner.open(opts) end)
+        Telemetry.span(:load, %{repo: Map.get(opts, :repo)}, fn -> Runner.of(opts).open(opts) end)
       end)
 
     %{load | task: task, next_try: nil}

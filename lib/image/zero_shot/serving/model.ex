@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Serving.Model do
 
   # A CLIP model on libtorch, as a serving runs it.
 
-  @behaviour Image.ZeroShot.Serving
+  @behaviour Image.ZeroShot.Serving.Runner
 
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Hub.Repo

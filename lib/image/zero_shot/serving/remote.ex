@@ -1,55 +1,103 @@
 defmodule Image.ZeroShot.Serving.Remote do
   @moduledoc false
 
-  # A serving of another node.
+  # A lease of a serving of another node.
   #
-  # A courier, a process beside the caller, talks to an attendant, a process beside the serving,
-  # which is to it a caller like any other: it asks for room, and only then tells what kind of
-  # pixels the model takes, so that nothing travels that will be refused. The two are linked:
-  # whichever ends, the other does, and what waits for them is dropped.
+  # A courier, a process beside the caller, talks to an attendant, a process beside the serving. The
+  # attendant holds a lease there like any local caller; only when it has one does the caller decode
+  # its picture, so that nothing travels that will be refused. Courier and attendant are linked:
+  # when one terminates, so does the other, and what they wait for is dropped.
   #
-  # The caller waits for the courier alone, and kills it when the time is over. So not even a
-  # connection that is blocked, on which a sender would wait, keeps a caller beyond its time.
+  # The caller waits for the courier only, and kills it when the time is over. So not even a
+  # blocked connection, on which a sender would wait, keeps a caller beyond its time.
+  #
+  # When a node or its serving is lost, the courier checks out a place on another node, once, and
+  # sends the work there. The caller notices nothing.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.{Client, Directory}
+  alias Image.ZeroShot.Call.Deadline
+  alias Image.ZeroShot.Serving.{Client, Directory, Lease, Local}
 
   # Raise it whenever the messages or the requests change.
-  @protocol 1
+  @protocol 2
 
   # A remote serving is asked for its facts, which it knows.
   @describe_ms 5_000
 
-  # The start, and once more where a node was lost.
+  # The first node, and one in its place.
   @attempts 2
 
-  @spec encode(Directory.key(), timeout(), Client.prepare()) :: Client.answer()
-  def encode(key, timeout, prepare) do
-    # The attendant's clock is another: it is told how much time there is.
-    deadline = if timeout == :infinity, do: :infinity, else: now() + timeout
-    attempt(key, deadline, prepare, Enum.take(Directory.others(key), @attempts), nil)
+  # What makes one model another.
+  @identity [:name, :commit, :dim, :logit_scale, :preprocessing]
+
+  @spec checkout(Directory.key(), timeout(), non_neg_integer()) ::
+          {:ok, Lease.t()} | {:error, Error.t()}
+  def checkout(key, timeout, pictures) do
+    case Enum.take(Directory.others(key), @attempts) do
+      [] -> nowhere(key)
+      servers -> checkout(servers, Deadline.new(timeout), self(), pictures)
+    end
   end
 
-  defp attempt(key, _deadline, _prepare, [], nil), do: nowhere(key)
-  defp attempt(_key, _deadline, _prepare, [], error), do: {:error, error}
+  defp checkout([server | _] = servers, deadline, caller, pictures) do
+    reply_to = :erlang.alias()
 
-  defp attempt(key, deadline, prepare, [server | others], _error) do
-    caller = self()
+    {courier, monitor} =
+      spawn_monitor(fn -> courier(servers, deadline, caller, reply_to, pictures) end)
 
-    case in_time(server, deadline, fn -> courier(caller, server, deadline, prepare) end) do
-      {:error, %Error{reason: reason} = error} when reason in [:node_down, :serving_down] ->
-        attempt(key, deadline, prepare, others, error)
+    lease = %Lease{
+      info: %{node: node(server)},
+      deadline: deadline,
+      decode_until: deadline,
+      via: {:remote, courier, reply_to},
+      monitor: monitor
+    }
 
-      answer ->
-        answer
+    case answer(lease) do
+      {:lease, info, decode_ms} ->
+        {:ok, %{lease | info: info, decode_until: sooner(deadline, decode_ms)}}
+
+      failed ->
+        checkin(lease)
+        failed
     end
+  end
+
+  @spec run(Lease.t(), [binary()], [String.t()]) ::
+          {:ok, Client.embeddings()} | {:error, Error.t()}
+  def run(%Lease{via: {:remote, courier, _reply_to}} = lease, pixels, prompts) do
+    send(courier, {:run, lease.deadline, pixels, prompts})
+    answer(lease)
+  end
+
+  @spec checkin(Lease.t()) :: :ok
+  def checkin(%Lease{via: {:remote, courier, reply_to}, monitor: monitor}) do
+    send(courier, :checkin)
+    Process.demonitor(monitor, [:flush])
+    :erlang.unalias(reply_to)
+    receive do: ({^reply_to, _answer} -> :ok), after: (0 -> :ok)
   end
 
   @spec describe(Directory.key()) :: {:ok, Serving.info()} | {:error, Error.t()}
   def describe(key) do
     case Directory.others(key) do
       [] -> nowhere(key)
-      [server | _] -> in_time(server, now() + @describe_ms, fn -> Serving.describe(server) end)
+      [server | _] -> describe_in_time(server)
+    end
+  end
+
+  # In a process of its own, since the connection may be blocked.
+  defp describe_in_time(server) do
+    {helper, monitor} = spawn_monitor(fn -> exit({:shutdown, Serving.describe(server)}) end)
+
+    receive do
+      {:DOWN, ^monitor, :process, _helper, {:shutdown, answer}} -> answer
+      {:DOWN, ^monitor, :process, _helper, reason} -> lost(server, reason)
+    after
+      @describe_ms ->
+        Process.demonitor(monitor, [:flush])
+        Process.exit(helper, :kill)
+        Error.error(:timeout, "#{node(server)} did not answer within #{@describe_ms} ms")
     end
   end
 
@@ -65,60 +113,110 @@ defmodule Image.ZeroShot.Serving.Remote do
     )
   end
 
-  defp in_time(server, deadline, run) do
-    {courier, monitor} = spawn_monitor(fn -> exit({:answer, run.()}) end)
-
+  defp answer(%Lease{via: {:remote, courier, reply_to}, monitor: monitor} = lease) do
     receive do
-      {:DOWN, ^monitor, :process, _courier, {:answer, answer}} ->
+      {^reply_to, answer} ->
         answer
 
+      {:DOWN, ^monitor, :process, _courier, {:shutdown, %Error{} = error}} ->
+        {:error, error}
+
       {:DOWN, ^monitor, :process, _courier, reason} ->
-        Error.error(:internal, "the call to #{node(server)} failed: #{inspect(reason)}")
+        Error.error(:internal, "the call to #{lease.info.node} failed: #{inspect(reason)}")
     after
-      Client.remaining(deadline) ->
-        Process.demonitor(monitor, [:flush])
+      Deadline.remaining(lease.deadline) ->
         Process.exit(courier, :kill)
 
         Error.error(
           :timeout,
-          "#{node(server)} did not answer within the time limit of the call; raise :timeout"
+          "#{lease.info.node} did not answer within the time limit of the call; raise :timeout"
         )
     end
   end
 
-  defp courier(caller, server, deadline, prepare) do
+  defp sooner(deadline, :infinity), do: deadline
+  # An atom is more than any number.
+  defp sooner(deadline, left), do: min(deadline, Deadline.new(left))
+
+  # The courier
+
+  defp courier(servers, deadline, caller, reply_to, pictures) do
     Process.flag(:trap_exit, true)
-    caller = Process.monitor(caller)
-    arguments = [@protocol, server, self(), Client.remaining(deadline)]
-    request = :erlang.spawn_request(node(server), __MODULE__, :attend, arguments, [:link])
-    call = %{caller: caller, request: request, server: server, attendant: nil}
-    courier_loop(call, deadline, prepare)
+
+    state = %{
+      servers: servers,
+      deadline: deadline,
+      caller: Process.monitor(caller),
+      pictures: pictures,
+      attendant: nil,
+      server: nil,
+      info: nil
+    }
+
+    {state, decode_ms} = connect(state, nil)
+    send(reply_to, {reply_to, {:lease, state.info, decode_ms}})
+    attend_caller(state, reply_to)
   end
 
-  defp courier_loop(call, deadline, prepare) do
-    %{caller: caller, request: request, server: server, attendant: attendant} = call
+  # With no server left the error of the last one is how this process terminates.
+  defp connect(%{servers: []}, {:error, error}), do: exit({:shutdown, error})
+
+  defp connect(%{servers: [server | others], caller: caller} = state, _error) do
+    # The attendant's clock is another: it is told how much time there is.
+    call = %{timeout: Deadline.remaining(state.deadline), pictures: state.pictures}
+    arguments = [@protocol, server, self(), call]
+    request = :erlang.spawn_request(node(server), __MODULE__, :attend, arguments, [:link])
+    state = %{state | servers: others, server: server}
 
     receive do
-      {:prepare, ^attendant, info} ->
-        until = sooner(deadline, Map.get(info, :prepare_ms, :infinity))
-        # The attendant ends when its serving does, and when the connection is lost.
-        prepared = Client.while_alive(attendant, &prepare.(info, {until, &1}))
-        send(attendant, {:prepared, prepared})
-        courier_loop(call, deadline, prepare)
+      {:spawn_reply, ^request, :ok, attendant} -> admitted(%{state | attendant: attendant})
+      {:spawn_reply, ^request, :error, reason} -> connect(state, lost(server, reason))
+      {:DOWN, ^caller, :process, _caller, _reason} -> exit(:shutdown)
+    end
+  end
 
-      {:answer, answer} ->
-        answer
+  defp admitted(%{attendant: attendant, caller: caller} = state) do
+    receive do
+      {:lease, ^attendant, info, decode_ms} ->
+        if same_model?(state.info, info),
+          do: {%{state | info: info}, decode_ms},
+          else: exit({:shutdown, elem(gone(state.server), 1)})
 
-      # Comes before all that the attendant sends.
-      {:spawn_reply, ^request, :ok, attendant} ->
-        courier_loop(%{call | attendant: attendant}, deadline, prepare)
+      {:refused, ^attendant, error} ->
+        refused(state, error)
 
-      {:spawn_reply, ^request, :error, reason} ->
-        lost(server, reason)
-
-      # Its answer came before, if there was one. Helpers of `prepare` may be linked, and end too.
       {:EXIT, ^attendant, reason} ->
-        lost(server, reason)
+        connect(state, lost(state.server, reason))
+
+      {:DOWN, ^caller, :process, _caller, _reason} ->
+        exit(:shutdown)
+    end
+  end
+
+  defp refused(state, {:error, %Error{reason: reason}} = error)
+       when reason in [:serving_down, :node_down],
+       do: connect(state, error)
+
+  defp refused(_state, {:error, error}), do: exit({:shutdown, error})
+
+  # The pixels are those for the first model.
+  defp same_model?(nil, _info), do: true
+  defp same_model?(one, other), do: Map.take(one, @identity) == Map.take(other, @identity)
+
+  defp attend_caller(%{attendant: attendant, caller: caller} = state, reply_to) do
+    receive do
+      {:run, deadline, pixels, prompts} ->
+        {answer, state} = run_there(%{state | deadline: deadline}, pixels, prompts)
+        send(reply_to, {reply_to, answer})
+        attend_caller(state, reply_to)
+
+      :checkin ->
+        send(attendant, :checkin)
+
+      # While the caller decodes.
+      {:EXIT, ^attendant, reason} ->
+        {state, _decode_ms} = connect(state, lost(state.server, reason))
+        attend_caller(state, reply_to)
 
       {:DOWN, ^caller, :process, _caller, _reason} ->
         # With the reason :normal the attendant would live on.
@@ -126,39 +224,71 @@ defmodule Image.ZeroShot.Serving.Remote do
     end
   end
 
-  defp sooner(deadline, :infinity), do: deadline
-  # No number is more than the atom :infinity.
-  defp sooner(deadline, left), do: min(deadline, now() + left)
+  defp run_there(%{attendant: attendant, caller: caller} = state, pixels, prompts) do
+    send(attendant, {:run, Deadline.remaining(state.deadline), pixels, prompts})
 
-  @doc false
-  # Runs on the node of the serving. Its name and arguments are for all versions.
-  def attend(@protocol, server, courier, timeout) do
-    prepare = fn info, {until, monitor} ->
-      # Without what the model will take.
-      send(courier, {:prepare, self(), Map.put(info, :prepare_ms, Client.remaining(until))})
+    receive do
+      {:answer, ^attendant, {:error, %Error{reason: :serving_down} = error}} ->
+        {state, _decode_ms} = connect(state, {:error, error})
+        run_there(state, pixels, prompts)
 
-      receive do
-        {:prepared, prepared} -> prepared
-        {:DOWN, ^monitor, :process, _server, _reason} -> gone(server)
-      end
+      {:answer, ^attendant, answer} ->
+        {answer, state}
+
+      {:EXIT, ^attendant, reason} ->
+        {state, _decode_ms} = connect(state, lost(state.server, reason))
+        run_there(state, pixels, prompts)
+
+      {:DOWN, ^caller, :process, _caller, _reason} ->
+        exit(:shutdown)
     end
-
-    answer =
-      case Serving.entry(server) do
-        nil -> :gone
-        entry -> Client.local(server, entry, timeout, prepare)
-      end
-
-    send(courier, {:answer, with(:gone <- answer, do: gone(server))})
   end
 
-  def attend(protocol, server, courier, _timeout),
-    do: send(courier, {:answer, incompatible(server, protocol)})
+  # The attendant
+
+  @doc false
+  # Runs on the node of the serving. Its name, its arguments and how it refuses are for all versions.
+  def attend(@protocol, server, courier, call) do
+    needs = %{pictures: call.pictures, decoded_here: 0, prompts: [], parts: 1}
+
+    with entry when entry != nil <- Serving.entry(server),
+         {:ok, lease} <- Local.checkout(server, entry, call.timeout, needs) do
+      decode_ms = Deadline.remaining(lease.decode_until)
+      send(courier, {:lease, self(), Map.put(lease.info, :node, node()), decode_ms})
+      attend_courier(lease, server, courier)
+    else
+      {:error, error} -> send(courier, {:refused, self(), {:error, error}})
+      _gone -> send(courier, {:refused, self(), gone(server)})
+    end
+  end
+
+  def attend(protocol, server, courier, _call),
+    do: send(courier, {:refused, self(), incompatible(server, protocol)})
+
+  defp attend_courier(%Lease{monitor: monitor} = lease, server, courier) do
+    receive do
+      {:run, timeout, pixels, prompts} ->
+        answer =
+          with {:error, %Error{reason: :serving_down}} <-
+                 lease |> Lease.renew(timeout) |> Local.run(pixels, prompts),
+               do: gone(server)
+
+        send(courier, {:answer, self(), answer})
+        attend_courier(lease, server, courier)
+
+      :checkin ->
+        Local.checkin(lease)
+
+      {:DOWN, ^monitor, :process, _server, _reason} ->
+        exit({:shutdown, :serving_down})
+    end
+  end
 
   defp lost(server, reason) do
     case reason do
       {:undef, _stack} -> incompatible(server, @protocol)
       :noconnection -> node_down(server)
+      {:shutdown, :serving_down} -> gone(server)
       :noproc -> gone(server)
       other -> Error.error(:internal, "the call to #{node(server)} failed: #{inspect(other)}")
     end
@@ -172,7 +302,10 @@ defmodule Image.ZeroShot.Serving.Remote do
   end
 
   defp gone(server) do
-    Error.error(:serving_down, "the serving on #{node(server)} ended during the call; try again")
+    Error.error(
+      :serving_down,
+      "the serving on #{node(server)} terminated during the call; try again"
+    )
   end
 
   defp incompatible(server, protocol) do
@@ -182,6 +315,4 @@ defmodule Image.ZeroShot.Serving.Remote do
         "#{protocol}); run the same version on all nodes"
     )
   end
-
-  defp now, do: System.monotonic_time(:millisecond)
 end

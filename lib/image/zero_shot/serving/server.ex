@@ -8,7 +8,8 @@ defmodule Image.ZeroShot.Serving.Server do
   require Logger
 
   alias Image.ZeroShot.{Error, Native, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, TextCache}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, Runner}
+  alias Image.ZeroShot.Serving.TextCache
 
   # How often the places of callers that were killed are taken back.
   @sweep_ms 1_000
@@ -20,27 +21,27 @@ defmodule Image.ZeroShot.Serving.Server do
   Starts a server. Its keeper, where it has one, is told of each load, and hands on the facts about
   the model if its name has had this model before.
   """
-  @spec start_link(module(), Directory.key(), map(), {pid() | nil, Serving.info() | nil}) ::
+  @spec start_link(Directory.key(), map(), {pid() | nil, Serving.info() | nil}) ::
           GenServer.on_start()
-  def start_link(runner, key, opts, {keeper, facts} \\ {nil, nil}) do
-    arguments = {runner, key, opts, keeper, facts}
+  def start_link(key, opts, {keeper, facts} \\ {nil, nil}) do
+    arguments = {key, opts, keeper, facts}
     GenServer.start_link(__MODULE__, arguments, name: Directory.via(key))
   end
 
   @impl true
-  def init({runner, key, opts, keeper, facts}) do
+  def init({key, opts, keeper, facts}) do
     # A load that crashes is reported to those who wait for it; it must not end this process.
     Process.flag(:trap_exit, true)
     Process.send_after(self(), :sweep, @sweep_ms)
 
     state = %{
-      runner: runner,
+      runner: Runner.of(opts),
       key: key,
       opts: opts,
       keeper: keeper,
       gate: Gate.new(opts.max_queue),
       cache: TextCache.new(opts.max_cached_prompts),
-      load: Load.start(%Load{facts: facts}, runner, opts),
+      load: Load.start(%Load{facts: facts}, opts),
       model: nil,
       info: nil,
       awaiting: [],
@@ -135,7 +136,7 @@ defmodule Image.ZeroShot.Serving.Server do
     do: {:stop, reason, state}
 
   def handle_info(:load_again, state),
-    do: {:noreply, %{state | load: Load.start(state.load, state.runner, state.opts)}}
+    do: {:noreply, %{state | load: Load.start(state.load, state.opts)}}
 
   def handle_info(:sweep, state) do
     Process.send_after(self(), :sweep, @sweep_ms)
@@ -290,6 +291,9 @@ defmodule Image.ZeroShot.Serving.Server do
     %{state | queue: Queue.push_back_alone(state.queue, batch.requests)}
     |> finished(batch, :error)
   end
+
+  # The first batch pays for what libtorch sets up, and says nothing of later ones.
+  defp keep_pace(%{batches: %{count: 0}} = state, _batch), do: state
 
   defp keep_pace(state, batch) do
     took = System.convert_time_unit(System.monotonic_time() - batch.started, :native, :nanosecond)

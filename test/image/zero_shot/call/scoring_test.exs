@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.ScoringTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Error, Picture, Serving}
+  alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.{Embeddings, Pictures}
 
@@ -21,11 +21,7 @@ defmodule Image.ZeroShot.ScoringTest do
   setup_all do
     start_supervised!({Serving, name: __MODULE__.Clip, repo: :embedded, device: :cpu})
     info = Embeddings.info!(@opts)
-    {:ok, picture} = Picture.open(@picture, Options.similarity!([]))
-
-    {:ok, pixels} =
-      Picture.pixels(picture, info.preprocessing, Options.similarity!([]), :infinity)
-
+    {:ok, pixels} = Pictures.pixels(@picture, info.preprocessing)
     {:ok, image} = Embeddings.images([pixels], @opts)
     %{image: floats(image), scale: info.logit_scale}
   end

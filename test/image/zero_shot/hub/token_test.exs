@@ -89,7 +89,7 @@ defmodule Image.ZeroShot.Hub.TokenTest do
   end
 
   defmodule Crash do
-    @behaviour Serving
+    @behaviour Serving.Runner
 
     @impl true
     def key(opts), do: opts.crash
@@ -105,8 +105,9 @@ defmodule Image.ZeroShot.Hub.TokenTest do
   end
 
   test "is in no report of a crash while a model is loaded", %{opts: opts} do
-    opts = [repo: @name] |> Keyword.merge(opts) |> Options.model!() |> Map.put(:crash, make_ref())
-    log = capture_log(fn -> assert {:error, _} = Client.load(opts, Crash) end)
+    opts = [repo: @name] |> Keyword.merge(opts) |> Options.model!()
+    opts = Map.merge(opts, %{runner: Crash, crash: make_ref()})
+    log = capture_log(fn -> assert {:error, _} = Client.load(opts) end)
     assert log =~ "no_model" and log =~ @name
     refute log =~ "canary"
   end

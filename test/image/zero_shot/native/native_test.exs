@@ -242,12 +242,7 @@ defmodule Image.ZeroShot.NativeTest do
   end
 
   defp pixels(name, model) do
-    opts = Image.ZeroShot.Call.Options.similarity!([])
-    {:ok, picture} = Image.ZeroShot.Picture.open(Pictures.sample(name), opts)
-
-    {:ok, pixels} =
-      Image.ZeroShot.Picture.pixels(picture, model.info.preprocessing, opts, :infinity)
-
+    {:ok, pixels} = Pictures.pixels(Pictures.sample(name), model.info.preprocessing)
     assert byte_size(pixels) == 3 * model.info.image_size ** 2
     pixels
   end

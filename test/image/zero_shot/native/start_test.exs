@@ -13,17 +13,16 @@ defmodule Image.ZeroShot.StartTest do
     prelude = """
     import ExUnit.Assertions
     alias Image.ZeroShot
-    alias Image.ZeroShot.{Error, Native, Picture}
+    alias Image.ZeroShot.{Error, Native}
     alias Image.ZeroShot.Call.Options
     alias Image.ZeroShot.Serving.Model
     libtorch? = fn -> File.read!("/proc/self/maps") =~ "libtorch" end
     {:ok, _} = Application.ensure_all_started(:image_zero_shot)
 
     pixels = fn ->
-      opts = Options.similarity!([])
-      {:ok, picture} = Picture.open({:path, #{inspect(Path.expand(@picture))}}, opts)
       recipe = %{resize: {:shortest_edge, 64}, crop: {64, 64}, filter: :bicubic}
-      Picture.pixels(picture, recipe, opts, :infinity)
+      picture = {:path, #{inspect(Path.expand(@picture))}}
+      Image.ZeroShot.Test.Pictures.pixels(picture, recipe)
     end
     """
 

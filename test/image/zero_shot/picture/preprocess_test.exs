@@ -12,8 +12,8 @@ defmodule Image.ZeroShot.PreprocessTest do
           |> Options.similarity!()
           |> Options.picture()
 
-  defp run(source, deadline \\ :infinity),
-    do: Preprocess.run(source, @preprocessing, @limits, deadline)
+  defp run(source, deadline \\ :infinity, monitor \\ make_ref()),
+    do: Preprocess.run(source, @preprocessing, @limits, deadline, monitor)
 
   defp submit(tag, source), do: Native.preprocess(tag, source, @preprocessing, @limits, 1, nil)
 
@@ -143,7 +143,7 @@ defmodule Image.ZeroShot.PreprocessTest do
       Task.async(fn ->
         monitor = Process.monitor(serving)
         send(test, :waiting)
-        answer = run(encoded("dog.jpg"), {:infinity, monitor})
+        answer = run(encoded("dog.jpg"), :infinity, monitor)
         {answer, Process.info(self(), :message_queue_len)}
       end)
 

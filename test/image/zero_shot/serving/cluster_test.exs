@@ -58,7 +58,7 @@ defmodule Image.ZeroShot.ClusterTest do
     for pid <- Process.list(),
         {:current_stacktrace, stack} <- [Process.info(pid, :current_stacktrace)],
         Enum.any?(stack, fn {module, function, _, _} ->
-          module == Remote and Atom.to_string(function) =~ "courier" and function != :in_time
+          module == Remote and function in [:connect, :admitted, :attend_caller, :run_there]
         end),
         pid != self(),
         do: pid
@@ -90,15 +90,15 @@ defmodule Image.ZeroShot.ClusterTest do
     opts = Runner.opts(serving: name)
 
     assert {:ok, {_, _, _}} = Runner.call(opts, [<<1>>])
-    assert {:ok, %{node: node}} = Client.info(opts, Runner)
+    assert {:ok, %{node: node}} = Client.info(opts)
     assert node == peer.node
 
-    {:ok, local} = Serving.start_link(Runner, key, Runner.ready(serving: name))
+    {:ok, local} = Serving.start_link(key, Runner.ready(serving: name))
     {:ok, _} = Serving.await(local)
-    assert {:ok, %{node: node, batches: %{count: 0}}} = Client.info(opts, Runner)
+    assert {:ok, %{node: node, batches: %{count: 0}}} = Client.info(opts)
     assert node == node()
     assert {:ok, _} = Runner.call(opts, [<<1>>])
-    assert {:ok, %{batches: %{count: 1}}} = Client.info(opts, Runner)
+    assert {:ok, %{batches: %{count: 1}}} = Client.info(opts)
 
     :ok = Serving.unload(local)
     eventually(fn -> :pg.get_members(Serving, key) == [remote] end)
@@ -106,7 +106,7 @@ defmodule Image.ZeroShot.ClusterTest do
     eventually(fn -> Directory.others(key) == [] end)
     assert {:error, %Error{reason: :serving_down} = error} = Runner.call(opts, [<<1>>])
     assert error.message =~ "supervision tree"
-    assert {:error, %Error{reason: :serving_down}} = Client.info(opts, Runner)
+    assert {:error, %Error{reason: :serving_down}} = Client.info(opts)
   end
 
   test "prepares here, and only what is admitted there", %{peer: peer, name: name} do
@@ -114,10 +114,10 @@ defmodule Image.ZeroShot.ClusterTest do
     first = async(name)
     assert_receive {:run, ^server, _, _, _} = run, 5_000
 
-    refused = fn _info, _deadline -> flunk("prepared what is refused") end
+    refused = fn _lease -> flunk("prepared what is refused") end
 
     assert {:error, %Error{reason: :overloaded}} =
-             Client.encode(Runner.opts(serving: name), refused, Runner)
+             Runner.call(Runner.opts(serving: name), refused)
 
     Runner.answer(run)
     assert {{:ok, _}, _} = answer(first)
@@ -125,13 +125,12 @@ defmodule Image.ZeroShot.ClusterTest do
 
     test = self()
 
-    # Linked helpers of a preparation end before the call does.
-    prepare = fn info, _deadline ->
-      send(test, {:prepared, node(), info.max_batch})
-      Task.await(Task.async(fn -> {:ok, {[<<9>>], []}} end))
+    prepare = fn lease ->
+      send(test, {:prepared, node(), lease.info.max_batch})
+      {:ok, [<<9>>]}
     end
 
-    second = Task.async(fn -> Client.encode(Runner.opts(serving: name), prepare, Runner) end)
+    second = Task.async(fn -> Runner.call(Runner.opts(serving: name), prepare) end)
     assert_receive {:prepared, node, 4}, 5_000
     assert node == node()
     assert_receive {:run, ^server, _, [<<9>>], _} = run, 5_000
@@ -187,9 +186,9 @@ defmodule Image.ZeroShot.ClusterTest do
       test = self()
 
       # All are admitted, and send when the node already stands still.
-      prepare = fn _info, _deadline ->
+      prepare = fn _lease ->
         send(test, {:preparing, self()})
-        receive do: (:go -> {:ok, {pixels, []}})
+        receive do: (:go -> {:ok, pixels})
       end
 
       tasks =
@@ -197,19 +196,19 @@ defmodule Image.ZeroShot.ClusterTest do
           Task.async(fn ->
             opts = Runner.opts(serving: name, timeout: 2_000)
             from = now()
-            answer = Client.encode(opts, prepare, Runner)
+            answer = Runner.call(opts, prepare)
             {answer, now() - from, Process.info(self(), :message_queue_len)}
           end)
         end
 
-      couriers =
+      callers =
         for _ <- tasks do
-          assert_receive {:preparing, courier}, 5_000
-          courier
+          assert_receive {:preparing, caller}, 5_000
+          caller
         end
 
       Cluster.signal(peer, "-STOP")
-      Enum.each(couriers, &send(&1, :go))
+      Enum.each(callers, &send(&1, :go))
 
       for task <- tasks do
         assert {{:error, %Error{reason: :timeout}}, took, {:message_queue_len, 0}} =
@@ -220,7 +219,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
       Cluster.signal(peer, "-CONT")
       idle(peer, server)
-      eventually(fn -> not Enum.any?(couriers, &Process.alive?/1) end)
+      eventually(fn -> couriers() == [] end)
       again = async(name, [], [<<9>>])
       Runner.answer(next_run(server, [<<9>>]))
       assert {{:ok, _}, _} = answer(again)
@@ -246,13 +245,16 @@ defmodule Image.ZeroShot.ClusterTest do
     test = self()
 
     # Pixels that never come.
-    prepare = fn _info, {_deadline, monitor} ->
+    prepare = fn %{monitor: monitor} ->
       send(test, :preparing)
-      receive do: ({:DOWN, ^monitor, :process, _attendant, _reason} -> {:error, :unused})
+
+      receive do
+        {:DOWN, ^monitor, :process, _courier, {:shutdown, error}} -> {:error, error}
+      end
     end
 
     opts = Runner.opts(serving: name, timeout: 60_000)
-    task = Task.async(fn -> {Client.encode(opts, prepare, Runner), now(), mailbox()} end)
+    task = Task.async(fn -> {Runner.call(opts, prepare), now(), mailbox()} end)
     assert_receive :preparing, 5_000
     Process.exit(server, :kill)
     assert {{:error, %Error{reason: :serving_down}}, _} = answer(task)
@@ -284,8 +286,8 @@ defmodule Image.ZeroShot.ClusterTest do
     peer = peer()
     server = serve(peer, name, run: :answer)
 
-    Node.spawn(peer.node, Remote, :attend, [2, server, self(), 1_000])
-    assert_receive {:answer, {:error, %Error{reason: :incompatible} = error}}, 5_000
+    Node.spawn(peer.node, Remote, :attend, [1, server, self(), 1_000])
+    assert_receive {:refused, _attendant, {:error, %Error{reason: :incompatible} = error}}, 5_000
     assert error.message =~ "#{peer.node}"
     assert error.message =~ "same version"
 

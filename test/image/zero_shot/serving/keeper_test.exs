@@ -194,7 +194,7 @@ defmodule Image.ZeroShot.KeeperTest do
 
   describe "kills" do
     defp spec(name, opts) do
-      arguments = [Runner, {:name, name}, opts]
+      arguments = [{:name, name}, opts]
       %{id: Serving, start: {Keeper, :start_link, arguments}, modules: [Serving]}
     end
 
@@ -247,7 +247,7 @@ defmodule Image.ZeroShot.KeeperTest do
       log = capture_log(fn -> kill(server(name)) end)
       assert log =~ "terminated (killed), and starts again now"
       assert_receive {:opening, loader}
-      assert {:ok, %{name: "stand-in", state: :loading}} = Client.info(opts, Runner)
+      assert {:ok, %{name: "stand-in", state: :loading}} = Client.info(opts)
       call = Task.async(fn -> call(name) end)
       refute Task.yield(call, 50)
       send(loader, {:open, :ok})
@@ -279,14 +279,13 @@ defmodule Image.ZeroShot.KeeperTest do
       assert_receive {:opening, loader}
       send(loader, {:open, {:error, @gone}})
       eventually(fn -> call(name) == {:error, @gone} end)
-      assert {:ok, %{state: :failed, last_error: @gone}} = Client.info(opts, Runner)
+      assert {:ok, %{state: :failed, last_error: @gone}} = Client.info(opts)
 
       # The next try, which does not end.
       assert_receive {:opening, loader}, 5_000
       assert call(name) == {:error, @gone}
 
-      assert {:ok, %{state: :loading, last_error: @gone, retry_in: nil}} =
-               Client.info(opts, Runner)
+      assert {:ok, %{state: :loading, last_error: @gone, retry_in: nil}} = Client.info(opts)
 
       # A crash is a failure like any other.
       send(loader, {:open, :raise})
@@ -320,8 +319,7 @@ defmodule Image.ZeroShot.KeeperTest do
 
     assert is_pid(child(supervisor))
 
-    assert {:error, {:already_started, _}} =
-             Keeper.start_link(Runner, {:name, name}, Runner.ready())
+    assert {:error, {:already_started, _}} = Keeper.start_link({:name, name}, Runner.ready())
 
     refute_received {:tree_ended, _}
   end

@@ -122,7 +122,7 @@ defmodule Image.ZeroShot.ModelTest do
     # The native library goes on with what it began, whatever becomes of the process.
     all = Options.load!(opts)
     key = {:model, Model.key(all)}
-    server = Directory.start(Model, key, all)
+    server = Directory.start(key, all)
     Process.exit(server, :kill)
     assert {:ok, "dog"} = label(opts)
   end

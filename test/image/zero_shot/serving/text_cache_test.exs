@@ -8,8 +8,8 @@ defmodule Image.ZeroShot.TextCacheTest do
   alias Image.ZeroShot.Test.{Embeddings, Pictures, Runner}
 
   defp start(opts) do
-    on_exit(fn -> Client.unload(opts, Runner) end)
-    {:ok, _info} = Client.load(opts, Runner)
+    on_exit(fn -> Client.unload(opts) end)
+    {:ok, _info} = Client.load(opts)
     {server, _entry} = Directory.lookup({:model, opts.id})
     server
   end
@@ -90,13 +90,16 @@ defmodule Image.ZeroShot.TextCacheTest do
       assert %{size: 2, hits: 0, misses: 4} = stats(server)
     end
 
+    @nothing %{pictures: 0, decoded_here: 0, prompts: [], parts: 1}
+
     test "remembers what was cut, and that it was told of" do
       opts = Runner.opts(open: :ok, run: :answer)
       server = start(opts)
-      prepare = fn prompts -> fn _info, _deadline -> {:ok, {[], prompts}} end end
 
       encode = fn prompts ->
-        {:ok, {_info, embeddings}} = Client.encode(opts, prepare.(prompts), Runner)
+        {:ok, lease} = Client.checkout(opts, %{@nothing | prompts: prompts})
+        {:ok, embeddings} = Client.run(lease, [], prompts)
+        :ok = Client.checkin(lease)
         stats(server)
         {embeddings.truncated, embeddings.news}
       end
@@ -115,7 +118,7 @@ defmodule Image.ZeroShot.TextCacheTest do
       {^server, %{cache: cache}} = Directory.lookup({:model, opts.id})
       assert map_size(TextCache.fetch(cache, ["a"])) == 1
 
-      :ok = Client.unload(opts, Runner)
+      :ok = Client.unload(opts)
       # Whoever still holds the cache finds nothing in it, and no error.
       assert TextCache.fetch(cache, ["a"]) == %{}
       another = start(opts)

@@ -1,0 +1,34 @@
+defmodule Image.ZeroShot.Serving.Runner do
+  @moduledoc false
+
+  # What a serving runs: `Image.ZeroShot.Serving.Model`, or a stand-in of the tests.
+
+  alias Image.ZeroShot.{Error, Serving}
+
+  @typedoc "A model in the form of its runner."
+  @type model :: term()
+
+  @doc """
+  What tells the model of one call from that of another.
+  """
+  @callback key(opts :: map()) :: term()
+
+  @callback open(opts :: map()) :: {:ok, model(), Serving.info()} | {:error, Error.t()}
+
+  @doc """
+  Starts a run. Its result arrives as `{tag, {:ok, embeddings} | {:error, {reason, message}}}`.
+  """
+  @callback encode(model(), tag :: reference(), pixels :: [binary()], prompts :: [String.t()]) ::
+              :ok | {:error, Error.t()}
+
+  @doc """
+  Waits until the memory is given back. Called by whoever unloads.
+  """
+  @callback close(model()) :: :ok
+
+  @spec of(map()) :: module()
+  def of(opts), do: Map.get(opts, :runner, Serving.Model)
+
+  @spec key(map()) :: term()
+  def key(opts), do: of(opts).key(opts)
+end

@@ -6,7 +6,7 @@
 writes a directory without weights: `image.pt` and `text.pt`, the configurations that name their sizes and the pixels'
 mean and deviation, and the tokenizer's vocabulary. It is loaded with
 
-    Image.ZeroShot.Model.load(repo: {:local, directory}, torchscript: directory)
+    Image.ZeroShot.load(repo: {:local, directory}, torchscript: directory)
 
 TorchScript is a program and runs with the rights of the VM: load only what you exported yourself. Models that are there
 as checkpoints for transformers (model_type "clip") need none of this, and are faster: their texts are not padded.

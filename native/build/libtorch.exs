@@ -113,6 +113,7 @@ defmodule Image.ZeroShot.Build.Libtorch do
 
     with {:read, false} <- {:read, File.read_link(link) == {:ok, target}},
          _ = File.rm(new),
+         :ok <- File.mkdir_p(Path.dirname(link)),
          :ok <- File.ln_s(target, new),
          :ok <- File.rename(new, link) do
       true

@@ -16,8 +16,7 @@ defmodule Image.ZeroShot do
 
   Three verbs, each in two forms. `classify/3`, `label/3` and `similarity/3` return the result and
   raise an `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in
-  front, the same verb returns `{:ok, result}` or `{:error, error}` instead. Options that are wrong
-  are mistakes in the program: both forms raise an `ArgumentError` for them.
+  front, the same verb returns `{:ok, result}` or `{:error, error}` instead.
 
   `classify_many/3` does it for any number of pictures, as a stream, and `classifier/2` compiles
   labels that are used often.
@@ -33,59 +32,37 @@ defmodule Image.ZeroShot do
 
   ## Options
 
-    * `:repo` - the model: a name on the Hugging Face Hub such as `"org/name"`, `{:hf, name}` or
-      `{:hf, name, revision: revision}`; `{:local, directory}` for one in Hugging Face layout; or
-      `:embedded` for the small one that comes with the library (it knows emoji and is no model for
-      photographs). Defaults to `"openai/clip-vit-base-patch32"`, which is downloaded once (605 MB)
-    * `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint` - how a model is fetched by
-      its name; see `Image.ZeroShot.Hub`
-    * `:device` - where to compute: `:auto`, `:cpu`, `:cuda`, `{:cuda, index}` or `:mps`. A device
-      that is named and not there is an error; `:auto` takes the best there is, and
-      `info/1` tells which. Defaults to `:auto`
-    * `:background` - the colour behind transparent pixels: `:white`, `:black` or
-      `{red, green, blue}`, each from 0 to 255. `:drop` drops the transparency and shows whatever
-      colour is stored under it, as OpenAI's own code does; image_vision lays pictures over black.
-      Defaults to `:white`, as in Hugging Face transformers 5
-    * `:color_profile` - `:srgb` converts the colours of a picture to sRGB by the ICC profile that its
-      file embeds, as libvips and browsers do. `:ignore` takes the numbers as they are, as
-      `convert("RGB")` of Pillow, transformers and image_vision do. Photos of phones are often in
-      Display P3, whose numbers taken for sRGB are duller colours. See "Colour profiles" in
-      `Image.ZeroShot.Source`. Defaults to `:ignore`
-    * `:decode` - `:exact` decodes every pixel. `:fast` decodes a large JPEG to a half, a quarter or
-      an eighth of its width and height, as long as both stay four times the size that the model
-      resizes to. Smaller pictures and other formats come out as with `:exact`. A photo of 12
-      megapixels takes half the time. Of the photos measured, resized pixels differed by 0.04 to
-      0.27 of 255 levels in the mean; noise and checks can differ by more. Defaults to `:exact`
-    * `:cache_dir` - where exported encoders are kept, not the models they come from. Defaults to
-      `image_zero_shot` in the user's cache directory. Where a service has none, they are made at
-      every load
-    * `:torchscript` - a directory with `image.pt` and `text.pt`, encoders of this model that you
-      exported yourself, to use instead of ours. TorchScript is a program and runs with the rights
-      of the VM: name nothing that you would not run. Defaults to `nil`
-    * `:timeout` - the time that a call may take once the model is loaded, in milliseconds or
-      `:infinity`. Defaults to `15_000`
-    * `:serving` - the name of an `Image.ZeroShot.Serving` to use, on this node or on another, in
-      place of all of these that say which model. Defaults to `nil`, which starts a serving for the
-      model when it is first needed
+  A wrong option is a mistake in the program and raises an `ArgumentError`. Every option can be given
+  for the whole application. Each call reads the configuration, and an option in the call wins:
 
-  What is made of the labels:
+      config :image_zero_shot, repo: "openai/clip-vit-large-patch14", device: :cuda
 
-    * `:template` - the prompt made of each label: a string with `{label}` in it, or `nil` for the
-      label as it is. A list of those makes several prompts a label, whose embeddings are averaged
-      (ensembling, as in the CLIP paper); `:openai_imagenet` is the list of 80 that CLIP's authors
-      wrote for ImageNet, `:simple_imagenet` the seven that did nearly as well. Defaults to
-      `"a photo of {label}"`
-    * `:other` - what stands for "none of these": a label, a list of prompts, or
-      `{label, prompts}`. It takes part beside the labels and appears in the results, a list of
-      prompts with the label `nil`. A label is made one prompt by the template, as any label is;
-      the prompts of a list count each for itself. Defaults to `nil`, for none
-    * `:scores` - `:softmax`, `:logits` or `:cosine`. Defaults to `:softmax`
-    * `:multi_label` - with `true` each label is scored for itself, so that several or none can be
-      high. Defaults to `false`
-    * `:top_k` - return so many results at most. Defaults to `nil`, for all
-    * `:min_score` - leave out results below it. Defaults to `nil`
-    * `:logit_scale` - the factor between cosine and softmax, in place of the model's own (100 for
-      OpenAI's). A smaller one makes the scores more alike. Defaults to `nil`
+  ### The model
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:repo)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:model)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:target)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:call)}
+  * #{Image.ZeroShot.Call.OptionTable.mention(:hub)} - how a model is fetched by its name; see `Image.ZeroShot.Hub`
+  * #{Image.ZeroShot.Call.OptionTable.mention(:serving)} - how a model is served; see `Image.ZeroShot.Serving`.
+    Not options of a call: `load/1` and the configuration take them
+
+  > #### TorchScript runs code {: .warning}
+  >
+  > Encoders given as `:torchscript` are programs with the rights of the VM. Name only files that you
+  > would run.
+
+  ### Labels
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:labels)}
+
+  ### Pictures
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:picture)}
+
+  ### Scoring
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:scores)}
 
   With `z = logit_scale * cosine` for a label, and `z_b` for each embedding of `:other`:
 
@@ -104,24 +81,12 @@ defmodule Image.ZeroShot do
   calls share a batch, and the size of the batch decides which matrix kernels run and in which order
   they add. Compare scores with a tolerance: 1.0e-4 is enough for `:softmax` and `:cosine`.
 
-  Limits, so that no picture and no list of labels takes more than its share:
+  ### Limits
 
-    * `:max_bytes` - the size of an image file. Defaults to `25_000_000`
-    * `:max_pixels` - width times height. Defaults to `50_000_000`
-    * `:max_side` - width and height. Defaults to `16_384`
-    * `:max_decode_bytes` - the memory that decoding may take, in bytes. Defaults to 512 MiB. All
-      pictures that are decoded at the same time take 1 GiB at most; those beyond wait
-    * `:max_decode_ms` - the processor time that decoding may take, in milliseconds. Defaults to
-      `10_000`
-    * `:max_labels` - the number of labels. Defaults to `10_000`
-    * `:max_label_bytes` - the length of a label. Defaults to `4_096`
-    * `:max_prompts` - the number of prompts of all labels, each template times each label. Defaults
-      to `100_000`
+  No picture and no list of labels can take more than its share.
 
-  Every option can be given for the whole application; the configuration is read by each call, and
-  an option in the call wins:
-
-      config :image_zero_shot, repo: "openai/clip-vit-large-patch14", device: :cuda
+  #{Image.ZeroShot.Call.OptionTable.docs(:picture_limits)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:label_limits)}
 
   ## Labels
 
@@ -228,7 +193,7 @@ defmodule Image.ZeroShot do
   def classify(picture, labels, opts \\ []), do: bang!(try_classify(picture, labels, opts))
 
   @doc """
-  Does what `classify/3` does, and returns `{:ok, results}` or `{:error, error}`.
+  Same as `classify/3`, but returns `{:ok, results}` or `{:error, error}` instead of raising.
 
   ## Examples
 
@@ -265,7 +230,7 @@ defmodule Image.ZeroShot do
   def label(picture, labels, opts \\ []), do: bang!(try_label(picture, labels, opts))
 
   @doc """
-  Does what `label/3` does, and returns `{:ok, label}` or `{:error, error}`.
+  Same as `label/3`, but returns `{:ok, label}` or `{:error, error}` instead of raising.
 
   ## Examples
 
@@ -292,32 +257,25 @@ defmodule Image.ZeroShot do
   Classifies any number of pictures against the same labels, as a lazy stream in their order.
 
   Each element of the stream is `{picture, {:ok, results}}` or `{picture, {:error, error}}`, with the
-  picture as it was given. A picture that fails never stops the others: a file that is damaged or
-  gone, or a `Image.ZeroShot.Source` of yours that crashes.
+  picture that you gave. A picture that fails never stops the others, whether its file is damaged or
+  missing, or your `Image.ZeroShot.Source` crashes.
 
-  Nothing happens before the stream is consumed. Then the labels are compiled, once, and pictures
-  are read, decoded and resized on all cores while the model works on those before them, in full
-  batches. Never more than `:window` pictures are begun and not yet taken from the stream, however
-  many there are: their files and pixels are what is in memory. Paths are better than bytes here. A
-  stream that is not consumed to its end stops the work that is on its way.
+  Nothing happens before the stream is consumed. Then the labels are compiled once, and pictures are
+  read, decoded and resized on all cores while the model works on those before them, in full
+  batches. At most `:window` pictures are in flight, so memory stays bounded for any number of
+  pictures. Prefer paths to bytes. Halting the stream early cancels the work in flight.
 
-  The labels, or a model that cannot be loaded, fail for all pictures: such an `Image.ZeroShot.Error`
-  is raised when the stream is first consumed. An option that is wrong raises an `ArgumentError` at
-  once.
+  Wrong labels, or a model that cannot be loaded, raise an `Image.ZeroShot.Error` when the stream is
+  first consumed, because they fail for all pictures. A wrong option raises an `ArgumentError` at once.
 
   ## Options
 
-  The [options](#module-options) of this module, of which one has another default, and:
+  The [options](#module-options) of this module, one of them with another default, and:
 
-    * `:window` - how many pictures may be on their way at a time, from 1 to 100000. Defaults to
-      `nil`: two batches of the model and a picture a core, and at most three quarters of the
-      serving's `:max_queue`
-    * `:progress` - a function that is called for each picture, before it is taken from the stream
-      and in the process that takes it, with `%{done: count, failed: count, total: count}`. `:done`
-      includes `:failed`; `:total` is `nil` unless the pictures are a list
-    * `:timeout` - for each picture, the wait for those before it included. Defaults to `:infinity`;
-      the configuration does not count here. While a serving is full of other callers, the pictures
-      wait for a place in it as long, and are not refused
+  #{Image.ZeroShot.Call.OptionTable.docs(:stream)}
+  * `:timeout` - for each picture, including the wait for those before it. While a serving is full of
+    other callers, the pictures wait for a place as long and are not refused. The configuration does
+    not count here. Defaults to `:infinity`
 
   A web application whose users should not wait behind such a job gives it a serving of its own, or a
   small `:window`.
@@ -336,7 +294,7 @@ defmodule Image.ZeroShot do
   """
   @spec classify_many(Enumerable.t(), labels(), keyword()) :: Enumerable.t()
   def classify_many(pictures, labels, opts \\ []) do
-    {own, opts} = PictureStream.split!(opts)
+    {own, opts} = Options.stream!(opts)
     PictureStream.stream(pictures, labels, options(labels, opts), own)
   end
 
@@ -350,8 +308,9 @@ defmodule Image.ZeroShot do
 
   ## Options
 
-  The [options](#module-options) of this module, without those about labels: `:template`,
-  `:max_labels`, `:max_label_bytes` and `:max_prompts`.
+  The [options](#module-options) of this module, without those about labels:
+  #{Image.ZeroShot.Call.OptionTable.mention(:labels)}, #{Image.ZeroShot.Call.OptionTable.mention(:label_limits)},
+  #{Image.ZeroShot.Call.OptionTable.mention(:scores)}.
 
   ## Examples
 
@@ -366,7 +325,7 @@ defmodule Image.ZeroShot do
   def similarity(picture, other, opts \\ []), do: bang!(try_similarity(picture, other, opts))
 
   @doc """
-  Does what `similarity/3` does, and returns `{:ok, cosine}` or `{:error, error}`.
+  Same as `similarity/3`, but returns `{:ok, cosine}` or `{:error, error}` instead of raising.
 
   ## Examples
 
@@ -383,20 +342,20 @@ defmodule Image.ZeroShot do
   end
 
   @doc """
-  Compiles labels for a model, to be used in place of labels as often as you like.
+  Compiles labels for a model. Calls take the classifier instead of labels, as often as you like.
 
-  All prompts are embedded now; `classify/3` and `label/3` then compute nothing but the picture.
-  Labels that are used again and again are fast without it as well, since a serving remembers the
-  embeddings of prompts. A classifier is for label sets of thousands, for those that are kept in a
-  file, and for those that travel.
+  All prompts are embedded now; `classify/3` and `label/3` then compute only the picture. Compile a
+  classifier when you have thousands of labels, or want to store it or send it to another node. A few
+  labels that you use again are fast without one: a serving caches the embeddings of prompts.
 
-  Options that are given here, the model among them, hold for calls with the classifier unless the
-  call gives others. Raises an `Image.ZeroShot.Error` where `try_classifier/2` returns one.
+  Options given here, such as the model, hold for calls with the classifier unless the call gives
+  others. Raises an `Image.ZeroShot.Error` where `try_classifier/2` returns one.
 
   ## Options
 
-  The [options](#module-options) of this module without those about pictures. `:timeout` is the time
-  for each 512 prompts.
+  The [options](#module-options) of this module without those about pictures:
+  #{Image.ZeroShot.Call.OptionTable.mention(:picture)}, #{Image.ZeroShot.Call.OptionTable.mention(:picture_limits)}. `:timeout` is
+  the time for each 512 prompts.
 
   ## Examples
 
@@ -409,13 +368,13 @@ defmodule Image.ZeroShot do
   def classifier(labels, opts \\ []), do: bang!(try_classifier(labels, opts))
 
   @doc """
-  Does what `classifier/2` does, and returns `{:ok, classifier}` or `{:error, error}`.
+  Same as `classifier/2`, but returns `{:ok, classifier}` or `{:error, error}` instead of raising.
 
   ## Examples
 
       iex> {:error, error} = Image.ZeroShot.try_classifier(["cat", <<255>>], repo: :embedded)
       iex> Exception.message(error)
-      "the label at index 1 is no valid UTF-8: <<255>>"
+      "label at index 1 is not valid UTF-8: <<255>>"
 
   """
   @spec try_classifier(labels(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
@@ -435,8 +394,8 @@ defmodule Image.ZeroShot do
   ## Options
 
     * the [options](#module-options) of this module that say which model, and where
-    * `:max_queue`, `:max_batch`, `:concurrency`, `:threads` - how it is served, see
-      `Image.ZeroShot.Serving`; of the first who asks for the model
+    * #{Image.ZeroShot.Call.OptionTable.mention(:serving)} - how it is served, see
+      `Image.ZeroShot.Serving`. The first call for the model decides
     * `:serving` - the name of a serving to wait for
 
   ## Examples

@@ -23,17 +23,7 @@ defmodule Image.ZeroShot.Hub do
 
   ## Options
 
-    * `:revision` - a branch, a tag, a commit or `"refs/pr/N"`. Defaults to `"main"`
-    * `:token` - the access token for a private or gated model, `false` for none at all. Defaults to
-      `nil`: the one of the environment, or of `hf auth login`
-    * `:offline` - `true` sends no request, whatever happens. Defaults to `nil`: what
-      `HF_HUB_OFFLINE` says
-    * `:hub_cache` - the cache, the directory with `models--org--name` in it. Defaults to `nil`:
-      what the environment says, and else `~/.cache/huggingface/hub`. A service without a home
-      directory, such as one of systemd with `DynamicUser=`, has to name one
-    * `:hub_endpoint` - the address of the Hub, or of a mirror. Defaults to `nil`: what
-      `HF_ENDPOINT` says, and else `https://huggingface.co`. It has no user and no password in it;
-      those are refused and not shown
+  #{Image.ZeroShot.Call.OptionTable.docs(:hub)}
 
   Each can be given as `config :image_zero_shot` too. A `:revision` there belongs to the `:repo`
   there, and is not used for any other.
@@ -87,11 +77,7 @@ defmodule Image.ZeroShot.Hub do
 
   The [options](#module-options) of this module, and:
 
-    * `:refresh` - whether to ask the Hub where the branch is now, even if the cache has it.
-      Defaults to `false`
-    * `:progress` - a process that is sent `{:hub_progress, step}` while files are downloaded, where
-      `step` has the `:file`, and the bytes that are `:done` and the `:total` of all files
-      together. When the process ends, the download is stopped. Defaults to `nil`
+  #{Image.ZeroShot.Call.OptionTable.docs(:fetch)}
 
   ## Examples
 

@@ -79,24 +79,12 @@ defmodule Image.ZeroShot.Serving do
 
   ## Options
 
-    * `:name` - what `serving:` will find it by, an atom. Required
-    * `:repo`, `:revision`, `:token`, `:offline`, `:hub_cache`, `:hub_endpoint`, `:device`,
-      `:cache_dir`, `:torchscript` - the model, see `Image.ZeroShot`
-    * `:max_queue` - the most callers at a time. Defaults to `512`
-    * `:max_batch` - the most pictures of one run; 16 prompts count as one picture. Defaults to
-      `16` for each of the `:threads` on a CPU, `256` at most and on a GPU. A smaller one has
-      callers wait less for those before them, and fewer pictures a second
-    * `:max_cached_prompts` - of how many prompts the embeddings are kept, so that a label that was
-      asked for before costs nothing: 100 MB for the default of `50_000` and ViT-B/32. `0` keeps
-      none
-    * `:concurrency` - how many batches are run at the same time, on a thread each. The weights are in
-      memory once, however many. Defaults to `1`
-    * `:threads` - how many threads work on one batch, on a CPU: they divide its pictures among
-      themselves, or work together where there are few. Defaults to the number of
-      schedulers divided by `:concurrency`
+  #{Image.ZeroShot.Call.OptionTable.docs(:name)}
+  * #{Image.ZeroShot.Call.OptionTable.mention(:repo)}, #{Image.ZeroShot.Call.OptionTable.mention(:model)},
+    #{Image.ZeroShot.Call.OptionTable.mention(:hub)} - the model, see `Image.ZeroShot`
+  #{Image.ZeroShot.Call.OptionTable.docs(:serving)}
 
-  All but `:name` can be given to `Image.ZeroShot.load/1` and in the configuration of
-  `:image_zero_shot` too.
+  `Image.ZeroShot.load/1` and `config :image_zero_shot` take all of them but `:name` too.
   """
 
   alias Image.ZeroShot.Error

@@ -45,7 +45,7 @@ defmodule Mix.Tasks.ZeroShot.Classify do
       {"path":"a.jpg","results":[{"label":"a dog","score":0.97},{"label":"a cat","score":0.03}]}
       {"path":"b.jpg","error":{"reason":"not_found","message":"\\"b.jpg\\": no such file"}}
 
-  A path that is no valid UTF-8 has U+FFFD in the place of such bytes, and `"path_base64"` beside it.
+  A path that is not valid UTF-8 has U+FFFD in the place of such bytes, and `"path_base64"` beside it.
 
   `csv` is as in RFC 4180, with the columns `path`, `label`, `score` and `error`: a line for each
   label of a picture, or one for a picture that failed. Paths are written byte by byte.

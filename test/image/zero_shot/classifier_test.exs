@@ -111,8 +111,8 @@ defmodule Image.ZeroShot.ClassifierTest do
     test "that make prompts have nothing to make" do
       for option <- [template: "{label}", max_labels: 9, max_label_bytes: 9] do
         message =
-          "expected #{inspect(elem(option, 0))} together with a classifier, in which the " <>
-            "prompts are compiled already"
+          "expected #{inspect(elem(option, 0))} together with a classifier, " <>
+            "whose prompts are compiled"
 
         assert_raise ArgumentError, String.replace(message, "expected", "expected no"), fn ->
           ZeroShot.try_classify(@dog, compile(["dog"]), [option])
@@ -121,7 +121,7 @@ defmodule Image.ZeroShot.ClassifierTest do
     end
 
     test "about pictures are for the call" do
-      assert_raise ArgumentError, ~r/^unknown option :max_bytes\./, fn ->
+      assert_raise ArgumentError, ~r/^unknown option :max_bytes;/, fn ->
         compile(["dog"], max_bytes: 1)
       end
 

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Call.Labels do
   # A label set: from what a caller gives to the labels and the prompts of each.
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Call.{Options, Templates}
 
   # Of one label. CLIP's own list of templates makes 80.
   @max_prompts 1_000
@@ -105,7 +105,7 @@ defmodule Image.ZeroShot.Call.Labels do
   defp check_each([], _index, _left, pairs, _opts), do: {:ok, Enum.reverse(pairs)}
 
   defp check_each(_labels, index, _left, _pairs, %{max_labels: index}) do
-    Error.error(:invalid_label, "there are more labels than :max_labels, which is #{index}")
+    Error.error(:invalid_label, "more labels than :max_labels, which is #{index}")
   end
 
   defp check_each([label | labels], index, left, pairs, opts) do
@@ -117,7 +117,7 @@ defmodule Image.ZeroShot.Call.Labels do
         too_many_prompts(index, opts)
 
       {:error, fault} ->
-        Error.error(:invalid_label, "the label at index #{index} #{fault}")
+        Error.error(:invalid_label, "label at index #{index} #{fault}")
     end
   end
 
@@ -126,7 +126,7 @@ defmodule Image.ZeroShot.Call.Labels do
   defp too_many_prompts(index, %{max_prompts: most} = opts) do
     Error.error(
       :invalid_label,
-      "the labels up to index #{index} have more prompts than :max_prompts, which is #{most}" <>
+      "labels up to index #{index} have more prompts than :max_prompts, which is #{most}" <>
         case length(opts.template) do
           1 -> ""
           count -> "; each of the #{count} templates makes a prompt of every label"
@@ -137,7 +137,7 @@ defmodule Image.ZeroShot.Call.Labels do
   # What a template adds is the operator's own and has no limit.
   defp pair(label, opts) when is_binary(label) do
     with :ok <- check_text(label, opts.max_label_bytes),
-         do: {:ok, {label, Options.prompts(opts.template, label)}}
+         do: {:ok, {label, Templates.prompts(opts.template, label)}}
   end
 
   defp pair({term, prompt}, opts) when is_binary(prompt), do: pair({term, [prompt]}, opts)
@@ -147,13 +147,13 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   defp pair(other, _opts),
-    do: {:error, "is no string, and no {label, prompts}: #{brief(other)}"}
+    do: {:error, "is not a string or {label, prompts}: #{brief(other)}"}
 
   defp check_prompts([], _max), do: {:error, "has no prompts"}
 
   defp check_prompts(prompts, max) do
     cond do
-      List.improper?(prompts) -> {:error, "has prompts that are no list: #{brief(prompts)}"}
+      List.improper?(prompts) -> {:error, "has prompts that are not a list: #{brief(prompts)}"}
       length(prompts) > @max_prompts -> {:error, "has more than #{@max_prompts} prompts"}
       true -> Enum.find_value(prompts, :ok, &fault(&1, max))
     end
@@ -164,13 +164,13 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   defp check_text(text, _max) when not is_binary(text),
-    do: {:error, "is no string: #{brief(text)}"}
+    do: {:error, "is not a string: #{brief(text)}"}
 
   defp check_text(text, max) when byte_size(text) > max,
     do: {:error, "has #{byte_size(text)} bytes, more than :max_label_bytes, which is #{max}"}
 
   defp check_text(text, _max) do
-    if String.valid?(text), do: :ok, else: {:error, "is no valid UTF-8: #{brief(text)}"}
+    if String.valid?(text), do: :ok, else: {:error, "is not valid UTF-8: #{brief(text)}"}
   end
 
   defp no_list(term) do

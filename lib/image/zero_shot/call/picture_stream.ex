@@ -12,40 +12,15 @@ defmodule Image.ZeroShot.Call.PictureStream do
   @pause_ms 20
   @longest_pause_ms 500
 
-  @typedoc "The options of `Image.ZeroShot.classify_many/3` that no other call has."
-  @type own :: %{window: pos_integer() | nil, progress: (map() -> any()) | nil}
-
   @doc """
-  These options, checked, and the rest.
+  Each picture with what came of it. `own` are the options that no other call has.
   """
-  @spec split!(keyword()) :: {own(), keyword()}
-  def split!(opts) do
-    if Keyword.keyword?(opts) do
-      {own, rest} = Keyword.split(opts, [:window, :progress])
-      own = %{window: window!(own[:window]), progress: progress!(own[:progress])}
-      # The pictures wait for one another, and nobody for one of them.
-      {own, Keyword.put_new(rest, :timeout, :infinity)}
-    else
-      {%{window: nil, progress: nil}, opts}
-    end
-  end
-
-  defp window!(nil), do: nil
-  defp window!(window) when is_integer(window) and window in 1..100_000, do: window
-  defp window!(other), do: refuse!(":window", "an integer from 1 to 100000 or nil", other)
-
-  defp progress!(progress) when is_function(progress, 1) or progress == nil, do: progress
-  defp progress!(other), do: refuse!(":progress", "a function of one argument or nil", other)
-
-  defp refuse!(name, expected, got) do
-    got = inspect(got, limit: 5, printable_limit: 80)
-    raise ArgumentError, "expected #{name} to be #{expected}, got: #{got}"
-  end
-
-  @spec stream(Enumerable.t(), term(), Options.t(), own()) :: Enumerable.t()
+  @spec stream(Enumerable.t(), term(), Options.t(), Options.t()) :: Enumerable.t()
   def stream(pictures, labels, opts, own) do
-    if Enumerable.impl_for(pictures) == nil,
-      do: refuse!("pictures", "a list or another enumerable", pictures)
+    if Enumerable.impl_for(pictures) == nil do
+      got = inspect(pictures, limit: 5, printable_limit: 80)
+      raise ArgumentError, "expected pictures to be a list or another enumerable, got: #{got}"
+    end
 
     pictures
     |> ParallelMap.map(fn -> start(labels, opts, own.window) end)

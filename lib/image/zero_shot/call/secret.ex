@@ -15,6 +15,33 @@ defmodule Image.ZeroShot.Call.Secret do
   @spec reveal(t()) :: String.t()
   def reveal(%__MODULE__{reveal: reveal}), do: reveal.()
 
+  @doc """
+  Hides tokens, and passwords in addresses, in options of any shape, for a log.
+  """
+  @spec redact(term()) :: term()
+  def redact(%{} = opts) when not is_struct(opts), do: Map.new(opts, &redact/1)
+
+  def redact(opts) when is_list(opts),
+    do: if(List.improper?(opts), do: :hidden, else: Enum.map(opts, &redact/1))
+
+  def redact({key, value}) do
+    cond do
+      inspect(key) =~ ~r/token/i -> {key, :hidden}
+      inspect(key) =~ ~r/endpoint/i -> {key, redact_address(value)}
+      true -> {key, value}
+    end
+  end
+
+  def redact(other), do: other
+
+  @spec redact_address(term()) :: term()
+  def redact_address(value) when is_binary(value),
+    do: if(value =~ ~r/[@?]/, do: :hidden, else: value)
+
+  def redact_address(value) when is_nil(value) or is_number(value), do: value
+  # Any other term may have the password in any part of it.
+  def redact_address(_value), do: :hidden
+
   defimpl Inspect do
     def inspect(_secret, _opts), do: "#Image.ZeroShot.Call.Secret<...>"
   end

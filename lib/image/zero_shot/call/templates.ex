@@ -100,14 +100,46 @@ defmodule Image.ZeroShot.Call.Templates do
     "a photo of the small {label}."
   ]
 
+  @placeholder "{label}"
+
   @lists %{openai_imagenet: @openai_imagenet, simple_imagenet: @simple_imagenet}
 
-  @doc """
-  The list of this name.
-  """
-  @spec fetch(atom()) :: {:ok, [String.t(), ...]} | :error
-  def fetch(name), do: Map.fetch(@lists, name)
+  @expected "nil, a string that contains #{@placeholder}, a list of those or one of " <>
+              Enum.map_join(Map.keys(@lists), ", ", &inspect/1)
 
   @spec names() :: [atom()]
   def names, do: Map.keys(@lists)
+
+  @doc """
+  The templates that a `:template` option names. `nil` is the label itself.
+  """
+  @spec cast(term()) :: {:ok, [String.t() | nil, ...]} | :error
+  def cast([_ | _] = templates) do
+    if not List.improper?(templates) and Enum.all?(templates, &template?/1),
+      do: {:ok, templates},
+      else: :error
+  end
+
+  def cast(name) when is_atom(name) and name != nil, do: Map.fetch(@lists, name)
+  def cast(template), do: if(template?(template), do: {:ok, [template]}, else: :error)
+
+  @doc """
+  What `cast/1` takes, for an error message.
+  """
+  @spec expected() :: String.t()
+  def expected, do: @expected
+
+  @doc """
+  The prompts that templates make of a label.
+  """
+  @spec prompts([String.t() | nil, ...], String.t()) :: [String.t(), ...]
+  def prompts(templates, label), do: Enum.map(templates, &prompt(&1, label))
+
+  defp prompt(nil, label), do: label
+  defp prompt(template, label), do: String.replace(template, @placeholder, label)
+
+  defp template?(nil), do: true
+
+  defp template?(template),
+    do: is_binary(template) and String.valid?(template) and template =~ @placeholder
 end

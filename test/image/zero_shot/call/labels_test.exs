@@ -41,56 +41,56 @@ defmodule Image.ZeroShot.LabelsTest do
     assert refused(["dog" | "cat"]) == ~s(expected a list of labels, got: "cat")
   end
 
-  test "a label that is no string is named by its index" do
+  test "a label that is not a string is named by its index" do
     assert refused(["dog", :cat]) ==
-             "the label at index 1 is no string, and no {label, prompts}: :cat"
+             "label at index 1 is not a string or {label, prompts}: :cat"
 
     assert refused(%{"dog" => 1}) ==
-             ~s(the label at index 0 is no string, and no {label, prompts}: {"dog", 1})
+             ~s(label at index 0 is not a string or {label, prompts}: {"dog", 1})
 
-    assert refused([nil]) == "the label at index 0 is no string, and no {label, prompts}: nil"
-    assert refused([~c"dog"]) =~ "the label at index 0 is no string, and no {label, prompts}: "
+    assert refused([nil]) == "label at index 0 is not a string or {label, prompts}: nil"
+    assert refused([~c"dog"]) =~ "label at index 0 is not a string or {label, prompts}: "
 
     assert refused(["a", "b", <<1::1>>]) ==
-             "the label at index 2 is no string, and no {label, prompts}: <<1::size(1)>>"
+             "label at index 2 is not a string or {label, prompts}: <<1::size(1)>>"
   end
 
-  test "a label that is no valid UTF-8 is named by its index" do
+  test "a label that is not valid UTF-8 is named by its index" do
     assert refused(["dog", <<"c", 0xE4, "t">>]) ==
-             "the label at index 1 is no valid UTF-8: <<99, 228, 116>>"
+             "label at index 1 is not valid UTF-8: <<99, 228, 116>>"
 
     # A surrogate, and a sequence that is longer than it need be.
-    assert refused([<<0xED, 0xA0, 0x80>>]) =~ "index 0 is no valid UTF-8"
-    assert refused([<<0xC0, 0x80>>]) =~ "index 0 is no valid UTF-8"
+    assert refused([<<0xED, 0xA0, 0x80>>]) =~ "index 0 is not valid UTF-8"
+    assert refused([<<0xC0, 0x80>>]) =~ "index 0 is not valid UTF-8"
   end
 
   test "limits are named" do
     assert refused(["dog", String.duplicate("ä", 2_049)]) ==
-             "the label at index 1 has 4098 bytes, more than :max_label_bytes, which is 4096"
+             "label at index 1 has 4098 bytes, more than :max_label_bytes, which is 4096"
 
     assert refused(List.duplicate("dog", 10_001)) ==
-             "there are more labels than :max_labels, which is 10000"
+             "more labels than :max_labels, which is 10000"
 
     assert refused(["a", "b", "c"], max_labels: 2) ==
-             "there are more labels than :max_labels, which is 2"
+             "more labels than :max_labels, which is 2"
   end
 
   test "all prompts together have a limit, templates times labels" do
     message = "have more prompts than :max_prompts, which is "
 
     assert refused([{:a, ["a", "b"]}, {:b, ["c"]}, {:c, ["d"]}], max_prompts: 3) ==
-             "the labels up to index 2 " <> message <> "3"
+             "labels up to index 2 " <> message <> "3"
 
     assert {:ok, _} = Labels.new([{:a, ["a", "b"]}, "c"], Options.classify!(max_prompts: 3))
 
     assert refused(["a", "b"], template: :openai_imagenet, max_prompts: 159) ==
-             "the labels up to index 1 " <>
+             "labels up to index 1 " <>
                message <> "159; each of the 80 templates makes a prompt of every label"
 
     thousand = {:thing, List.duplicate("a", 1_000)}
 
     assert refused(List.duplicate(thousand, 101)) ==
-             "the labels up to index 100 " <> message <> "100000"
+             "labels up to index 100 " <> message <> "100000"
 
     assert {:ok, labels} = Labels.new(List.duplicate(thousand, 100), Options.classify!([]))
     assert length(labels.prompts) == 100_000
@@ -103,14 +103,14 @@ defmodule Image.ZeroShot.LabelsTest do
   test "labels with prompts of their own are checked like others" do
     for {labels, fault} <- [
           {[{:a, "a"}, {:b, []}], "index 1 has no prompts"},
-          {[{:a, ["a", :b]}], "index 0 is no string: :b"},
-          {%{a: <<255>>}, "index 0 is no valid UTF-8: <<255>>"},
-          {[{:a, ["a" | "b"]}], ~s(index 0 has prompts that are no list: ["a" | "b"])},
+          {[{:a, ["a", :b]}], "index 0 is not a string: :b"},
+          {%{a: <<255>>}, "index 0 is not valid UTF-8: <<255>>"},
+          {[{:a, ["a" | "b"]}], ~s(index 0 has prompts that are not a list: ["a" | "b"])},
           {[{:a, "abcde"}], "index 0 has 5 bytes, more than :max_label_bytes, which is 4"},
           {[{:a, List.duplicate("a", 1_001)}], "index 0 has more than 1000 prompts"},
-          {[{"a", "b", "c"}], ~s(index 0 is no string, and no {label, prompts}: {"a", "b", "c"})}
+          {[{"a", "b", "c"}], ~s(index 0 is not a string or {label, prompts}: {"a", "b", "c"})}
         ],
-        do: assert(refused(labels, max_label_bytes: 4) == "the label at #{fault}")
+        do: assert(refused(labels, max_label_bytes: 4) == "label at #{fault}")
 
     # A struct is a map, and no map of labels.
     assert refused(MapSet.new(["dog"])) =~ "expected a list of labels, got: "

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.OptionsTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot.Packaging
-  alias Image.ZeroShot.Call.{Options, Secret}
+  alias Image.ZeroShot.Call.{Options, OptionTable, OptionType, Secret, Templates}
 
   defp message(opts, verb \\ :classify!) do
     assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message
@@ -75,7 +75,7 @@ defmodule Image.ZeroShot.OptionsTest do
       for {name, value} <- @serving, do: configure(name, value)
       assert Map.take(Options.classify!([]), Keyword.keys(@serving)) == Map.new(@serving)
       assert Options.load!(concurrency: 1).concurrency == 1
-      assert message(max_queue: 1) =~ "unknown option :max_queue."
+      assert message(max_queue: 1) =~ "unknown option :max_queue;"
     end
 
     test "have a name" do
@@ -84,8 +84,7 @@ defmodule Image.ZeroShot.OptionsTest do
 
       for name <- [nil, "clip", 1] do
         assert message([name: name], :serving!) ==
-                 "expected :name of a serving to be an atom such as MyApp.Clip, " <>
-                   "got: #{inspect(name)}"
+                 "expected :name to be an atom such as MyApp.Clip, got: #{inspect(name)}"
       end
     end
 
@@ -123,20 +122,20 @@ defmodule Image.ZeroShot.OptionsTest do
 
   describe "names" do
     test "that are misspelt are pointed out" do
-      assert message(tempalte: nil) == "unknown option :tempalte. Did you mean :template?"
-      assert message(max_byte: 1) == "unknown option :max_byte. Did you mean :max_bytes?"
-      assert message([devise: :cpu], :model!) == "unknown option :devise. Did you mean :device?"
+      assert message(tempalte: nil) == "unknown option :tempalte; did you mean :template?"
+      assert message(max_byte: 1) == "unknown option :max_byte; did you mean :max_bytes?"
+      assert message([devise: :cpu], :model!) == "unknown option :devise; did you mean :device?"
     end
 
     test "that are like no other are told which there are" do
       assert message([top: 1], :model!) ==
-               "unknown option :top. The options are :timeout, :serving, :repo, :device, :cache_dir, " <>
+               "unknown option :top; the options are :timeout, :serving, :repo, :device, :cache_dir, " <>
                  ":torchscript, :revision, :token, :offline, :hub_cache, :hub_endpoint"
     end
 
     test "of labels are none for two pictures" do
-      assert message([template: nil], :similarity!) =~ "unknown option :template."
-      assert message([max_labels: 1], :similarity!) =~ "unknown option :max_labels."
+      assert message([template: nil], :similarity!) =~ "unknown option :template;"
+      assert message([max_labels: 1], :similarity!) =~ "unknown option :max_labels;"
     end
 
     test "come in a keyword list" do
@@ -155,8 +154,9 @@ defmodule Image.ZeroShot.OptionsTest do
 
       for repo <- [nil, "", {:local, ""}, {:local, ~c"dir"}, :other, {:hf, 1}, {:local, <<255>>}] do
         assert message(repo: repo) ==
-                 "expected :repo to be :embedded, {:local, directory} or a name such as " <>
-                   "\"org/name\", got: #{inspect(repo)}"
+                 "expected :repo to be :embedded, {:local, directory}, a name such as \"org/name\" " <>
+                   "or {:hf, name, revision: revision}; a token goes into :token, " <>
+                   "got: #{inspect(repo)}"
       end
     end
 
@@ -222,7 +222,7 @@ defmodule Image.ZeroShot.OptionsTest do
       end
 
       assert message(colour_profile: :srgb) ==
-               "unknown option :colour_profile. Did you mean :color_profile?"
+               "unknown option :colour_profile; did you mean :color_profile?"
     end
 
     test ":cache_dir" do
@@ -231,7 +231,7 @@ defmodule Image.ZeroShot.OptionsTest do
 
       for dir <- ["", :tmp, ~c"/tmp", <<255>>] do
         assert message(cache_dir: dir) ==
-                 "expected :cache_dir to be a directory, got: #{inspect(dir)}"
+                 "expected :cache_dir to be a directory or nil, got: #{inspect(dir)}"
       end
     end
 
@@ -257,7 +257,7 @@ defmodule Image.ZeroShot.OptionsTest do
 
         for value <- [0, -1, 1.0, nil, "1", :infinity, 0x1_0000_0000] do
           assert message([{name, value}]) ==
-                   "expected #{inspect(name)} to be a positive integer of at most 4294967295, " <>
+                   "expected #{inspect(name)} to be an integer from 1 to 4294967295, " <>
                      "got: #{inspect(value)}"
         end
       end
@@ -299,7 +299,7 @@ defmodule Image.ZeroShot.OptionsTest do
     test "are checked in both places that a revision can stand" do
       for opts <- [[revisoin: "x"], [revision: 1], ["main"], :main] do
         assert message(repo: {:hf, "org/name", opts}) =~
-                 "expected :repo to be {:hf, name, revision: revision}, with a token in the option :token"
+                 "or {:hf, name, revision: revision}; a token goes into :token, got: "
       end
 
       assert message(repo: :embedded, revision: "main") ==
@@ -396,11 +396,49 @@ defmodule Image.ZeroShot.OptionsTest do
     end
   end
 
+  describe "the table" do
+    @groups [:repo, :model, :hub, :fetch, :serving, :name, :target, :call, :stream] ++
+              [:picture, :picture_limits, :labels, :label_limits, :scores]
+
+    test "every default is a value of its type, and every type says what it takes" do
+      for {name, type, default, _group, documentation} <- OptionTable.rows(@groups) do
+        cast = if default == :required, do: {:ok, My.Clip}, else: OptionType.cast(type, default)
+        assert {^name, {:ok, _}} = {name, cast}
+        assert OptionType.expected(type) != ""
+        assert OptionType.cast(type, {:no, 1.5, self()}) == :error
+        assert documentation != ""
+      end
+    end
+
+    test "every option is in the documentation of the module that takes it" do
+      texts =
+        for module <- [Image.ZeroShot, Image.ZeroShot.Serving, Image.ZeroShot.Hub], into: "" do
+          {:docs_v1, _, _, _, %{"en" => text}, _, functions} = Code.fetch_docs(module)
+
+          for({_, _, _, %{"en" => more}, _} <- functions, do: more)
+          |> Enum.join()
+          |> then(&(text <> &1))
+        end
+
+      for group <- @groups, item <- group |> OptionTable.docs() |> String.split("\n") do
+        assert texts =~ item
+      end
+
+      assert texts =~ "* `:max_bytes` - the size of an image file. Defaults to `25_000_000`"
+      assert texts =~ "* `:name` - an atom that calls give as `serving: name`. Required"
+    end
+  end
+
+  test "a call of the Hub takes its own options and no others" do
+    assert assert_raise(ArgumentError, fn -> Options.hub!("a/b", repo: "c/d") end).message =~
+             "unknown option :repo; "
+  end
+
   test "a template's placeholder is replaced wherever it stands, and nothing in the label is" do
-    assert Options.prompts(["a photo of {label}"], "dog") == ["a photo of dog"]
-    assert Options.prompts(["{label} and {label}", "{label}"], "dog") == ["dog and dog", "dog"]
-    assert Options.prompts(["a {label}"], "{label}") == ["a {label}"]
-    assert Options.prompts(["a {label}"], "\\0 \\1 &") == ["a \\0 \\1 &"]
-    assert Options.prompts([nil], "a photo of {label}") == ["a photo of {label}"]
+    assert Templates.prompts(["a photo of {label}"], "dog") == ["a photo of dog"]
+    assert Templates.prompts(["{label} and {label}", "{label}"], "dog") == ["dog and dog", "dog"]
+    assert Templates.prompts(["a {label}"], "{label}") == ["a {label}"]
+    assert Templates.prompts(["a {label}"], "\\0 \\1 &") == ["a \\0 \\1 &"]
+    assert Templates.prompts([nil], "a photo of {label}") == ["a photo of {label}"]
   end
 end

@@ -218,7 +218,7 @@ defmodule Image.ZeroShot.ManyTest do
             {[window: 0], "expected :window to be an integer from 1 to 100000 or nil, got: 0"},
             {[progress: :loud],
              ~r/^expected :progress to be a function of one argument or nil, got/},
-            {[widow: 1], ~r/^unknown option :widow\. /},
+            {[widow: 1], "unknown option :widow; did you mean :window?"},
             {[timeout: -1], ~r/^expected :timeout to be /},
             {%{window: 1}, "expected options to be a keyword list, got: %{window: 1}"}
           ] do

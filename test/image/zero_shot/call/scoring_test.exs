@@ -4,7 +4,6 @@ defmodule Image.ZeroShot.ScoringTest do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.{Embeddings, Pictures}
 
   # Of its own: in one batch with pictures of other tests, this one's last digits would be others.
@@ -90,7 +89,7 @@ defmodule Image.ZeroShot.ScoringTest do
     test "has scores of its own" do
       for scores <- [:logits, :cosine] do
         message =
-          "expected no :scores where :multi_label is true, which has scores of its own, got: " <>
+          "expected no :scores together with multi_label: true, which has scores of its own, got: " <>
             inspect(scores)
 
         for verb <- [&ZeroShot.classify/3, &ZeroShot.try_label/3] do
@@ -173,12 +172,12 @@ defmodule Image.ZeroShot.ScoringTest do
       for {name, values, expected} <- [
             {:scores, [:probability, nil, "cosine"], ":softmax, :logits or :cosine"},
             {:multi_label, [nil, 1, :true?], "true or false"},
-            {:top_k, [0, -1, 1.0, 2 ** 32], "a positive integer of at most 4294967295"},
+            {:top_k, [0, -1, 1.0, 2 ** 32], "an integer from 1 to 4294967295 or nil"},
             {:min_score, ["0.5", :none, 2 ** 2000], "a number from -1.0e6 to 1.0e6 or nil"},
             {:logit_scale, [0, -1, 0.0, 1.0e7, "1", 2 ** 2000],
              "a positive number of at most 1.0e6 or nil"},
             {:other, [:none, [], {:no, []}, {:no, :none}, %{}, 1],
-             "nil, a label, a list of prompts or {label, prompts}"}
+             "a label, a list of prompts, {label, prompts} or nil"}
           ],
           value <- values do
         message = "expected #{inspect(name)} to be #{expected}, got: #{inspect(value)}"
@@ -194,13 +193,13 @@ defmodule Image.ZeroShot.ScoringTest do
 
     test "with the prompts of :other is an error like that of a label" do
       for {other, fault} <- [
-            {<<255>>, "is no valid UTF-8: <<255>>"},
+            {<<255>>, "is not valid UTF-8: <<255>>"},
             {String.duplicate("a", 4_097),
              "has 4097 bytes, more than :max_label_bytes, which is 4096"},
-            {["a", <<255>>], "is no valid UTF-8: <<255>>"},
-            {["a", :b], "is no string: :b"},
-            {{:no, ["a", 1]}, "is no string: 1"},
-            {["a" | "b"], ~s(has prompts that are no list: ["a" | "b"])},
+            {["a", <<255>>], "is not valid UTF-8: <<255>>"},
+            {["a", :b], "is not a string: :b"},
+            {{:no, ["a", 1]}, "is not a string: 1"},
+            {["a" | "b"], ~s(has prompts that are not a list: ["a" | "b"])},
             {List.duplicate("a", 1_001), "has more than 1000 prompts"}
           ] do
         expected = %Error{

@@ -13,7 +13,7 @@ defmodule Image.ZeroShot.TemplatesTest do
 
   test "the named lists are open_clip's, word for word and in its order" do
     for {name, count} <- [openai_imagenet: 80, simple_imagenet: 7] do
-      {:ok, templates} = Templates.fetch(name)
+      {:ok, templates} = Templates.cast(name)
       assert templates == @open_clip["templates"][Atom.to_string(name)]
       assert length(templates) == count
       assert templates == Enum.uniq(templates)
@@ -21,7 +21,7 @@ defmodule Image.ZeroShot.TemplatesTest do
     end
 
     assert Enum.sort(Templates.names()) == [:openai_imagenet, :simple_imagenet]
-    assert Templates.fetch(:other) == :error
+    assert Templates.cast(:other) == :error
   end
 
   test "a list of templates makes so many prompts of each label, label after label" do

@@ -104,7 +104,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
 
       too_long = String.duplicate("x", 5_000)
       assert {{:error, message}, "", ""} = classify(["priv/samples", "--labels", too_long])
-      assert message =~ "the label at index 0 has 5000 bytes"
+      assert message =~ "label at index 0 has 5000 bytes"
 
       test = self()
       argv = ["priv/samples/dog.jpg", "--repo", "./no/such/model"] ++ @labels

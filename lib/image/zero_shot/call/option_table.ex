@@ -1,0 +1,284 @@
+defmodule Image.ZeroShot.Call.OptionTable do
+  @moduledoc false
+
+  # Every option once: its name, type, default, group and documentation. Casting, the check of names
+  # and the lists in the documentation read this table. The types are in `OptionType`.
+  #
+  # Refers to no other module of ours: modules with an option list in their documentation compile
+  # after this one.
+
+  alias Image.ZeroShot.Call.OptionType
+
+  @typedoc "Options that belong together, in calls and in the documentation."
+  @type group ::
+          :repo
+          | :model
+          | :hub
+          | :fetch
+          | :serving
+          | :name
+          | :target
+          | :call
+          | :stream
+          | :picture
+          | :picture_limits
+          | :labels
+          | :label_limits
+          | :scores
+
+  @type row :: {
+          name :: atom(),
+          type :: OptionType.t(),
+          default :: term(),
+          group(),
+          documentation :: String.t()
+        }
+
+  # What the native library counts with; nobody means more.
+  @limit {:integer, 1, 0xFFFF_FFFF}
+
+  @rows [
+    # How long a call may take, and who answers it.
+    {:timeout, {:or, [:infinity], {:integer, 0, 0xFFFF_FFFF}}, 15_000, :call,
+     """
+     how long a call may take once the model is loaded, in milliseconds or `:infinity`
+     """},
+    {:serving, :serving, nil, :target,
+     """
+     the name of an `Image.ZeroShot.Serving`, on this node or on another, instead of the options that
+     name a model. `nil` starts a serving for the model when it is first needed
+     """},
+
+    # Which model, and where it computes.
+    {:repo, :repo, "openai/clip-vit-base-patch32", :repo,
+     """
+     the model: a name on the Hugging Face Hub such as `"org/name"`, `{:hf, name}` or
+     `{:hf, name, revision: revision}`; `{:local, directory}` for a directory in Hugging Face layout;
+     or `:embedded` for the small model that comes with the library, which knows emoji and not
+     photographs. The default is downloaded once (605 MB)
+     """},
+    {:device, :device, :auto, :model,
+     """
+     where to compute: `:auto`, `:cpu`, `:cuda`, `{:cuda, index}` or `:mps`. A device that you name
+     and that is not there is an error. `:auto` takes the best there is; `Image.ZeroShot.info/1` tells
+     which
+     """},
+    {:cache_dir, :cache_dir, nil, :model,
+     """
+     where exported encoders are kept (not the models that they come from). `nil` is `image_zero_shot`
+     in the user's cache directory. A service without one exports them at every load
+     """},
+    {:torchscript, {:or, [nil], :directory}, nil, :model,
+     """
+     a directory with `image.pt` and `text.pt`, encoders of this model that you exported yourself, to
+     use instead of ours. TorchScript is a program that runs with the rights of the VM: name only files
+     that you would run
+     """},
+
+    # How a model is found by its name. `nil` leaves it to the variables of Hugging Face's tools.
+    {:revision, {:or, [nil], :revision}, nil, :hub,
+     """
+     a branch, a tag, a commit or `"refs/pr/N"`. `nil` is `"main"`
+     """},
+    {:token, :token, nil, :hub,
+     """
+     the access token for a private or gated model, or `false` for none at all. `nil` takes that of
+     the environment or of `hf auth login`
+     """},
+    {:offline, {:or, [nil], :boolean}, nil, :hub,
+     """
+     `true` sends no request, whatever happens. `nil` does what `HF_HUB_OFFLINE` says
+     """},
+    {:hub_cache, {:or, [nil], :directory}, nil, :hub,
+     """
+     the cache, a directory with `models--org--name` in it. `nil` takes what the environment says, or
+     else `~/.cache/huggingface/hub`. A service without a home directory, such as one of systemd with
+     `DynamicUser=`, has to name one
+     """},
+    {:hub_endpoint, :endpoint, nil, :hub,
+     """
+     the address of the Hub or of a mirror. `nil` takes what `HF_ENDPOINT` says, or else
+     `https://huggingface.co`. An address with a user or a password is refused, and not shown
+     """},
+    {:refresh, :boolean, false, :fetch,
+     """
+     whether to ask the Hub where the branch is now, even if the model is in the cache
+     """},
+    {:progress, {:or, [nil], :process}, nil, :fetch,
+     """
+     a process that receives `{:hub_progress, step}` while files are downloaded. `step` has the
+     `:file`, and `:done` and `:total`, the bytes of all files together. When the process ends, the
+     download stops
+     """},
+
+    # How a model is served.
+    {:name, :name, :required, :name,
+     """
+     an atom that calls give as `serving: name`
+     """},
+    {:max_queue, {:or, [:infinity], @limit}, 512, :serving,
+     """
+     the most callers at a time, or `:infinity`
+     """},
+    {:max_batch, {:or, [nil], @limit}, nil, :serving,
+     """
+     the most pictures of one run; 16 prompts count as one picture. With a smaller batch callers wait
+     less for those before them, and fewer pictures a second are classified. `nil` is 16 for each of
+     the `:threads` on a CPU, at most 256, and 256 on a GPU
+     """},
+    {:max_cached_prompts, {:integer, 0, 0xFFFF_FFFF}, 50_000, :serving,
+     """
+     how many prompts' embeddings are kept, so that a label that was asked for before costs nothing.
+     `0` keeps none. The default takes 100 MB for ViT-B/32
+     """},
+    {:concurrency, {:integer, 1, 1_024}, 1, :serving,
+     """
+     how many batches run at the same time, each on its own thread. They share one copy of the weights
+     """},
+    {:threads, {:or, [nil], {:integer, 1, 1_024}}, nil, :serving,
+     """
+     how many threads work on one batch on a CPU. They divide its pictures among themselves, or work
+     together where there are few. `nil` is the number of schedulers divided by `:concurrency`
+     """},
+
+    # Labels and their prompts.
+    {:template, :template, "a photo of {label}", :labels,
+     """
+     the prompt made of each label: a string with `{label}` in it, or `nil` for the label itself. A
+     list makes several prompts of a label, whose embeddings are averaged (ensembling, as in the CLIP
+     paper). `:openai_imagenet` is the list of 80 that CLIP's authors wrote for ImageNet,
+     `:simple_imagenet` the seven that did nearly as well
+     """},
+    {:max_labels, @limit, 10_000, :label_limits,
+     """
+     the number of labels
+     """},
+    {:max_label_bytes, @limit, 4_096, :label_limits,
+     """
+     the length of a label in bytes
+     """},
+    {:max_prompts, @limit, 100_000, :label_limits,
+     """
+     the number of prompts of all labels: templates times labels
+     """},
+
+    # Scoring.
+    {:scores, {:one_of, [:softmax, :logits, :cosine]}, :softmax, :scores,
+     """
+     `:softmax`, `:logits` or `:cosine`; see the table below
+     """},
+    {:multi_label, :boolean, false, :scores,
+     """
+     `true` scores each label by itself, so that several or none can be high
+     """},
+    {:other, :other, nil, :scores,
+     """
+     what stands for "none of these": a label, a list of prompts, or `{label, prompts}`. It takes part
+     beside the labels and appears in the results, a list of prompts with the label `nil`. The template
+     makes one prompt of a label, as of any other; the prompts of a list count each by itself. `nil`
+     adds nothing
+     """},
+    {:top_k, {:or, [nil], @limit}, nil, :scores,
+     """
+     the most results to return. `nil` returns all
+     """},
+    {:min_score, {:or, [nil], {:number, -1.0e6, 1.0e6}}, nil, :scores,
+     """
+     leaves out results below it. `nil` leaves out none
+     """},
+    {:logit_scale, {:or, [nil], :scale}, nil, :scores,
+     """
+     the factor between cosine and softmax. A smaller one makes the scores more alike. `nil` takes the
+     model's own (100 for OpenAI's)
+     """},
+
+    # Pictures.
+    {:background, :colour, :white, :picture,
+     """
+     the colour behind transparent pixels: `:white`, `:black` or `{red, green, blue}`, each from 0 to
+     255. `:drop` drops the transparency and shows the colour stored under it, as OpenAI's own code
+     does; image_vision lays pictures over black, Hugging Face transformers 5 over white
+     """},
+    {:color_profile, {:one_of, [:ignore, :srgb]}, :ignore, :picture,
+     """
+     `:srgb` converts the colours of a picture to sRGB by the ICC profile that its file embeds, as
+     libvips and browsers do. `:ignore` takes the numbers unconverted, as `convert("RGB")` of Pillow,
+     transformers and image_vision do. Photos of phones are often in Display P3, whose numbers taken
+     for sRGB are duller colours. See "Colour profiles" in `Image.ZeroShot.Source`
+     """},
+    {:decode, {:one_of, [:exact, :fast]}, :exact, :picture,
+     """
+     `:exact` decodes every pixel. `:fast` decodes a large JPEG to a half, a quarter or an eighth of
+     its width and height, as long as both stay four times the size that the model resizes to. Smaller
+     pictures and other formats come out as with `:exact`. A photo of 12 megapixels takes half the
+     time. Of the photos measured, resized pixels differed by 0.04 to 0.27 of 255 levels in the mean;
+     noise and checks can differ by more
+     """},
+    {:max_bytes, @limit, 25_000_000, :picture_limits,
+     """
+     the size of an image file
+     """},
+    {:max_pixels, @limit, 50_000_000, :picture_limits,
+     """
+     width times height
+     """},
+    {:max_side, @limit, 16_384, :picture_limits,
+     """
+     width and height
+     """},
+    {:max_decode_bytes, @limit, 512 * 1024 * 1024, :picture_limits,
+     """
+     the memory that decoding may take, in bytes. All pictures that are decoded at the same time take
+     at most 1 GiB; those beyond wait
+     """},
+    {:max_decode_ms, @limit, 10_000, :picture_limits,
+     """
+     the processor time that decoding may take, in milliseconds
+     """},
+
+    # Many pictures.
+    {:window, {:or, [nil], {:integer, 1, 100_000}}, nil, :stream,
+     """
+     how many pictures may be in flight, from 1 to 100000. `nil` is two batches of the model and a
+     picture a core, and at most three quarters of the serving's `:max_queue`
+     """},
+    {:progress, {:or, [nil], {:function, 1}}, nil, :stream,
+     """
+     a function that is called for each picture, before the picture is taken from the stream and in
+     the process that takes it, with `%{done: count, failed: count, total: count}`. `:done` includes
+     `:failed`; `:total` is `nil` unless the pictures are a list
+     """}
+  ]
+
+  @doc "The rows of these groups, in their order."
+  @spec rows([group()]) :: [row()]
+  def rows(groups), do: for(group <- groups, row <- @rows, elem(row, 3) == group, do: row)
+
+  @spec names([group()]) :: [atom()]
+  def names(groups), do: groups |> rows() |> Enum.map(&elem(&1, 0))
+
+  @doc "A Markdown list of a group's options."
+  @spec docs(group()) :: String.t()
+  def docs(group) do
+    Enum.map_join(rows([group]), "\n", fn {name, _type, default, _group, text} ->
+      lines = text |> String.trim() |> String.replace("\n", "\n  ")
+      "* `#{inspect(name)}` - #{lines}. #{default(default)}"
+    end)
+  end
+
+  @doc "The names of a group for a sentence."
+  @spec mention(group()) :: String.t()
+  def mention(group), do: Enum.map_join(names([group]), ", ", &"`#{inspect(&1)}`")
+
+  defp default(:required), do: "Required"
+  defp default(number) when is_integer(number), do: "Defaults to `#{grouped(number)}`"
+  defp default(value), do: "Defaults to `#{inspect(value)}`"
+
+  defp grouped(number) do
+    number
+    |> Integer.digits(1_000)
+    |> then(fn [first | rest] ->
+      Enum.join([first | Enum.map(rest, &String.pad_leading("#{&1}", 3, "0"))], "_")
+    end)
+  end
+end

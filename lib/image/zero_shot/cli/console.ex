@@ -6,8 +6,9 @@ defmodule Image.ZeroShot.CLI.Console do
   # Rows go to the standard output as they come, all else to the standard error.
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.CLI.{Bar, Flags, Paths, Rows}
+  alias Image.ZeroShot.CLI.{Flags, Paths, Rows}
   alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Hub.Progress
 
   @typedoc """
   How many columns the terminal has, `nil` if there is none; and where goes what is no row, which is
@@ -45,7 +46,9 @@ defmodule Image.ZeroShot.CLI.Console do
 
     shown = %{
       rows: Rows.new(flags.format, flags.paths, flags.labels),
-      bar: Bar.new(all, output[:columns]),
+      progress: Progress.new(:pictures, all),
+      step: %{done: 0, failed: 0, total: all},
+      columns: output[:columns],
       beside: beside
     }
 
@@ -54,7 +57,7 @@ defmodule Image.ZeroShot.CLI.Console do
     draw(shown)
     shown = flags |> results() |> Enum.reduce(shown, &show/2)
     clear(shown)
-    ended(shown.bar.failed + length(faults), all + length(faults))
+    ended(shown.step.failed + length(faults), all + length(faults))
   rescue
     error in Error -> {:error, one_line(error.message)}
   end
@@ -69,7 +72,9 @@ defmodule Image.ZeroShot.CLI.Console do
     clear(shown)
     IO.binwrite(Rows.row(shown.rows, path, result))
     with {:error, error} <- result, do: path |> named(error) |> tell(shown.beside)
-    shown = %{shown | bar: Bar.step(shown.bar, elem(result, 0), now())}
+    failed = if match?({:error, _}, result), do: 1, else: 0
+    step = %{shown.step | done: shown.step.done + 1, failed: shown.step.failed + failed}
+    shown = %{shown | step: step, progress: Progress.update(shown.progress, step, now())}
     draw(shown)
     shown
   end
@@ -105,10 +110,14 @@ defmodule Image.ZeroShot.CLI.Console do
   defp tell(message, :stdio), do: IO.binwrite([one_line(message), "\n"])
   defp tell(message, :stderr), do: IO.puts(:stderr, one_line(message))
 
-  defp draw(shown), do: shown.bar |> Bar.draw(now()) |> put(shown.beside)
-  defp clear(shown), do: shown.bar |> Bar.clear() |> put(shown.beside)
-  defp put(nil, _device), do: :ok
-  defp put(ascii, device), do: IO.write(device, ascii)
+  # Without a terminal there is no bar.
+  defp draw(%{columns: nil}), do: :ok
+
+  defp draw(shown),
+    do: IO.write(shown.beside, Progress.draw(shown.progress, now(), shown.columns))
+
+  defp clear(%{columns: nil}), do: :ok
+  defp clear(shown), do: IO.write(shown.beside, Progress.clear())
 
   defp one_line(message), do: message |> String.split() |> Enum.join(" ")
   defp now, do: System.monotonic_time(:millisecond)

@@ -117,7 +117,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   defp download(opts, terminal) do
     watcher = self()
     task = Task.async(fn -> Hub.fetch(opts.repo, hub_options(opts, watcher)) end)
-    watch(task, Progress.new(now()), if(terminal, do: &draw/2, else: &line/2))
+    watch(task, Progress.new(:bytes), if(terminal, do: &draw/2, else: &line/2))
   end
 
   defp hub_options(opts, watcher) do
@@ -130,34 +130,34 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   defp watch(%Task{ref: ref} = task, progress, show) do
     receive do
       {:hub_progress, step} ->
-        watch(task, show.(progress, step), show)
+        progress = Progress.update(progress, step, now())
+        watch(task, show.(progress, :step), show)
 
       {^ref, result} ->
         Process.demonitor(ref, [:flush])
-        show.(progress, nil)
+        show.(progress, :end)
         result
     end
   end
 
-  defp line(progress, nil), do: progress
+  defp line(progress, :end), do: progress
 
-  defp line(progress, step) do
-    {line, progress} = Progress.line(progress, step, now())
+  defp line(progress, :step) do
+    {line, progress} = Progress.line(progress, now())
     if line, do: say(line)
     progress
   end
 
-  # The bar stays where it ended.
-  defp draw(%{first: nil} = progress, nil), do: progress
+  defp draw(%{since: nil} = nothing_downloaded, :end), do: nothing_downloaded
 
-  defp draw(progress, nil) do
+  # The bar stays where it ended.
+  defp draw(progress, :end) do
     IO.write("\n")
     progress
   end
 
-  defp draw(progress, step) do
-    {bar, progress} = Progress.bar(progress, step, now(), columns() - 1)
-    IO.write(["\r", bar, "\e[K"])
+  defp draw(progress, :step) do
+    IO.write(Progress.draw(progress, now(), columns()))
     progress
   end
 

@@ -1,10 +1,10 @@
 defmodule Image.ZeroShot.Hub.Announcer do
   @moduledoc false
 
-  # Logs a download that nobody watches: the first call of an application would else seem to hang.
+  # Logs a download that nobody watches: otherwise the first call of an application seems to hang.
   #
-  # A process of its own, for the one that downloads is inside the native library. It ends with
-  # that one, and the download ends with it.
+  # A process of its own, because the one that downloads is inside the native library. It ends when
+  # that one ends, and the download ends with it.
 
   require Logger
 
@@ -16,7 +16,7 @@ defmodule Image.ZeroShot.Hub.Announcer do
 
     spawn(fn ->
       Process.monitor(owner)
-      loop(name, Progress.new(now()), _announced = false)
+      loop(name, Progress.new(:bytes), _announced = false)
     end)
   end
 
@@ -30,7 +30,7 @@ defmodule Image.ZeroShot.Hub.Announcer do
     receive do
       {:hub_progress, %{total: total, done: done} = step} when total > done or announced ->
         if not announced, do: Logger.info("downloading #{name}, #{Progress.size(total - done)}")
-        {line, progress} = Progress.line(progress, step, now())
+        {line, progress} = progress |> Progress.update(step, now()) |> Progress.line(now())
         if line, do: Logger.info("downloading #{name}: #{String.trim(line)}")
         loop(name, progress, true)
 

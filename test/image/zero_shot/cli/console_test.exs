@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.ConsoleTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.CLI.{Bar, Paths, Rows}
+  alias Image.ZeroShot.CLI.{Paths, Rows}
   alias Image.ZeroShot.Test.JSON
 
   describe "paths" do
@@ -63,21 +63,6 @@ defmodule Image.ZeroShot.ConsoleTest do
 
     row = IO.iodata_to_binary(Rows.row(rows, all, {:ok, []}))
     assert JSON.parse!(row) == %{"path" => all, "results" => []}
-  end
-
-  test "the bar tells the speed since the first, and the time that is left" do
-    bar = Bar.new(200, 100)
-    drawn = fn bar, now -> bar |> Bar.draw(now) |> IO.iodata_to_binary() end
-    bar = Bar.step(bar, :ok, 5_000)
-    assert drawn.(bar, 5_000) == "\r  0 % [#{String.duplicate(".", 24)}]  1 of 200\e[K"
-    bar = Enum.reduce(1..99, bar, fn n, bar -> Bar.step(bar, :error, 5_000 + n * 100) end)
-    half = String.duplicate("#", 12) <> String.duplicate(".", 12)
-
-    assert drawn.(bar, 14_900) ==
-             "\r 50 % [#{half}]  100 of 200, 99 failed, 10.0 a second, 10 s left\e[K"
-
-    assert String.length(drawn.(Bar.new(200, 0), 0)) == 1 + 19 + 3
-    assert Bar.draw(Bar.new(200, nil), 0) == nil
   end
 
   defp picture!(dir, name, sample \\ "dog.jpg") do

@@ -65,7 +65,8 @@ defmodule Image.ZeroShot.SourceTest do
     assert {:io, _too_long} = refused({:path, String.duplicate("a", 5_000)})
 
     if File.exists?("/dev/zero") do
-      assert refused({:path, "/dev/zero"}) == {:io, "\"/dev/zero\": is no regular file (device)"}
+      assert refused({:path, "/dev/zero"}) ==
+               {:io, "\"/dev/zero\": is not a regular file (device)"}
     end
   end
 

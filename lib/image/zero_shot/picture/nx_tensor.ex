@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Picture.NxTensor do
   @compile {:no_warn_undefined, Nx}
 
   alias Image.ZeroShot.{Error, Source}
-  alias Image.ZeroShot.Picture.Pixels
+  alias Image.ZeroShot.Picture.{Limits, Pixels}
 
   @numbers %{
     {:u, 8} => :u8,
@@ -48,7 +48,7 @@ defmodule Image.ZeroShot.Picture.NxTensor do
            {:ok, {height, width, _channels} = shape, strides} <-
              axes(Nx.shape(tensor), Nx.names(tensor)),
            {:ok, number} <- number(Nx.type(tensor)),
-           :ok <- Pixels.check_size(height, width, limits) do
+           :ok <- Limits.check_size(height, width, limits) do
         layout = %{number: number, scale: :told, shape: shape, strides: strides, inks: false}
         {:ok, Pixels.source(Nx.to_binary(tensor), layout)}
       end

@@ -1,11 +1,11 @@
 defmodule Image.ZeroShot.Picture do
   @moduledoc false
 
-  # From what a caller calls a picture to the pixels that a model takes.
+  # From a picture as callers give it to the pixels that a model takes.
 
   alias Image.ZeroShot.{Error, Source, Telemetry}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Picture.{Pixels, Preprocess}
+  alias Image.ZeroShot.Picture.{Limits, Preprocess}
   alias Image.ZeroShot.Serving.{Admission, Lease}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.Picture do
   @type t :: %__MODULE__{given: term(), source: Source.source()}
 
   @doc """
-  Finds the bytes or the pixels of what a caller gave, without decoding anything.
+  Finds the bytes or the pixels of a picture, without decoding anything.
   """
   @spec open(term(), Options.t()) :: {:ok, t()} | {:error, Error.t()}
   def open(given, opts) do
@@ -50,19 +50,17 @@ defmodule Image.ZeroShot.Picture do
 
   defp source?(_other), do: false
 
-  defp within({:encoded, bytes}, %{max_bytes: max}) when byte_size(bytes) > max,
-    do: too_many_bytes(byte_size(bytes), max)
-
-  defp within({:encoded, _bytes}, _opts), do: :ok
+  defp within({:encoded, bytes}, %{max_bytes: max}),
+    do: bytes |> byte_size() |> Limits.check_bytes(max)
 
   defp within({:raw, _bytes, height, width, _channels}, opts),
-    do: Pixels.check_size(height, width, opts)
+    do: Limits.check_size(height, width, opts)
 
   defp within({:numbers, _bytes, %{shape: {height, width, _channels}}}, opts),
-    do: Pixels.check_size(height, width, opts)
+    do: Limits.check_size(height, width, opts)
 
   @doc """
-  The pixels for the model that the lease is of: u8, 3 x height x width, resized and cropped.
+  Returns the pixels for the lease's model: u8, 3 x height x width, resized and cropped.
 
   Waits for them as long as the lease lasts.
   """
@@ -88,7 +86,7 @@ defmodule Image.ZeroShot.Picture do
          {:ok, bytes} <- path |> bounded_read(max + 1) |> posix(path) do
       if byte_size(bytes) <= max,
         do: {:ok, {:encoded, bytes}},
-        else: too_large(path, "more than #{max}", max)
+        else: max |> Limits.grown() |> named(path)
     end
   end
 
@@ -98,21 +96,25 @@ defmodule Image.ZeroShot.Picture do
     Error.error(:unsupported_image, "expected a picture, got: #{got}; #{@kinds}")
   end
 
-  # Anything but a regular file may block for ever, or have no end.
+  # Anything but a regular file may block forever, or have no end.
   defp regular(path, max) do
     case path |> stat() |> posix(path) do
-      {:ok, %{type: :regular, size: size}} when size <= max -> :ok
-      {:ok, %{type: :regular, size: size}} -> too_large(path, size, max)
-      {:ok, %{type: :directory}} -> Error.error(:io, "#{inspect(path)}: is a directory")
-      {:ok, %{type: type}} -> Error.error(:io, "#{inspect(path)}: is no regular file (#{type})")
-      {:error, error} -> {:error, error}
+      {:ok, %{type: :regular, size: size}} ->
+        size |> Limits.check_bytes(max) |> named(path)
+
+      {:ok, %{type: :directory}} ->
+        Error.error(:io, "#{inspect(path)}: is a directory")
+
+      {:ok, %{type: type}} ->
+        Error.error(:io, "#{inspect(path)}: is not a regular file (#{type})")
+
+      {:error, error} ->
+        {:error, error}
     end
   end
 
-  defp too_large(path, size, max) do
-    {:error, error} = too_many_bytes(size, max)
-    {:error, Error.prefix(error, inspect(path))}
-  end
+  defp named({:error, error}, path), do: {:error, Error.prefix(error, inspect(path))}
+  defp named(:ok, _path), do: :ok
 
   # Path functions raise for a NUL byte in some versions of Elixir and not in others.
   defp stat(path), do: if(path =~ <<0>>, do: {:error, :enoent}, else: File.stat(path))
@@ -148,18 +150,10 @@ defmodule Image.ZeroShot.Picture do
   defp posix({:error, reason}, path),
     do: Error.error(:io, "#{inspect(path)}: #{:file.format_error(reason)}")
 
-  # In the words of the native library, which checks all limits again.
-  defp too_many_bytes(size, max) do
-    Error.error(
-      :image_too_large,
-      "picture is #{size} bytes long, the limit is #{max} bytes; compress it or raise :max_bytes"
-    )
-  end
-
   defp explain(error, {:path, path}), do: Error.prefix(error, inspect(path))
 
-  # A file name in place of {:path, name} is the mistake most easily made. Only its looks are
-  # judged: looking whether the file exists would tell a stranger what files there are.
+  # A file name instead of {:path, name} is the easiest mistake to make. This judges by its looks
+  # only: asking whether the file exists would tell a stranger which files there are.
   defp explain(error, bytes) when is_binary(bytes) and byte_size(bytes) in 1..1024 do
     if String.printable?(bytes) and not String.contains?(bytes, "\n") do
       name = inspect(bytes, printable_limit: 80)

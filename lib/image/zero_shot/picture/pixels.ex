@@ -1,9 +1,10 @@
 defmodule Image.ZeroShot.Picture.Pixels do
   @moduledoc false
 
-  # What the readers of pixels share: limits, layouts, and errors of other libraries.
+  # What the readers of pixels share: layouts, and errors of other libraries.
 
   alias Image.ZeroShot.{Error, Source}
+  alias Image.ZeroShot.Picture.Limits
 
   @type shape ::
           {height :: non_neg_integer(), width :: non_neg_integer(), channels :: pos_integer()}
@@ -20,7 +21,7 @@ defmodule Image.ZeroShot.Picture.Pixels do
     channels = @channels[kind]
     expected = height * width * channels
 
-    with :ok <- check_size(height, width, limits) do
+    with :ok <- Limits.check_size(height, width, limits) do
       if byte_size(data) == expected do
         {:ok, {:raw, data, height, width, channels}}
       else
@@ -39,33 +40,6 @@ defmodule Image.ZeroShot.Picture.Pixels do
       :invalid_image,
       "expected height and width of {#{inspect(kind)}, binary, height, width} to be positive " <>
         "integers, got: #{inspect(height)} and #{inspect(width)}"
-    )
-  end
-
-  @doc """
-  Checks a size against `:max_side` and `:max_pixels`.
-  """
-  @spec check_size(non_neg_integer(), non_neg_integer(), Source.limits()) ::
-          :ok | {:error, Error.t()}
-  def check_size(height, width, limits) do
-    cond do
-      height * width > limits.max_pixels ->
-        too_large(height, width, "#{limits.max_pixels} pixels", :max_pixels)
-
-      max(height, width) > limits.max_side ->
-        too_large(height, width, "#{limits.max_side} pixels a side", :max_side)
-
-      true ->
-        :ok
-    end
-  end
-
-  # In the words of the native library, which checks all limits again.
-  defp too_large(height, width, limit, option) do
-    Error.error(
-      :image_too_large,
-      "picture is #{width} x #{height} pixels, the limit is #{limit}; " <>
-        "resize it first or raise #{inspect(option)}"
     )
   end
 

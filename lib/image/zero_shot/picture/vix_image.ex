@@ -10,7 +10,7 @@ defmodule Image.ZeroShot.Picture.VixImage do
   @compile {:no_warn_undefined, [Vix.Vips.Image, Vix.Vips.Operation]}
 
   alias Image.ZeroShot.{Error, Source}
-  alias Image.ZeroShot.Picture.Pixels
+  alias Image.ZeroShot.Picture.{Limits, Pixels}
   alias Vix.Vips.Image, as: Vimage
   alias Vix.Vips.Operation
 
@@ -44,7 +44,7 @@ defmodule Image.ZeroShot.Picture.VixImage do
     Pixels.guard("Vix", fn ->
       height = page_height(image)
 
-      with :ok <- Pixels.check_size(height, Vimage.width(image), limits),
+      with :ok <- Limits.check_size(height, Vimage.width(image), limits),
            {:ok, page} <- first_page(image, height),
            {:ok, page} <- by_profile(page, limits),
            {:ok, kind, page} <- convert(page),
@@ -182,9 +182,7 @@ defmodule Image.ZeroShot.Picture.VixImage do
     end
   end
 
-  defp number(image, %{max_decode_bytes: max}) do
-    {height, width, bands} = shape(image)
-
+  defp number(image, limits) do
     case @numbers[Vimage.format(image)] do
       nil ->
         Error.error(
@@ -193,16 +191,12 @@ defmodule Image.ZeroShot.Picture.VixImage do
             "take its real part or its magnitude first"
         )
 
-      {_number, size} when height * width * bands * size > max ->
-        Error.error(
-          :image_too_large,
-          "picture of #{width} x #{height} pixels takes #{height * width * bands * size} bytes " <>
-            "(#{describe(image)}), the limit is #{max} bytes; resize it, convert it to 8 bits " <>
-            "or raise :max_decode_bytes"
-        )
+      {number, size} ->
+        {height, width, bands} = shape(image)
+        kind = "#{width} x #{height} pixels, #{describe(image)}"
 
-      {number, _size} ->
-        {:ok, number}
+        with :ok <- Limits.check_memory(height * width * bands * size, kind, limits),
+             do: {:ok, number}
     end
   end
 

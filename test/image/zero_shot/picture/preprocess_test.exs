@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.PreprocessTest do
 
   alias Image.ZeroShot.{Error, Native}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Picture.Preprocess
+  alias Image.ZeroShot.Picture.{Limits, Preprocess}
   alias Image.ZeroShot.Test.Pictures
 
   @preprocessing %{resize: {:shortest_edge, 224}, crop: {224, 224}, filter: :bicubic}
@@ -30,6 +30,23 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert byte_size(pixels) == 3 * 224 * 224
     assert run(encoded("dog.jpg")) == {:ok, pixels}
     assert_nothing_left()
+  end
+
+  test "limits have the same words here and in the native library" do
+    native = fn source, limits ->
+      Preprocess.run(source, @preprocessing, Map.merge(@limits, limits), :infinity)
+    end
+
+    pixels = {:raw, :binary.copy("x", 2 * 5 * 3), 2, 5, 3}
+    assert native.(pixels, %{max_side: 4}) == Limits.check_size(2, 5, %{@limits | max_side: 4})
+
+    assert native.(pixels, %{max_pixels: 9}) ==
+             Limits.check_size(2, 5, %{@limits | max_pixels: 9})
+
+    {:encoded, bytes} = encoded("dog.jpg")
+    refused = Limits.check_bytes(byte_size(bytes), 8)
+    assert {:error, %Error{reason: :image_too_large}} = refused
+    assert native.({:encoded, bytes}, %{max_bytes: 8}) == refused
   end
 
   test "takes bytes of every kind there is in the VM" do

@@ -244,7 +244,7 @@ defmodule Image.ZeroShot.VixImageTest do
              [20.0, 30.0] |> floats() |> vix({1, 2, 1}, "FLOAT") |> refused(max_decode_bytes: 7)
 
     assert message ==
-             "picture of 2 x 1 pixels takes 8 bytes (1 x FLOAT, B_W), the limit is 7 bytes; " <>
+             "picture takes 8 bytes of memory (2 x 1 pixels, 1 x FLOAT, B_W), the limit is 7 bytes; " <>
                "resize it, convert it to 8 bits or raise :max_decode_bytes"
   end
 

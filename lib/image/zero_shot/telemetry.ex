@@ -2,24 +2,45 @@ defmodule Image.ZeroShot.Telemetry do
   @moduledoc """
   The events that this library emits, for applications that have `:telemetry`.
 
-  Every name begins with `:image_zero_shot`. Durations are in the native unit of time, to be
-  converted with `System.convert_time_unit/3`. Handlers of `:queue` and `:batch` run in the
-  serving, those of other events in the process that is named; they have to be quick.
+  Every name begins with `:image_zero_shot`. Durations and `:monotonic_time` are in the native unit
+  of time; convert them with `System.convert_time_unit/3`.
+
+  ## Spans
+
+  `:load` and `:preprocess` are spans, in the shape of `:telemetry.span/3`: after `:start` comes either
+  `:stop` or `:exception`, with the same `:telemetry_span_context` in the metadata. Bridges such as
+  OpenTelemetry pair them by it.
 
   | event | measurements | metadata | runs in |
   | --- | --- | --- | --- |
-  | `[:load, :start]` | `:system_time` | `:repo` | the process that loads |
-  | `[:load, :stop]` | `:duration` | `:repo`, `:result` | the process that loads |
-  | `[:preprocess, :start]` | `:system_time` | `:bytes` | the caller |
-  | `[:preprocess, :stop]` | `:duration` | `:bytes`, `:result` | the caller |
+  | `[:load, :start]` | `:monotonic_time`, `:system_time` | `:repo`, `:telemetry_span_context` | the process that loads |
+  | `[:load, :stop]` | `:duration`, `:monotonic_time` | `:repo`, `:result`, `:telemetry_span_context` | the process that loads |
+  | `[:load, :exception]` | `:duration`, `:monotonic_time` | `:repo`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the process that loads |
+  | `[:preprocess, :start]` | `:monotonic_time`, `:system_time` | `:bytes`, `:telemetry_span_context` | the caller |
+  | `[:preprocess, :stop]` | `:duration`, `:monotonic_time` | `:bytes`, `:result`, `:telemetry_span_context` | the caller |
+  | `[:preprocess, :exception]` | `:duration`, `:monotonic_time` | `:bytes`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the caller |
+
+  An `Image.ZeroShot.Error` is a `:stop` with the `:result` `:error`. `:exception` means a bug or an
+  exit; the exception goes on afterwards.
+
+  ## Single events
+
+  | event | measurements | metadata | runs in |
+  | --- | --- | --- | --- |
   | `[:queue]` | `:duration` that one request waited | `:model`, `:serving` | the serving |
   | `[:batch]` | `:duration`, and how many `:requests`, `:pictures`, `:prompts` | `:model`, `:serving`, `:result` | the serving |
   | `[:overload]` | `:count`, 1 | `:max_queue` | the caller, or its attendant on the other node |
   | `[:error]` | `:count`, 1 | `:reason` of the `Image.ZeroShot.Error`, `:serving` | the caller |
 
-  `:overload` is emitted for each refusal with the reason `:overloaded`, `:max_queue` being the bound
-  on callers of that serving. `:result` is `:ok` or `:error`. `:model` is the model's name, `:serving` the name that the
-  application gave to a serving, or `nil`.
+  `:overload` is emitted for each refusal with the reason `:overloaded`; `:max_queue` is the limit on
+  callers of that serving. `:result` is `:ok` or `:error`. `:model` is the model's name, `:serving` the
+  name that the application gave to a serving, or `nil`. A batch is not a span, because several of a
+  serving can run at the same time in one process.
+
+  > #### Keep handlers quick {: .warning}
+  >
+  > Handlers run in the process that emits the event. Those of `:queue` and `:batch` hold up the
+  > serving, and with it all of its callers.
 
       :telemetry.attach(
         "clip-queue",
@@ -31,10 +52,10 @@ defmodule Image.ZeroShot.Telemetry do
         nil
       )
 
-  Where there is no `:telemetry` in the system, an event costs a look into the table of functions.
+  Without `:telemetry` in the system, an event costs one look into the table of functions.
   """
 
-  # Not a dependency: whoever wants the events has it.
+  # Not a dependency: applications that want the events have it.
   @compile {:no_warn_undefined, :telemetry}
 
   @doc false
@@ -45,14 +66,31 @@ defmodule Image.ZeroShot.Telemetry do
       else: :ok
   end
 
+  # As `:telemetry.span/3`, which cannot be called where it may be absent.
   @doc false
   @spec span(atom(), map(), (... -> result)) :: result when result: tuple()
   def span(event, metadata, run) do
+    metadata = Map.put(metadata, :telemetry_span_context, make_ref())
     started = System.monotonic_time()
-    emit([event, :start], %{system_time: System.system_time()}, metadata)
-    result = run.()
-    duration = System.monotonic_time() - started
-    emit([event, :stop], %{duration: duration}, Map.put(metadata, :result, elem(result, 0)))
-    result
+    times = %{monotonic_time: started, system_time: System.system_time()}
+    emit([event, :start], times, metadata)
+
+    try do
+      run.()
+    catch
+      kind, reason ->
+        failure = %{kind: kind, reason: reason, stacktrace: __STACKTRACE__}
+        emit([event, :exception], since(started), Map.merge(metadata, failure))
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    else
+      result ->
+        emit([event, :stop], since(started), Map.put(metadata, :result, elem(result, 0)))
+        result
+    end
+  end
+
+  defp since(started) do
+    now = System.monotonic_time()
+    %{duration: now - started, monotonic_time: now}
   end
 end

@@ -62,10 +62,12 @@ defmodule Image.ZeroShot.TelemetryTest do
 
   test "a load is told by the process that loads" do
     {opts, _server} = serving()
-    assert [{[:load, :start], %{system_time: time}, metadata, from}, stop] = events()
-    assert is_integer(time) and metadata == %{repo: :stand_in}
-    assert {[:load, :stop], %{duration: duration}, %{repo: :stand_in, result: :ok}, ^from} = stop
-    assert is_integer(duration) and from != self()
+    assert [{[:load, :start], started, metadata, from}, stop] = events()
+    assert %{system_time: _, monotonic_time: at} = started
+    assert %{repo: :stand_in, telemetry_span_context: context} = metadata
+    assert {[:load, :stop], ended, result, ^from} = stop
+    assert result == %{repo: :stand_in, result: :ok, telemetry_span_context: context}
+    assert ended.monotonic_time - at == ended.duration and from != self()
 
     failing = %{opts | id: make_ref(), open: :ask}
     task = Task.async(fn -> Runner.call(failing, [<<1>>]) end)
@@ -73,6 +75,51 @@ defmodule Image.ZeroShot.TelemetryTest do
     send(loader, {:open, {:error, %Error{reason: :io, message: "no such luck"}}})
     assert {:error, _} = Task.await(task)
     assert [_start, {[:load, :stop], _, %{result: :error}, _}] = events()
+  end
+
+  test "spans have the shape of :telemetry.span/3" do
+    for run <- [
+          fn -> {:ok, 1} end,
+          fn -> {:error, :no} end,
+          fn -> raise "oops" end,
+          fn -> throw(:ball) end,
+          fn -> exit(:gone) end
+        ] do
+      outcome = outcome(fn -> Telemetry.span(:load, %{repo: :r}, run) end)
+      # What it returns and raises is what `run` does.
+      assert outcome == outcome(run)
+
+      assert [{[:load, :start], started, start, _}, {[:load, last], ended, stop, _}] = events()
+      assert Enum.sort(Map.keys(started)) == [:monotonic_time, :system_time]
+      assert Enum.sort(Map.keys(ended)) == [:duration, :monotonic_time]
+      assert ended.duration == ended.monotonic_time - started.monotonic_time
+      assert %{repo: :r, telemetry_span_context: context} = start
+      assert map_size(start) == 2 and is_reference(context)
+
+      case outcome do
+        {:returned, {result, _}} ->
+          assert last == :stop
+          assert stop == Map.put(start, :result, result)
+
+        {kind, reason} ->
+          assert last == :exception
+          assert Map.delete(stop, :stacktrace) == Map.merge(start, %{kind: kind, reason: reason})
+          assert [{__MODULE__, _, _, _} | _] = stop.stacktrace
+      end
+    end
+  end
+
+  test "each span has a context of its own" do
+    for _ <- 1..3, do: Telemetry.span(:load, %{}, fn -> {:ok, 1} end)
+    contexts = for {_, _, metadata, _} <- events(), do: metadata.telemetry_span_context
+    assert [a, a, b, b, c, c] = contexts
+    assert length(Enum.uniq([a, b, c])) == 3
+  end
+
+  defp outcome(run) do
+    {:returned, run.()}
+  catch
+    kind, reason -> {kind, reason}
   end
 
   test "the wait and the batch are told by the serving" do
@@ -163,10 +210,10 @@ defmodule Image.ZeroShot.TelemetryTest do
 
     spans =
       for [_, event] <- Regex.scan(~r/Telemetry\.span\(\s*:(\w+)/, sources),
-          step <- ["start", "stop"],
+          step <- ["start", "stop", "exception"],
           do: [event, step]
 
-    assert length(emitted) >= 4 and length(spans) >= 4
+    assert length(emitted) >= 4 and length(spans) >= 6
 
     for event <- emitted ++ spans do
       row = "`[#{Enum.map_join(event, ", ", &":#{&1}")}]`"

@@ -27,6 +27,9 @@ defmodule Image.ZeroShot.MixProject do
           "guides/models.md",
           "guides/labels.md",
           "guides/phoenix.md",
+          "guides/production.md",
+          "ARCHITECTURE.md",
+          "DEVELOPMENT.md",
           "CHANGELOG.md",
           "SECURITY.md"
         ]
@@ -52,7 +55,7 @@ defmodule Image.ZeroShot.MixProject do
       files:
         ~w(lib guides priv/models priv/samples native/**/src native/**/{Cargo.toml,build.rs}) ++
           ~w(native/build/*.{exs,py,txt} .cargo/config.toml Cargo.toml Cargo.lock) ++
-          ~w(mix.exs .formatter.exs README.md CHANGELOG.md SECURITY.md LICENSE)
+          ~w(mix.exs .formatter.exs README.md ARCHITECTURE.md DEVELOPMENT.md CHANGELOG.md SECURITY.md LICENSE)
     ]
   end
 end

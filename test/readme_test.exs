@@ -1,5 +1,5 @@
 defmodule Image.ZeroShot.ReadmeTest do
-  # What the README and the guides show has to work, as it stands there.
+  # What README and guides show has to work, as it stands there. What other documents name has to exist.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -8,6 +8,13 @@ defmodule Image.ZeroShot.ReadmeTest do
   alias Image.ZeroShot.Test.Markdown
 
   @documents ["README.md" | Path.wildcard("guides/*.md")]
+
+  # Documents for those who work on the library.
+  @inside ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md CHANGELOG.md) ++
+            ~w(bench/README.md training/README.md native/build/README.md)
+
+  # What `mix compile` makes.
+  @built ~w(native/build/libtorch priv/libtorch priv/nif.so priv/nif_torch.so)
 
   # Its code needs Phoenix, and has a test of its own.
   @run_elsewhere ["guides/phoenix.md"]
@@ -26,7 +33,7 @@ defmodule Image.ZeroShot.ReadmeTest do
     end
   end
 
-  for document <- @documents do
+  for document <- @documents ++ @inside do
     @document document
 
     test "#{document}: commands exist" do
@@ -52,6 +59,19 @@ defmodule Image.ZeroShot.ReadmeTest do
 
         assert path == "" or File.exists?(Path.join(Path.dirname(@document), path)),
                "#{@document} links to #{target}, which does not exist"
+      end
+    end
+  end
+
+  for document <- @inside do
+    @document document
+
+    test "#{document}: files and folders in the text exist" do
+      folders = "bench|guides|lib|native|priv|test|training"
+
+      for [_, path] <- Regex.scan(~r/`((?:#{folders})\/[^\s`]+)`/, File.read!(@document)),
+          path not in @built do
+        assert File.exists?(path), "#{@document} names #{path}, which does not exist"
       end
     end
   end

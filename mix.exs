@@ -6,6 +6,9 @@ defmodule Image.ZeroShot.MixProject do
 
   @version "0.1.0"
 
+  # To be filled in when the repository has a public address: documentation and the package link to it.
+  @source_url nil
+
   def project do
     [
       app: :image_zero_shot,
@@ -20,20 +23,8 @@ defmodule Image.ZeroShot.MixProject do
       name: "Image.ZeroShot",
       description: "Zero-shot image classification with CLIP on libtorch, in the same VM",
       package: package(),
-      docs: [
-        main: "readme",
-        extras: [
-          "README.md",
-          "guides/models.md",
-          "guides/labels.md",
-          "guides/phoenix.md",
-          "guides/production.md",
-          "ARCHITECTURE.md",
-          "DEVELOPMENT.md",
-          "CHANGELOG.md",
-          "SECURITY.md"
-        ]
-      ]
+      source_url: @source_url,
+      docs: docs()
     ]
   end
 
@@ -48,14 +39,46 @@ defmodule Image.ZeroShot.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_), do: ["lib"]
 
+  defp docs do
+    [
+      main: "readme",
+      source_ref: "v#{@version}",
+      # Markdown is for coding assistants, and for "Copy Markdown" on each page.
+      formatters: ["html", "markdown"],
+      extras: ["README.md"] ++ guides() ++ project_pages() ++ ["CHANGELOG.md"],
+      groups_for_extras: [Guides: guides(), Project: project_pages()],
+      groups_for_modules: [
+        Classify: [
+          Image.ZeroShot,
+          Image.ZeroShot.Classifier,
+          Image.ZeroShot.Source,
+          Image.ZeroShot.Error
+        ],
+        Serve: [Image.ZeroShot.Serving, Image.ZeroShot.Hub, Image.ZeroShot.Telemetry]
+      ]
+    ]
+  end
+
+  defp guides,
+    do: ~w(guides/labels.md guides/models.md guides/phoenix.md guides/production.md)
+
+  defp project_pages, do: ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md)
+
   defp package do
     [
       licenses: ["Apache-2.0"],
-      links: %{},
+      links: links(@source_url),
       files:
         ~w(lib guides priv/models priv/samples native/**/src native/**/{Cargo.toml,build.rs}) ++
           ~w(native/build/*.{exs,py,txt} .cargo/config.toml Cargo.toml Cargo.lock) ++
-          ~w(mix.exs .formatter.exs README.md ARCHITECTURE.md DEVELOPMENT.md CHANGELOG.md SECURITY.md LICENSE)
+          ~w(mix.exs .formatter.exs README.md usage-rules.md CHANGELOG.md LICENSE) ++
+          project_pages()
     ]
+  end
+
+  defp links(nil), do: %{}
+
+  defp links(url) do
+    %{"Source" => url, "Changelog" => "#{url}/blob/v#{@version}/CHANGELOG.md"}
   end
 end

@@ -1,0 +1,117 @@
+defmodule Image.ZeroShot.ProjectTest do
+  # What is around the code: the package, its documentation, the rules for coding assistants, and CI.
+  use ExUnit.Case, async: true
+
+  alias Image.ZeroShot.Call.OptionTable
+
+  @rules File.read!("usage-rules.md")
+
+  test "every pattern of the package matches a file" do
+    for pattern <- Mix.Project.config()[:package][:files],
+        do: assert(Path.wildcard(pattern, match_dot: true) != [], pattern)
+  end
+
+  test "every page of the documentation exists, in one group at most" do
+    docs = Mix.Project.config()[:docs]
+    for page <- docs[:extras], do: assert(File.regular?(page), page)
+    grouped = docs[:groups_for_extras] |> Keyword.values() |> Enum.concat()
+    assert grouped -- docs[:extras] == []
+    assert grouped == Enum.uniq(grouped)
+    assert Enum.sort(Path.wildcard("guides/*.md")) == Enum.sort(docs[:groups_for_extras][:Guides])
+  end
+
+  test "every public module is in a group of the documentation" do
+    {:ok, modules} = :application.get_key(:image_zero_shot, :modules)
+
+    public =
+      for module <- modules,
+          List.starts_with?(Module.split(module), ["Image", "ZeroShot"]),
+          match?({:docs_v1, _, _, _, %{"en" => _}, _, _}, Code.fetch_docs(module)),
+          do: module
+
+    grouped =
+      Mix.Project.config()[:docs][:groups_for_modules] |> Keyword.values() |> Enum.concat()
+
+    assert Enum.sort(public) == Enum.sort(grouped)
+  end
+
+  describe "usage-rules.md" do
+    test "names functions that exist" do
+      calls = Regex.scan(~r/Image\.ZeroShot\.(\w+)\(([^)]*)\)/, @rules)
+      assert length(calls) >= 5
+      Code.ensure_loaded!(Image.ZeroShot)
+
+      for [call, name, arguments] <- calls do
+        arity = arguments |> String.split(",") |> length()
+        assert function_exported?(Image.ZeroShot, String.to_atom(name), arity), call
+      end
+    end
+
+    test "names options that exist, and their defaults" do
+      rows = table("Options that matter")
+      assert length(rows) >= 8
+
+      for [options, default | _] <- rows, [_, name] <- Regex.scan(~r/`:(\w+)`/, options) do
+        groups = [:repo, :model, :target, :call, :labels, :scores, :serving, :picture_limits]
+        option = groups |> OptionTable.rows() |> List.keyfind(String.to_atom(name), 0)
+        assert option != nil, name
+
+        # Limits are rounded for people.
+        if default =~ "`",
+          do:
+            assert(
+              {Code.eval_string(String.trim(default, "`")), name} == {{elem(option, 2), []}, name}
+            )
+      end
+    end
+
+    test "names reasons that are documented" do
+      {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Image.ZeroShot.Error)
+      rows = table("Errors")
+      assert length(rows) >= 5
+
+      for [reasons | _] <- rows,
+          [reason] <- Regex.scan(~r/`:\w+`/, reasons),
+          do: assert(documentation =~ reason, reason)
+    end
+
+    test "is a page" do
+      assert @rules |> String.split("\n") |> length() < 120
+    end
+  end
+
+  # Elixir's page "Compatibility and deprecations".
+  @supported %{
+    "1.14" => 23..26,
+    "1.15" => 24..26,
+    "1.16" => 24..26,
+    "1.17" => 25..27,
+    "1.18" => 25..27,
+    "1.19" => 26..28,
+    "1.20" => 27..29
+  }
+
+  test "CI runs every supported Elixir, with an OTP that it supports" do
+    pairs =
+      Regex.scan(
+        ~r/elixir(?:-version)?: "([\d.]+)"\s*,?\s*otp(?:-version)?: "(\d+)"/,
+        File.read!(".github/workflows/ci.yml"),
+        capture: :all_but_first
+      )
+
+    assert pairs |> Enum.map(&hd/1) |> Enum.sort() == @supported |> Map.keys() |> Enum.sort()
+    for [elixir, otp] <- pairs, do: assert(String.to_integer(otp) in @supported[elixir], elixir)
+    assert Enum.uniq(for [_, otp] <- pairs, do: otp) |> Enum.sort() == ~w(25 26 27 28)
+  end
+
+  # The cells of the table under a heading, without its head.
+  defp table(heading) do
+    [_, section] = String.split(@rules, "## #{heading}\n", parts: 2)
+    [section | _] = String.split(section, "\n## ", parts: 2)
+
+    for "| " <> row <- String.split(section, "\n"), not String.starts_with?(row, "---") do
+      row |> String.trim_trailing("|") |> String.split("|") |> Enum.map(&String.trim/1)
+    end
+    |> tl()
+  end
+end

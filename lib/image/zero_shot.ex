@@ -1,6 +1,6 @@
 defmodule Image.ZeroShot do
   @moduledoc """
-  Says which of your labels fits a picture best, with CLIP on libtorch, for labels of any kind.
+  Zero-shot image classification: says which of your labels fits a picture best, with CLIP on libtorch.
 
       iex> photo = File.read!("priv/samples/dog.jpg")
       iex> [best | _] = Image.ZeroShot.classify(photo, ["cat", "dog", "pizza"], repo: :embedded)
@@ -14,21 +14,33 @@ defmodule Image.ZeroShot do
       iex> error.reason
       :invalid_image
 
-  Three verbs, each in two forms. `classify/3`, `label/3` and `similarity/3` return the result and
-  raise an `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in
-  front, the same verb returns `{:ok, result}` or `{:error, error}` instead.
+  `classify/3`, `label/3`, `similarity/3` and `classifier/2` return the result, and raise an
+  `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in front, the same
+  verb returns `{:ok, result}` or `{:error, error}` instead.
 
-  `classify_many/3` does it for any number of pictures, as a stream, and `classifier/2` compiles
-  labels that are used often.
+  ## Where things are
+
+  | you want to | see |
+  | --- | --- |
+  | score labels for a picture | `classify/3`, `label/3` |
+  | compare two pictures | `similarity/3` |
+  | classify many pictures | `classify_many/3`, `mix zero_shot.classify` |
+  | compile, store or send labels | `classifier/2`, `Image.ZeroShot.Classifier` |
+  | have a model loaded at boot, share it in a cluster | `Image.ZeroShot.Serving` |
+  | fetch a model by name | `Image.ZeroShot.Hub`, `mix image_vision.download_models` |
+  | load, unload or inspect a model | `load/1`, `unload/1`, `info/1`, `devices/0` |
+  | know which pictures are read, and how | `Image.ZeroShot.Source` |
+  | handle errors | `Image.ZeroShot.Error` |
+  | measure | `Image.ZeroShot.Telemetry` |
 
   ## Pictures
 
-  The bytes of an image file, `{:path, path}`, `{:rgb, binary, height, width}`, a `Vix.Vips.Image`,
-  an `Nx.Tensor` of height x width x channels, or any struct that implements `Image.ZeroShot.Source`,
-  which says more about each.
+  A picture is one of these: the bytes of an image file, `{:path, path}`,
+  `{:rgb, binary, height, width}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width x channels, or
+  any struct that implements `Image.ZeroShot.Source`. The protocol's documentation says more about each.
 
-  A picture is turned upright by its EXIF orientation, converted to RGB, resized and cropped as the
-  model was trained; of an animation the first frame counts.
+  A picture is turned upright by its EXIF orientation and converted to RGB. It is resized and cropped as
+  the model was trained. Of an animation the first frame counts.
 
   ## Options
 
@@ -69,13 +81,15 @@ defmodule Image.ZeroShot do
   | choice | score of a label | score of `:other` |
   | --- | --- | --- |
   | `scores: :softmax` | `exp(z) / (sum of exp(z) of all labels + sum of exp(z_b))` | its part of the same sum |
-  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))`; without `:other` the prompt "a photo" stands behind each label. Give `:other`: what stands there decides what a score means | none |
+  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))`; without `:other`, the prompt "a photo" is the background of each label. Give `:other`: the background decides what a score means | none |
   | `scores: :logits` | `z` | `log(sum of exp(z_b))` |
   | `scores: :cosine` | the cosine of the embeddings of label and picture | the highest of its prompts |
 
-  None of them is a calibrated probability: a score of 0.9 does not mean that nine of ten such
-  answers are right. Choose `:min_score` on pictures of your own. The guide "Labels and prompts"
-  shows what each choice does.
+  > #### Scores are not probabilities {: .warning}
+  >
+  > None of them is calibrated: a score of 0.9 does not mean that nine of ten such answers are right.
+  > Choose `:min_score` on pictures of your own. The guide "Labels and prompts" shows what each choice
+  > does.
 
   The last digits of a score can differ between two equal calls. Pictures and prompts of several
   calls share a batch, and the size of the batch decides which matrix kernels run and in which order
@@ -90,15 +104,15 @@ defmodule Image.ZeroShot do
 
   ## Labels
 
-  A list of strings, each of which `:template` makes a prompt of; or, with prompts of their own,
-  `{label, prompts}` in the list or a map of `label => prompts`. Such a label can be any term, an id
-  for instance, and comes back as it is; its prompts are embedded as they are, and averaged. Or a
-  classifier, which `classifier/2` compiled.
+  Labels are a list of strings, and `:template` makes a prompt of each. To give labels prompts of their
+  own, put `{label, prompts}` into the list, or pass a map of `label => prompts`. Such a label can be any
+  term, for instance an id, and comes back unchanged. Its prompts are embedded without the template, and
+  averaged. A classifier from `classifier/2` can take the place of labels.
 
       Image.ZeroShot.label(photo, %{17 => ["a photo of a dog", "a puppy"], 18 => "a photo of a cat"})
 
-  Order is kept, a label given twice is returned twice, and a map has the order of `Map.to_list/1`.
-  A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning logged once.
+  Labels keep their order, a map has the order of `Map.to_list/1`, and a label given twice is returned
+  twice. A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning is logged once.
   """
 
   alias Image.ZeroShot.{Classifier, Error, Source, Telemetry}
@@ -140,14 +154,15 @@ defmodule Image.ZeroShot do
     * `:tokenizer` - the files that the tokenizer was made of
     * `:encoders` - where the exported encoders are kept, or `nil` if they could not be written
     * `:encoders_note` - why they could not, or `nil`
-    * `:state` - `:ready`; or of a serving with a name whose model was loaded before, `:loading` or
-      `:failed`. All facts above are then those of the last load
+    * `:state` - `:ready`. A serving with a name that loads its model again can also be `:loading` or
+      `:failed`; all facts above are then those of the last load
     * `:last_error` - the `Image.ZeroShot.Error` of the last load, or `nil` if that succeeded
     * `:retry_in` - the milliseconds until the model is loaded again, or `nil`
     * `:node` - where the serving is
     * `:concurrency`, `:threads`, `:max_batch` - how it runs, see `Image.ZeroShot.Serving`
-    * `:queue` - callers `:admitted` of at most `:max`, of them requests `:waiting`; batches
-      `:running`; requests `:dropped` because nobody waited for them any more
+    * `:queue` - how many callers are `:admitted`, of at most `:max`; how many of their requests are
+      `:waiting`; how many batches are `:running`; how many requests were `:dropped` because their
+      caller was gone
     * `:pixels` - the threads of that node that decode and resize pictures, shared by its servings:
       how many `:threads` there are at most, pictures that they are `:busy` with and that are
       `:waiting`, `:oldest_ms` since the oldest of those was handed in, `:wait_ms` that the next
@@ -212,8 +227,8 @@ defmodule Image.ZeroShot do
   @doc """
   Returns the label that fits a picture best.
 
-  Of labels with the same score it is the first one given. Where `:other` is best it is the label of
-  that, `nil` for a list of prompts; and it is `nil` where no label reaches `:min_score`. Raises an
+  Of labels with the same score, the first one given wins. If `:other` is best, the result is its label,
+  which is `nil` for a list of prompts. If no label reaches `:min_score`, the result is `nil`. Raises an
   `Image.ZeroShot.Error` where `try_label/3` returns one.
 
   ## Options
@@ -277,7 +292,7 @@ defmodule Image.ZeroShot do
     other callers, the pictures wait for a place as long and are not refused. The configuration does
     not count here. Defaults to `:infinity`
 
-  A web application whose users should not wait behind such a job gives it a serving of its own, or a
+  If users of a web application should not wait behind such a job, give it a serving of its own or a
   small `:window`.
 
   ## Examples
@@ -301,10 +316,9 @@ defmodule Image.ZeroShot do
   @doc """
   Returns how alike two pictures are to the model, as the cosine of their embeddings.
 
-  The result lies between -1.0 and 1.0, higher for pictures of similar things. Both pictures go
-  through the model together, and no text does. Where "alike" begins depends on the model:
-  compare results with each other. Raises an `Image.ZeroShot.Error` where `try_similarity/3`
-  returns one.
+  The result lies between -1.0 and 1.0, and is higher for pictures of similar things. Both pictures go
+  through the model in one batch, without any text. Where "alike" begins depends on the model, so
+  compare results with each other. Raises an `Image.ZeroShot.Error` where `try_similarity/3` returns one.
 
   ## Options
 
@@ -384,12 +398,12 @@ defmodule Image.ZeroShot do
   end
 
   @doc """
-  Loads a model, or finds it loaded, so that the first call does not wait for it.
+  Loads a model unless it is loaded, so that the first call does not wait for it.
 
-  However many processes ask for the same model at the same moment, it is downloaded and loaded
-  once, with the `:token` and `:offline` of the first, and all get it. A load that fails fails for
-  all of them; the next call tries again. The model stays until `unload/1`, or until the
-  application `:image_zero_shot` stops; the process that asked for it can end.
+  If many processes ask for the same model at once, it is downloaded and loaded once, with the `:token`
+  and `:offline` of the first, and all of them get it. If that fails, it fails for all of them, and the
+  next call tries again. The model stays until `unload/1` or until the application `:image_zero_shot`
+  stops, even if the process that asked for it ends.
 
   ## Options
 
@@ -414,17 +428,17 @@ defmodule Image.ZeroShot do
   end
 
   @doc """
-  Unloads a model, named by the options it was loaded with, and returns when its memory is free.
+  Unloads the model that the options name, and returns when its memory is free.
 
-  Calls that use the model at that moment fail with the reason `:model_unloaded`; the next call
-  loads it anew. A model that is not loaded is fine too. A serving that an application started
-  itself is stopped where it was started.
+  Pass the options that it was loaded with. Calls in flight fail with the reason `:model_unloaded`; the
+  next call loads the model again. Unloading a model that is not loaded does nothing. To stop a serving
+  with a name, stop it in the supervisor that started it.
   """
   @spec unload(keyword()) :: :ok
   def unload(opts \\ []), do: opts |> Options.unload!() |> Client.unload()
 
   @doc """
-  Tells about a model that is loaded, and about its serving: a health check that computes nothing.
+  Returns facts about a loaded model and its serving: a health check that computes nothing.
 
   Takes the options that the model was loaded with, or `serving: name`.
 

@@ -1,18 +1,18 @@
 defmodule Image.ZeroShot.Classifier do
   @moduledoc """
-  A label set that is compiled for one model: what the CLIP paper calls a zero-shot classifier.
+  A label set compiled for one model: what the CLIP paper calls a zero-shot classifier.
 
   `Image.ZeroShot.classifier/2` embeds all prompts once. `Image.ZeroShot.classify/3` and
-  `Image.ZeroShot.label/3` take the result in place of labels: then only the picture is computed, and
-  all labels are compared with it as one matrix.
+  `Image.ZeroShot.label/3` take the result instead of labels. They then compute only the picture, and
+  compare it with all labels as one matrix.
 
       iex> animals = Image.ZeroShot.classifier(["cat", "dog"], repo: :embedded)
       #Image.ZeroShot.Classifier<2 labels, "emoji-clip">
       iex> Image.ZeroShot.label({:path, "priv/samples/dog.jpg"}, animals)
       "dog"
 
-  It is plain data, and can be sent to other processes and nodes. `to_binary/1` and `from_binary/2`
-  keep it in a file or a database.
+  A classifier is plain data that you can send to other processes and nodes. `to_binary/1` and
+  `from_binary/2` store it in a file or a database.
   """
 
   alias Image.ZeroShot.{Error, Native, Serving}
@@ -46,11 +46,12 @@ defmodule Image.ZeroShot.Classifier do
         }
 
   @doc """
-  Tells what is in a classifier.
+  Returns facts about a classifier.
 
-  Returns a map of `:labels`, in their order; `:truncated`, those with a prompt that was longer than
-  the model reads; `:model`, the name of the model, its commit and the length of its embeddings; and
-  `:bytes`, what it takes in memory.
+    * `:labels` - the labels, in their order
+    * `:truncated` - the labels with a prompt that was longer than the model reads
+    * `:model` - the name of the model, its commit and the length of its embeddings
+    * `:bytes` - what the embeddings take in memory
 
   ## Examples
 
@@ -71,10 +72,10 @@ defmodule Image.ZeroShot.Classifier do
   end
 
   @doc """
-  Writes a classifier as a binary, to be read by `from_binary/2` on any machine.
+  Writes a classifier as a binary that `from_binary/2` reads on any machine.
 
-  Labels that are processes, references or functions cannot be read again elsewhere, and raise an
-  `ArgumentError`.
+  Raises an `ArgumentError` for labels that are processes, references or functions, because these
+  cannot be read elsewhere.
   """
   @spec to_binary(t()) :: binary()
   def to_binary(%__MODULE__{} = classifier) do
@@ -84,13 +85,14 @@ defmodule Image.ZeroShot.Classifier do
   @doc """
   Reads a classifier that `to_binary/1` wrote, for the model that `opts` name.
 
-  The model embeds one of the prompts again, to see that it is the one the classifier was compiled
-  for; if not, the reason is `:wrong_model`. A binary that is damaged, or that was not written by
-  `to_binary/1`, is an error too: nothing in it becomes code or a new atom.
+  To check that it is the same model, the model embeds one of the prompts again; if it is not, the reason
+  is `:wrong_model`. A binary that is damaged, or that `to_binary/1` did not write, is an error too.
+  Nothing in it becomes code or a new atom.
 
   ## Options
 
-  Those of `Image.ZeroShot.classifier/2` that say which model, and how to score by default.
+  The options of `Image.ZeroShot.classifier/2` that name the model, and those that say how to score by
+  default.
   """
   @spec from_binary(binary(), keyword()) :: {:ok, t()} | {:error, Error.t()}
   def from_binary(binary, opts \\ []) do

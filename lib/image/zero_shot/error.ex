@@ -1,62 +1,67 @@
 defmodule Image.ZeroShot.Error do
   @moduledoc """
-  What went wrong outside the program: a picture, a label, a file, a model, a device.
+  The error for what goes wrong outside the program: a picture, a label, a file, a model, a device.
 
-  Raised by `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3` and `Image.ZeroShot.similarity/3`;
-  returned as `{:error, error}` by their `try_` forms and by all else here that can fail. A mistake
-  in the program itself, such as an option that does not exist, is an `ArgumentError` instead.
+  `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3`, `Image.ZeroShot.similarity/3` and
+  `Image.ZeroShot.classifier/2` raise it. Their `try_` forms and all other functions that can fail return
+  `{:error, error}`. A mistake in the program, such as an option that does not exist, is an
+  `ArgumentError` instead.
 
-  Match on `:reason`; `:message` is for people and its words may change.
+  Match on `:reason`. `:message` is for people, and its words may change.
+
+  > #### Do not show messages to strangers {: .warning}
+  >
+  > A message names paths, options and limits. Log it, and show users words of your own for the reason.
 
   | reason | meaning |
   | --- | --- |
-  | `:invalid_label` | the label list is empty, no list or too long, or makes too many prompts; a label is no string, no valid UTF-8 or too long |
-  | `:invalid_classifier` | the binary is no classifier, or a damaged one |
-  | `:wrong_model` | the classifier was compiled for another model than the call goes to |
-  | `:invalid_image` | the bytes are no picture, or not a whole one |
-  | `:unsupported_image` | a picture, but of a format or with pixels that are not read here; or a term that is no picture at all |
-  | `:image_too_large` | the picture exceeds one of the limits, which the message names |
+  | `:invalid_label` | the labels are not a list, or there are none, or too many of them or of their prompts; a label is not a string, not valid UTF-8, or too long |
+  | `:invalid_classifier` | the binary is not a classifier, or a damaged one |
+  | `:wrong_model` | the classifier was compiled for another model than the one of the call |
+  | `:invalid_image` | the bytes are not a picture, or it is damaged or cut short |
+  | `:unsupported_image` | the picture has a format, or pixels, that this library does not read; or the term is not a picture |
+  | `:image_too_large` | the picture exceeds a limit, which the message names |
   | `:not_found` | the file or the model directory does not exist |
   | `:io` | the file or the directory exists, but cannot be read |
-  | `:unsupported_model` | the directory holds a model, but not a CLIP with both towers |
+  | `:unsupported_model` | the directory holds a model, but not a CLIP model with both towers |
   | `:invalid_config` | `config.json` or `preprocessor_config.json` is damaged or contradicts the weights |
   | `:invalid_weights` | the file with the weights is damaged, or lacks a tensor |
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
-  | `:overloaded` | as many callers as the serving takes are inside, or too many to serve this one in its time: try again later |
-  | `:timeout` | the time limit of the call was reached |
-  | `:serving_down` | the process that keeps the model ended during the call, none of that name is there, or the application `:image_zero_shot` is not started: try again |
+  | `:overloaded` | the serving is full, or could not serve this call within its `:timeout`: try again later |
+  | `:timeout` | the call reached its `:timeout` |
+  | `:serving_down` | the serving terminated during the call, there is none of that name, or the application `:image_zero_shot` is not started: try again |
   | `:node_down` | the node with the serving was lost during the call: try again |
   | `:incompatible` | the node with the serving runs another version of this library |
   | `:out_of_memory` | the device has no room for the work |
-  | `:libtorch` | libtorch cannot be loaded, and so no model; the message says what to do |
+  | `:libtorch` | libtorch cannot be loaded, and therefore no model; the message says what to do |
   | `:torch` | libtorch refused a computation |
-  | `:invalid_argument` | the native library was handed something it does not take |
-  | `:internal` | a defect in this library; the system goes on, but please report it. In `classify_many/3` also an `Image.ZeroShot.Source` of yours that crashed |
+  | `:invalid_argument` | the native library does not take an argument |
+  | `:internal` | a bug in this library. The VM goes on; please report it. In `classify_many/3` also an `Image.ZeroShot.Source` of yours that crashed |
 
-  Where a model is fetched by its name, and with the way out in each message:
+  Reasons of fetching a model by name. Each message says what to do:
 
   | reason | meaning |
   | --- | --- |
-  | `:invalid_name` | what is given is no name of a repository or of a revision |
-  | `:invalid_option` | the endpoint, the token or the file with certificates makes no sense |
+  | `:invalid_name` | the name of the repository or of the revision is not valid |
+  | `:invalid_option` | the endpoint, the token or the file with certificates is not valid |
   | `:offline` | the model is not in the cache, and offline mode is on |
-  | `:unauthorized` | a token is needed, or the one in use is not accepted |
-  | `:gated` | the licence of the model has to be accepted first |
-  | `:forbidden` | the Hub refuses, for another reason |
+  | `:unauthorized` | a token is needed, or the Hub does not accept the one in use |
+  | `:gated` | the model's licence has to be accepted first |
+  | `:forbidden` | the Hub refuses for another reason |
   | `:repo_not_found` | there is no such repository, or it is private |
   | `:revision_not_found` | the repository has no such branch, tag or commit |
-  | `:file_not_found` | the repository lacks a file that a CLIP model has |
-  | `:gone` | it was there once |
+  | `:file_not_found` | the repository lacks a file that a CLIP model needs |
+  | `:gone` | removed from the Hub (410) |
   | `:rate_limited` | too many requests |
-  | `:server_error`, `:unexpected_status` | the Hub is in trouble |
-  | `:not_a_hub` | something else answers in its place, such as a login page or a proxy |
+  | `:server_error`, `:unexpected_status` | the Hub has an error of its own |
+  | `:not_a_hub` | something other than a Hub answers, such as a login page or a proxy |
   | `:connection`, `:timeout` | the Hub cannot be reached, or stopped answering |
-  | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | what came is not what was announced |
-  | `:redirect_loop`, `:too_many_redirects`, `:insecure` | a redirect that is not followed |
-  | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no place for the model, or no directory to keep it in |
-  | `:cancelled` | who asked for the download has ended |
+  | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | the content is not what the Hub announced |
+  | `:redirect_loop`, `:too_many_redirects`, `:insecure` | the Hub redirects in a way that is not followed |
+  | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no room for the model, or no directory to store it in |
+  | `:cancelled` | the process that asked for the download has ended |
   """
 
   defexception [:reason, :message]

@@ -1,45 +1,48 @@
 defmodule Image.ZeroShot.Hub do
   @moduledoc """
-  Models by name: from the Hugging Face Hub, or from its cache on this machine.
+  Fetches models by name from the Hugging Face Hub, or finds them in its cache on this machine.
 
-  `Image.ZeroShot` fetches the model a call needs by itself. This module is for fetching it
-  beforehand and for asking whether it is there; `mix image_vision.download_models --zero-shot` does
-  the same from a command line.
+  `Image.ZeroShot` fetches the model that a call needs. Use this module to fetch it beforehand, or to
+  ask whether it is there. On the command line, `mix image_vision.download_models --zero-shot` does the
+  same.
 
       {:ok, snapshot} = Image.ZeroShot.Hub.fetch("openai/clip-vit-base-patch32")
       snapshot.directory
 
-  The cache is the one of Hugging Face's own tools, in their layout: what Python's `huggingface_hub`
-  has downloaded is used without a request, and it finds what is downloaded here. A file is in the
-  cache whole and with the content its hash says, or not at all, and any number of processes can
-  fetch the same model at once.
+  The cache is that of Hugging Face's own tools, in their layout. What Python's `huggingface_hub` has
+  downloaded is used without a request, and Python finds what is downloaded here. A file is in the cache
+  whole and with the content that its hash names, or not at all. Any number of processes can fetch the
+  same model at once.
 
-  A file system without symbolic links, or `HF_HUB_DISABLE_SYMLINKS`, is no obstacle: the files lie in
-  the model's directory themselves then, as Hugging Face's tools leave them. A model of
-  sentence-transformers (`0_CLIPModel`) is found too. A model may have 16 GiB.
+  A file system without symbolic links works too, as does `HF_HUB_DISABLE_SYMLINKS`: the model's directory
+  then holds the files themselves, as Hugging Face's tools leave them. Models of sentence-transformers
+  (`0_CLIPModel`) are found. A model may have 16 GiB.
 
-  A model in the cache is used as it is, without asking whether its branch has moved since. A commit
-  as `:revision` names one version for ever; `:refresh` asks.
+  A model in the cache is used without a request, even if its branch has moved since. `:refresh` asks the
+  Hub. A commit as `:revision` names one version forever.
 
   ## Options
 
   #{Image.ZeroShot.Call.OptionTable.docs(:hub)}
 
-  Each can be given as `config :image_zero_shot` too. A `:revision` there belongs to the `:repo`
-  there, and is not used for any other.
+  You can set each of them in `config :image_zero_shot` too. A `:revision` there belongs to the `:repo`
+  there, and applies to no other.
 
   ## Environment
 
-  The variables of Hugging Face's tools apply, as they are at the moment of the call,
-  `System.put_env/2` included: `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-  `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_SYMLINKS` and `HF_HUB_DISABLE_IMPLICIT_TOKEN`;
-  so do `XDG_CACHE_HOME` and `SSL_CERT_FILE`. `HTTPS_PROXY` and `NO_PROXY` apply as they were when the VM started.
+  Each call reads the variables of Hugging Face's tools, including changes by `System.put_env/2`:
+  `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`,
+  `HF_HUB_DISABLE_SYMLINKS` and `HF_HUB_DISABLE_IMPLICIT_TOKEN`; also `XDG_CACHE_HOME` and
+  `SSL_CERT_FILE`. `HTTPS_PROXY` and `NO_PROXY` apply as they were when the VM started.
 
   ## The token
 
-  It goes to the endpoint and to no other host, and is in no message, log or inspected term of this
-  library. It is better kept in `HF_TOKEN` than in the application's configuration, which anybody
-  can print.
+  The token goes to the endpoint and to no other host. No message, log or inspected term of this library
+  shows it.
+
+  > #### Keep it in `HF_TOKEN` {: .warning}
+  >
+  > Any code in the VM can print the application's configuration, so a token there is easily shown.
   """
 
   alias Image.ZeroShot.{Error, Native}
@@ -70,8 +73,8 @@ defmodule Image.ZeroShot.Hub do
   @doc """
   Fetches a model, or finds it in the cache.
 
-  Only the files that a CLIP model is loaded from are downloaded: its configuration, its tokenizer
-  and one form of its weights, `model.safetensors` where there is one.
+  Downloads only what a CLIP model is loaded from: its configuration, its tokenizer and one form of its
+  weights, `model.safetensors` if there is one.
 
   ## Options
 
@@ -93,7 +96,7 @@ defmodule Image.ZeroShot.Hub do
   end
 
   @doc """
-  Finds a model in the cache, and sends no request: `{:ok, nil}` if it is not there as a whole.
+  Finds a model in the cache without a request. Returns `{:ok, nil}` if any file is missing.
 
   ## Options
 

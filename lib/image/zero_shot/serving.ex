@@ -2,9 +2,9 @@ defmodule Image.ZeroShot.Serving do
   @moduledoc """
   The process that keeps a model and serves it to many callers at once.
 
-  Every call of `Image.ZeroShot` goes through a serving; one is started for a model when it is
-  first needed. An application that wants the model loaded before it takes requests, a name for it,
-  or a model that other nodes of a cluster use, puts a serving into its own supervision tree:
+  Every call of `Image.ZeroShot` goes through a serving. The first call that needs a model starts one.
+  Put a serving into your own supervision tree to load the model before you take requests, to give it a
+  name, or to share it with other nodes of a cluster:
 
       children = [
         {Image.ZeroShot.Serving, name: MyApp.Clip, repo: "openai/clip-vit-base-patch32"},
@@ -14,68 +14,72 @@ defmodule Image.ZeroShot.Serving do
       Image.ZeroShot.classify(photo, labels, serving: MyApp.Clip)
 
   The supervisor starts the next child when the model is loaded. The first start fails if the model
-  cannot be loaded, so that a wrong configuration is seen at boot.
+  cannot be loaded, so you see a wrong configuration at boot.
 
   ## Restarts
 
   After the first start, nothing that happens to the model costs your supervisor a restart.
 
-    * Your supervisor's child is a small process. It starts the one that holds the model, and starts
-      that again when it crashes or is killed. Calls in flight get the reason `:serving_down` at
-      once; later calls wait until the model is loaded again.
-    * A model that cannot be loaded again, for instance because its directory was moved, is tried
-      again after 1, 2, 4, … and at most 60 seconds. Each failure is logged with the model, the
-      reason and the time of the next try. Meanwhile calls get that reason at once, such as
-      `:not_found`, and `Image.ZeroShot.info/1` tells `state: :failed`, `:last_error` and
-      `:retry_in`. On a node whose cluster has another serving of the name, calls go there.
+    * Your supervisor's child is a small process. It starts the process that holds the model, and
+      restarts that one when it crashes or is killed. Calls in flight get the reason `:serving_down` at
+      once. Later calls wait until the model is loaded again.
+    * If the model cannot be loaded again, for instance because its directory was moved, the serving
+      retries after 1, 2, 4, … and at most 60 seconds. It logs each failure with the model, the reason
+      and the time of the next try. Meanwhile calls get that reason at once, such as `:not_found`, and
+      `Image.ZeroShot.info/1` returns `state: :failed`, `:last_error` and `:retry_in`. If another node
+      of the cluster has a serving of that name, calls go there.
     * A start is a restart if a serving of the same name has loaded the same model since the
-      application `:image_zero_shot` was started. It returns when the first try is over, and
-      succeeds even if that failed: so it is harmless too when your supervisor restarts the child,
-      because it was killed or because a sibling crashed.
-    * If the child itself is killed more than twice within six seconds, its next start waits until
-      they are over. So a supervisor with the default limits, three restarts within five seconds,
-      does not give up. It waits too, and restarts nothing else meanwhile.
-    * A serving survives a stop of the application `:image_zero_shot`, and is back when that is.
+      application `:image_zero_shot` was started. It returns after the first try, and succeeds even if
+      that fails. So your supervisor can restart the child at no risk, whether it was killed or a
+      sibling crashed.
+    * If the child itself is killed more than twice within six seconds, its next start waits until these
+      six seconds are over. So a supervisor with the default limits, three restarts within five seconds,
+      does not give up. The supervisor waits too, and restarts nothing else meanwhile.
+    * A serving survives a stop of the application `:image_zero_shot`, and is back when the application
+      is.
 
   ## Batches
 
-  A serving that is idle runs a request at once. While it is busy, requests wait, and when the run
-  ends all that wait go as one batch, up to `:max_batch`. Nothing ever waits for a timer. Pictures
-  are decoded and resized by the caller's side, before they get here. Where a batch fails, its
-  requests are run one by one, so that only the one at fault sees the error.
+  An idle serving runs a request at once. While it is busy, requests wait. When the run ends, all
+  waiting requests go as one batch, up to `:max_batch`. There is no timer. Pictures are decoded and
+  resized on the caller's side. If a batch fails, its requests run one by one, so that only the
+  request at fault sees the error.
 
   ## Bounds
 
-  At most `:max_queue` callers are inside a serving; the next one is refused with the reason
+  At most `:max_queue` callers are inside a serving. The next one is refused with the reason
   `:overloaded`, before anything is decoded. A call takes at most its `:timeout`, which starts when
-  the model is loaded. Requests whose caller died, or whose time is over, are dropped before they
-  run. A refused call costs microseconds: try again later, or show the user that the service is busy.
+  the model is loaded. Requests whose caller died, or whose deadline has passed, are dropped before they
+  run. A refusal costs microseconds: try again later, or tell the user that the service is busy.
 
-  A caller who would not be served in time is refused too. The estimate:
+  A caller that would not be served in time is refused too. There are two estimates:
 
-    * decoding: the bytes of the pictures that wait, one of each caller, times the time that a byte
-      has taken lately, divided by the threads; plus what a picture and the last batches have taken
-    * the model: the pictures and new prompts of all callers inside, a prompt counting as a 16th of a
-      picture, times the time that each has taken in the last batches
+    * decoding: the bytes of the waiting pictures (one of each caller), times the recent time for a
+      byte, divided by the number of threads; plus the recent time for a picture and for the last batches
+    * the model: the pictures and new prompts of all callers inside, times the time that each has taken
+      in the last batches. A prompt counts as a 16th of a picture
 
-  The longer of the two counts, and twice that has to fit into the `:timeout`. Costs change while a
-  call waits, so what waits is judged again with each picture and each batch that is done, and may be
-  refused then: earlier than its time is over, but later than at the door. An idle serving never
-  refuses.
+  The longer estimate counts, and twice that has to fit into the `:timeout`. Costs change while a call
+  waits, so waiting calls are judged again after each picture and each batch. A call can still be refused
+  then, before its deadline. An idle serving never refuses.
 
-  Long lists of new prompts go in parts of one batch at most. After a part comes a batch of other
-  calls, so they wait for one part, however many callers have long lists. At most 16 prompts for each
-  of `:max_queue` wait; a further long list is refused.
+  Long lists of new prompts are split into parts of at most one batch. A batch of other calls runs after
+  each part, so those wait for one part, however many callers have long lists. At most 16 prompts for each
+  of `:max_queue` wait in such lists; the next long list is refused.
 
   ## Clusters
 
-  Servings of one name are known to all connected nodes. A call with `serving: name` takes the one
-  of its own node, or else that of any other node: the picture is decoded and resized where the
-  call is, and 150 KB (for ViT-B/32) travel. A node that only calls never loads libtorch,
-  which is 108 MB of memory and 0.2 seconds; it needs 2 MB and some milliseconds a picture. A node
-  that is lost in the middle of a call is replaced once by another, if there is one; else the call
-  fails with the reason `:node_down`. All nodes have to run the same version of this library, or
-  are told so with the reason `:incompatible`. See the guide "Phoenix".
+  All connected nodes know the servings of a name. A call with `serving: name` uses the one on its own
+  node, or else one on any other node. The picture is decoded and resized on the calling node, and 150 KB
+  (for ViT-B/32) travel. A node that only calls never loads libtorch, which takes 108 MB of memory and
+  0.2 seconds; it needs 2 MB, and some milliseconds for each picture. If the serving's node is lost during
+  a call, another node takes over, once; without another node the call fails with the reason `:node_down`.
+  All nodes have to run the same version of this library; otherwise the reason is `:incompatible`. See the
+  guide "Phoenix".
+
+  > #### The whole cluster is trusted {: .warning}
+  >
+  > Distributed Erlang is not encrypted unless you set that up, and lets every connected node run any code.
 
   ## Options
 
@@ -92,7 +96,7 @@ defmodule Image.ZeroShot.Serving do
   alias Image.ZeroShot.Serving.{Directory, Keeper, Server}
 
   @typedoc """
-  Facts about a model. The serving itself needs `:concurrency` and `:max_batch`; all else is for callers.
+  Facts about a model. The serving itself needs `:concurrency` and `:max_batch`; the rest is for callers.
   """
   @type info :: %{
           required(:concurrency) => pos_integer(),
@@ -101,7 +105,7 @@ defmodule Image.ZeroShot.Serving do
         }
 
   @doc """
-  The specification of a serving with a name, for a supervisor.
+  Returns the child specification of a serving with a name.
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
@@ -111,8 +115,7 @@ defmodule Image.ZeroShot.Serving do
   @doc """
   Starts a serving with a name and returns when its model is loaded.
 
-  A restart returns without an error if the model cannot be loaded, see
-  [Restarts](#module-restarts).
+  A restart succeeds even if the model cannot be loaded, see [Restarts](#module-restarts).
   """
   @spec start_link(keyword()) :: {:ok, pid()} | {:error, Error.t() | {:already_started, pid()}}
   def start_link(opts) do

@@ -19,77 +19,76 @@ defprotocol Image.ZeroShot.Source do
             end
           end
 
-  None of them loses its alpha here: the option `:background` decides what shows through.
+  All of them keep their alpha here: the option `:background` decides what shows through.
 
   ## Orientation
 
-  A file's picture is turned upright as Pillow's `ImageOps.exif_transpose` does. What counts is the
-  first of these in which an orientation is found:
+  A file's picture is turned upright as by Pillow's `ImageOps.exif_transpose`. The first of these places
+  that has an orientation counts:
 
   | format | orientation |
   | --- | --- |
   | JPEG | the first Exif block; XMP |
   | PNG | `eXIf`, before or after the pixels; ImageMagick's text `Raw profile type exif`; XMP in the text `XML:com.adobe.xmp` |
-  | WebP | `EXIF`; `XMP `; each only where the file's flags tell of it |
+  | WebP | `EXIF`; `XMP `; each only if the file's flags announce it |
   | TIFF | the tag `Orientation`; XMP |
   | GIF, BMP | none |
 
-  In Exif and TIFF the tag may be of any numeric type but `BYTE`, and its first value counts. In XMP
-  it is the first `tiff:Orientation`, an attribute or an element. XMP does not count where Exif has
-  the tag, whatever its value. A value other than 1 to 8, or an Exif block that cannot be read,
-  leaves the picture as it is stored.
+  In Exif and TIFF the tag may have any numeric type except `BYTE`, and its first value counts. In XMP
+  the first `tiff:Orientation` counts, be it an attribute or an element. XMP does not count if Exif has
+  the tag, whatever its value. A value other than 1 to 8, or an Exif block that cannot be read, leaves
+  the picture as it is stored.
 
   ## WebP
 
-  The first picture is read, still or of an animation, and laid where it belongs on its canvas. Alpha
-  counts where the file's flags or its lossless pixels tell of it. A file that libwebp refuses is
-  refused, also one with a chunk cut short behind its pixels, or with a later frame outside its
+  The first picture is read, from a still or an animation, and placed where it belongs on its canvas.
+  Alpha counts if the file's flags or its lossless pixels announce it. A file that libwebp refuses is
+  refused, including one with a chunk cut short after its pixels, or with a later frame outside its
   canvas. One difference is left: lossy pixels that need one byte more than the file has are decoded
   here, with 0 for that byte.
 
   ## Colour profiles
 
-  With `color_profile: :srgb` colours are converted by the file's ICC profile as soon as they are
-  decoded, relative colorimetric and without black point compensation, as by `icc_transform` of
-  libvips. Alpha is left as it is, and what shows through it is in sRGB already.
+  `color_profile: :srgb` converts colours by the file's ICC profile as soon as they are decoded:
+  relative colorimetric, without black point compensation, as `icc_transform` of libvips does. Alpha stays
+  unchanged. The `:background` that shows through it is in sRGB already.
 
   | picture | profile |
   | --- | --- |
   | JPEG | all parts in `APP2`, in any order |
   | PNG | `iCCP`; `sRGB`, `gAMA`, `cHRM` and `cICP` do not count, as in libvips |
-  | WebP | `ICCP`, where the file's flags tell of it |
+  | WebP | `ICCP`, if the file's flags announce it |
   | TIFF | tag 34675; none in CIE Lab |
   | `Vix.Vips.Image` | the field `icc-profile-data`, converted by libvips |
   | GIF, BMP, pixels as a tuple, `Nx.Tensor` | none: the option has no effect |
 
-  A picture without a profile stays as it is. So does a picture of another kind than its profile is
-  for, such as a grey one with a profile for RGB; libvips takes such a picture for sRGB too. CMYK
-  without a profile for CMYK is converted by the plain formula of Pillow.
+  A picture without a profile stays unchanged. So does a picture whose profile is for another kind, such
+  as a grey picture with a profile for RGB; libvips takes such a picture for sRGB too. CMYK without a
+  profile for CMYK is converted by Pillow's plain formula.
 
-  A profile that is damaged, has a part missing, more than 100 tags or more than 4 MiB is an
-  `:invalid_image`, and one that moxcms, the crate behind it, cannot apply is an
-  `:unsupported_image`. Both messages name `color_profile: :ignore`, which never reads the profile.
-  Of 16 bits a channel the high 8 are converted.
+  A profile that is damaged, lacks a part, or has more than 100 tags or 4 MiB is an `:invalid_image`. A
+  profile that moxcms, the crate behind it, cannot apply is an `:unsupported_image`. Both messages name
+  `color_profile: :ignore`, which never reads the profile. Of 16 bits a channel the high 8 are converted.
 
   ## TIFF
 
-  The first page is read, of classic and of BigTIFF, from strips or tiles, with samples side by side or
-  in planes. Its colours may be grey, a palette, RGB, CMYK, YCbCr or CIE Lab. It may be uncompressed or
+  The first page of classic TIFF and BigTIFF is read, in strips or tiles, with samples side by side or in
+  planes. Colours may be grey, a palette, RGB, CMYK, YCbCr or CIE Lab. The file may be uncompressed, or
   coded with PackBits, LZW, Deflate, JPEG, or for fax (groups 3 and 4, modified Huffman).
 
-  Anything else is an `:unsupported_image` whose message names it: samples that are signed or floats,
-  and other codings such as LZMA, Zstandard, WebP and JPEG of the old kind.
+  Anything else is an `:unsupported_image`, and the message names it: signed or floating-point samples, and
+  other codings such as LZMA, Zstandard, WebP and JPEG of the old kind.
 
   ## Cameras and Livebook
 
-  Cameras deliver pixels that need no decoding: `{:rgb, frame, 480, 640}`. So does a
-  `Kino.Input.image/2`, in a file:
+  Cameras deliver pixels that need no decoding: `{:rgb, frame, 480, 640}`. `Kino.Input.image/2` delivers
+  them in a file:
 
       image = Kino.Input.read(input)
       pixels = image.file_ref |> Kino.Input.file_path() |> File.read!()
       Image.ZeroShot.classify({:rgb, pixels, image.height, image.width}, labels)
 
-  The map of older Livebooks, with the pixels under `:data`, is a picture as it is.
+  The map of older Livebooks, with the pixels under `:data`, can be passed directly.
 
   ## `Vix.Vips.Image`
 
@@ -105,24 +104,24 @@ defprotocol Image.ZeroShot.Source do
   | scRGB, Lab, LCh, XYZ, HSV and others | converted by `Vix.Vips.Operation.colourspace/3` |
   | floats or wide integers, grey or sRGB | 0 to 255, rounded; -255 to 510 is clipped, values beyond are refused |
   | several pages (`pages: :all`) | the first page |
-  | more than four bands | refused, because nothing says which band is alpha; of CMYK the first four count |
+  | more than four bands | refused, because nothing says which band is alpha. In CMYK the first four count |
 
   An sRGB image of floats is refused if none is above 1, or if some have fractions and all are below
-  16. libvips shows such an image as black, but it may well count from 0 to 1. Multiply it by 255, or
-  cast it to 8 bits if it is that dark.
+  16. libvips shows such an image as black, but its values may be meant from 0 to 1. If so, multiply it by
+  255; if it really is that dark, cast it to 8 bits.
 
   With `color_profile: :srgb`, `Vix.Vips.Operation.icc_transform/3` converts images in grey, RGB or CMYK
-  that have a profile of that kind. What libvips makes of a damaged profile differs by version: an
-  error, or no conversion. An image that Image or libvips converted before, by
-  `Image.to_colorspace!/2` for one, may keep a profile that no longer fits: remove it with
+  that have a profile of that kind. Depending on its version, libvips answers a damaged profile with an
+  error or converts nothing. An image that was converted before, for instance by
+  `Image.to_colorspace!/2`, may keep a profile that no longer fits. Remove it with
   `Image.remove_metadata!/2`, or leave the option at `:ignore`.
 
   Orientation is not applied: call `Image.autorotate!/1` first.
 
   > #### Damaged files {: .warning}
   >
-  > By default libvips fills the missing part of a damaged file with grey or black, and the image
-  > does not tell. (Given as bytes or as a path, the same file is an error.) To have it refused, open it
+  > By default libvips fills the missing part of a damaged file with grey or black, and the image does not
+  > show it. (Given as bytes or as a path, the same file is an error.) To make libvips refuse it, open it
   > with `Image.open(path, fail_on: :truncated)` or with
   > `Vix.Vips.Image.new_from_file(path, "fail-on": :VIPS_FAIL_ON_TRUNCATED)`. Mind the dash: Vix
   > silently ignores options that libvips does not know, such as `fail_on:`.
@@ -150,34 +149,34 @@ defprotocol Image.ZeroShot.Source do
   | whole numbers, some above 1 | 255 |
   | some 16 or above | 255 |
 
-  Colours and alpha are judged separately and have to agree. A tensor that is refused can be read in
-  two ways, and the wrong one is black or white. Convert it to bytes, which are never ambiguous:
+  Colours and alpha are judged separately and have to agree. A refused tensor could be read in two ways,
+  and the wrong one is a black or white picture. Convert it to bytes, which are never ambiguous:
 
       tensor |> Nx.multiply(255) |> Nx.round() |> Nx.as_type(:u8)  # counts to 1
       tensor |> Nx.round() |> Nx.as_type(:u8)                      # counts to 255
 
   Negative values, values above 255, NaN and infinity are errors that name the value and its place.
-  So a tensor that is already normalised for a model is an error.
+  A tensor that was normalised for a model is therefore an error.
 
   Vectorized tensors, templates, expressions inside `defn`, complex numbers and types of fewer than
   8 bits are errors too, and so are floats of 8 bits.
 
   ## Tested versions
 
-  Neither library is a dependency, and the tests of this library use stand-ins. The same tests, and
-  more with files of each kind, passed with Vix 0.41.0 on libvips 8.16.1, Image 0.72.0 and Nx 0.13.1,
-  on Elixir 1.18.3 and 1.20.3.
+  Neither library is a dependency, and this library's tests use stand-ins. The same tests, and more with
+  files of each kind, passed with Vix 0.41.0 on libvips 8.16.1, Image 0.72.0 and Nx 0.13.1, on Elixir
+  1.18.3 and 1.20.3.
 
-  image_vision 0.4 takes a `Vix.Vips.Image` only. Of those it takes, these are refused here: images
-  over the limits, images of five bands, and images of floats that are black or far out of range in
-  the sense above.
+  image_vision 0.4 takes only a `Vix.Vips.Image`. Of the images that it takes, these are refused here:
+  images over the limits, images of five bands, and images of floats that are black or far out of range as
+  described above.
   """
 
   @fallback_to_any true
 
   @typedoc """
-  A picture as the native library takes it: the bytes of a file, pixels row by row with one byte a
-  channel, or numbers of any type.
+  A picture for the native library: the bytes of a file, pixels row by row with one byte a channel, or
+  numbers of any type.
   """
   @type source ::
           {:encoded, binary()}
@@ -215,7 +214,7 @@ defprotocol Image.ZeroShot.Source do
   @doc """
   Turns a picture into a file's bytes or into pixels, without decoding anything.
 
-  Runs in the process of the caller. Returns `{:error, error}` for what cannot be a picture.
+  Runs in the process of the caller. Returns `{:error, error}` if the term cannot be a picture.
   """
   @spec prepare(t(), limits()) :: {:ok, source()} | {:error, Image.ZeroShot.Error.t()}
   def prepare(picture, limits)

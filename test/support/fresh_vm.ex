@@ -4,19 +4,27 @@ defmodule Image.ZeroShot.Test.FreshVM do
   # A VM of its own for a check of memory, of threads or of flags: what the tests beside it do is
   # not in its figures, and it ends with the process that started it.
 
+  # On a busy machine a VM may take long to start.
+  @patience 60_000
+
   @doc """
   Calls a function in a VM that has the application started. `flags` are those of `erl`.
   """
-  def call({module, function, arguments}, flags \\ [], timeout \\ 60_000) do
+  def call({module, function, arguments}, flags \\ [], timeout \\ 120_000) do
     # Elixir warns where the locale is not UTF-8.
     flags = charlists(["+fnu" | flags] ++ paths())
-    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: flags})
+
+    {:ok, peer, _node} =
+      :peer.start_link(%{connection: :standard_io, args: flags, wait_boot: @patience})
 
     try do
-      {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:logger])
+      {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:logger], @patience)
       # Prompts that are cut are warned of.
-      :ok = :peer.call(peer, Logger, :configure, [[level: :error]])
-      {:ok, _} = :peer.call(peer, :application, :ensure_all_started, [:image_zero_shot], 30_000)
+      :ok = :peer.call(peer, Logger, :configure, [[level: :error]], @patience)
+
+      {:ok, _} =
+        :peer.call(peer, :application, :ensure_all_started, [:image_zero_shot], @patience)
+
       :peer.call(peer, module, function, arguments, timeout)
     after
       :peer.stop(peer)

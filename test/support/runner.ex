@@ -29,7 +29,7 @@ defmodule Image.ZeroShot.Test.Runner do
         test: self(),
         open: :ask,
         serving: nil,
-        timeout: 5_000,
+        timeout: 30_000,
         max_queue: 512,
         max_cached_prompts: 1_000,
         info: Map.merge(@info, Map.new(more[:info] || []))

@@ -2,6 +2,8 @@ defmodule Image.ZeroShot.TelemetryTest do
   # Puts a module `:telemetry` into the VM, and takes it away again.
   use ExUnit.Case, async: false
 
+  import Image.ZeroShot.Test.Wait
+
   alias Image.ZeroShot
   alias Image.ZeroShot.{Error, Telemetry}
   alias Image.ZeroShot.Serving.{Client, Directory}
@@ -73,7 +75,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     task = Task.async(fn -> Runner.call(failing, [<<1>>]) end)
     assert_receive {:opening, loader}
     send(loader, {:open, {:error, %Error{reason: :io, message: "no such luck"}}})
-    assert {:error, _} = Task.await(task)
+    assert {:error, _} = await(task)
     assert [_start, {[:load, :stop], _, %{result: :error}, _}] = events()
   end
 
@@ -128,7 +130,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     first = Task.async(fn -> Runner.call(opts, [<<1>>, <<2>>], ["a"]) end)
     assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
     Runner.answer(run)
-    assert {:ok, _} = Task.await(first)
+    assert {:ok, _} = await(first)
 
     assert [{[:queue], queue, metadata, ^server}, {[:batch], batch, result, ^server}] = events()
     assert metadata == %{model: "stand-in", serving: nil}
@@ -144,7 +146,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     tasks = for _ <- 1..2, do: Task.async(fn -> Runner.call(opts, [<<1>>]) end)
     assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
     # The other one is admitted before it has anything to ask.
-    until(fn -> elem(Directory.lookup({:model, opts.id}), 1).gate |> full?() end)
+    eventually(fn -> elem(Directory.lookup({:model, opts.id}), 1).gate |> full?() end)
 
     assert {:error, %Error{reason: :overloaded}} = Runner.call(opts, [<<1>>])
     caller = self()
@@ -155,18 +157,10 @@ defmodule Image.ZeroShot.TelemetryTest do
     Runner.answer(run)
     assert_receive {:run, ^server, _tag, _pixels, _prompts} = run
     Runner.answer(run)
-    Task.await_many(tasks)
+    await_all(tasks)
   end
 
   defp full?(gate), do: Image.ZeroShot.Serving.Gate.size(gate) == gate.max
-
-  defp until(check, attempts \\ 500) do
-    unless check.() do
-      assert attempts > 0
-      Process.sleep(10)
-      until(check, attempts - 1)
-    end
-  end
 
   test "preprocessing is told by the caller, with what came of it" do
     ZeroShot.load(repo: :embedded)

@@ -52,7 +52,7 @@ defmodule Image.ZeroShot.Test.Lifecycle do
   end
 
   # The threads of the last one that was killed end after their batch, and then give memory back.
-  defp settled(before, weights, attempts \\ 100) do
+  defp settled(before, weights, attempts \\ 600) do
     now = Memory.footprint()
     more = (now.resident - before.resident) * 1024 > weights / 2
 

@@ -22,7 +22,7 @@ defmodule Image.ZeroShot.AheadTest do
   end
 
   defp begun(element) do
-    assert_receive {:begun, ^element, worker}, 5_000
+    assert_receive {:begun, ^element, worker}
     worker
   end
 

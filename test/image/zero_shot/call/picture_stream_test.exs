@@ -1,6 +1,8 @@
 defmodule Image.ZeroShot.ManyTest do
   use ExUnit.Case, async: true
 
+  import Image.ZeroShot.Test.Wait
+
   alias Image.ZeroShot
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.{ParallelMap, PictureStream}
@@ -44,7 +46,7 @@ defmodule Image.ZeroShot.ManyTest do
         {:DOWN, ^monitor, :process, _, :normal} ->
           sizes
       after
-        5_000 -> flunk("no run and no end after #{inspect(sizes)}")
+        30_000 -> flunk("no run and no end after #{inspect(sizes)}")
       end
     end
 
@@ -55,12 +57,10 @@ defmodule Image.ZeroShot.ManyTest do
     end
 
     defp until_waiting(server, count) do
-      {:ok, %{queue: %{waiting: waiting}}} = ZeroShot.Serving.describe(server)
-
-      if waiting < count do
-        Process.sleep(1)
-        until_waiting(server, count)
-      end
+      eventually(fn ->
+        {:ok, %{queue: %{waiting: waiting}}} = ZeroShot.Serving.describe(server)
+        waiting >= count
+      end)
     end
 
     test "the window follows the model, and leaves room for others" do
@@ -75,7 +75,7 @@ defmodule Image.ZeroShot.ManyTest do
     test "that is full, pictures wait for a place" do
       opts = Runner.opts(open: :ok, max_queue: 1)
       other = Task.async(fn -> Runner.call(opts, ["other"]) end)
-      assert_receive {:run, _, _, ["other"], _} = others_run, 5_000
+      assert_receive {:run, _, _, ["other"], _} = others_run
       test = self()
 
       call = fn ->
@@ -85,12 +85,12 @@ defmodule Image.ZeroShot.ManyTest do
       end
 
       mine = Task.async(fn -> PictureStream.patiently(%{timeout: :infinity}, call) end)
-      assert_receive {:tried, {:error, %Error{reason: :overloaded}}}, 5_000
+      assert_receive {:tried, {:error, %Error{reason: :overloaded}}}
       Runner.answer(others_run)
-      assert {:ok, _} = Task.await(other)
-      assert_receive {:run, _, _, ["mine"], _} = run, 5_000
+      assert {:ok, _} = await(other)
+      assert_receive {:run, _, _, ["mine"], _} = run
       Runner.answer(run)
-      assert {:ok, _} = Task.await(mine)
+      assert {:ok, _} = await(mine)
     end
 
     test "that stays full, they give up when their time is over" do

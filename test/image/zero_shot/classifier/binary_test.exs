@@ -240,7 +240,7 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
           [:monitor, max_heap_size: %{size: words, kill: true, error_logger: false}]
         )
 
-      assert_receive {:DOWN, ^monitor, :process, ^process, reason}, 10_000
+      assert_receive {:DOWN, ^monitor, :process, ^process, reason}
       assert {:answer, answer} = reason
       answer
     end

@@ -22,7 +22,7 @@ defmodule Image.ZeroShot.NativeTest do
   defp encode(model, pixels, prompts) do
     tag = make_ref()
     :ok = Model.encode(model.ref, tag, pixels, prompts)
-    assert_receive {^tag, answer}, 30_000
+    assert_receive {^tag, answer}
     answer
   end
 
@@ -215,7 +215,7 @@ defmodule Image.ZeroShot.NativeTest do
     end
 
     defp assert_logged(text) do
-      assert_receive {:logged, line}, 5_000
+      assert_receive {:logged, line}
       if not (line =~ text), do: assert_logged(text)
     end
 

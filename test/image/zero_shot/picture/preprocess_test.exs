@@ -2,6 +2,8 @@ defmodule Image.ZeroShot.PreprocessTest do
   # Looks at what the threads of the whole VM are doing.
   use ExUnit.Case, async: false
 
+  import Image.ZeroShot.Test.Wait
+
   alias Image.ZeroShot.{Error, Native}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Picture.{Limits, Preprocess}
@@ -81,7 +83,7 @@ defmodule Image.ZeroShot.PreprocessTest do
     {:ok, _job} = submit(tag, {:encoded, growing})
     grown = growing <> :binary.copy(<<255>>, 1_000_000)
 
-    assert_receive {^tag, {:ok, ^pixels}}, 10_000
+    assert_receive {^tag, {:ok, ^pixels}}
     assert byte_size(grown) == byte_size(bytes) + 1_000_000
   end
 
@@ -93,13 +95,16 @@ defmodule Image.ZeroShot.PreprocessTest do
       for source <- List.duplicate({:encoded, bytes}, 20) ++ List.duplicate({:encoded, part}, 20) do
         tag = make_ref()
         {time, {:ok, _job}} = :timer.tc(fn -> submit(tag, source) end)
-        assert_receive {^tag, {:error, {:invalid_image, _}}}, 10_000
+        assert_receive {^tag, {:error, {:invalid_image, _}}}
         time
       end
 
-    # Copying 20 MB takes milliseconds; the median, because anything may come between.
-    assert times |> Enum.sort() |> Enum.at(20) < 500
+    # Medians, because anything may come between.
+    copies = for _ <- 1..40, do: elem(:timer.tc(fn -> :binary.copy(part) end), 0)
+    assert median(times) < median(copies) / 2
   end
+
+  defp median(times), do: times |> Enum.sort() |> Enum.at(div(length(times), 2))
 
   test "many callers each get their own" do
     1..200
@@ -167,8 +172,7 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert_receive :waiting
     Process.exit(serving, :kill)
 
-    assert {{:error, %Error{reason: :serving_down}}, {:message_queue_len, 0}} =
-             Task.await(waiting)
+    assert {{:error, %Error{reason: :serving_down}}, {:message_queue_len, 0}} = await(waiting)
 
     for task <- tasks, do: Task.shutdown(task, :brutal_kill)
     assert_nothing_left()
@@ -189,7 +193,7 @@ defmodule Image.ZeroShot.PreprocessTest do
             assert Native.preprocess_cancel(job) == {:ok, :cancelled}
 
           {:ok, :sent} ->
-            assert_receive {^tag, {:ok, _pixels}}, 10_000
+            assert_receive {^tag, {:ok, _pixels}}
             assert Native.preprocess_cancel(job) == {:ok, :sent}
         end
       end
@@ -205,7 +209,7 @@ defmodule Image.ZeroShot.PreprocessTest do
       1..System.schedulers_online()
       |> Enum.map(fn _ -> Task.async(fn -> run(:spin, now() + 20) end) end)
       |> Enum.each(fn task ->
-        assert {:error, %Error{reason: reason}} = Task.await(task)
+        assert {:error, %Error{reason: reason}} = await(task)
         assert reason in [:timeout, :overloaded]
       end)
 
@@ -271,21 +275,18 @@ defmodule Image.ZeroShot.PreprocessTest do
   defp assert_idle,
     do: wait_until(&match?(%{busy: 0, waiting: 0, oldest_ms: 0, memory: 0}, &1))
 
-  defp wait_until(condition, attempts \\ 1_000) do
-    {:ok, load} = Native.pixel_threads()
-
-    unless condition.(load) do
-      assert attempts > 0, "the threads stay at #{inspect(load)}"
-      Process.sleep(10)
-      wait_until(condition, attempts - 1)
-    end
+  defp wait_until(condition) do
+    eventually(fn ->
+      {:ok, load} = Native.pixel_threads()
+      condition.(load)
+    end)
   end
 
   test "losing the job takes nothing back" do
     tag = make_ref()
     {:ok, _job} = submit(tag, encoded("dog.jpg"))
     :erlang.garbage_collect()
-    assert_receive {^tag, {:ok, _pixels}}, 10_000
+    assert_receive {^tag, {:ok, _pixels}}
   end
 
   test "pictures of callers who have ended are passed over" do
@@ -306,11 +307,11 @@ defmodule Image.ZeroShot.PreprocessTest do
         Process.sleep(:infinity)
       end)
 
-    assert_receive :submitted, 10_000
+    assert_receive :submitted
     Process.exit(caller, :kill)
 
     # Behind all of them in the queue: prepared, they would take a hundred times as long.
     {time, {:ok, _pixels}} = :timer.tc(fn -> run(slow) end)
-    assert time < 30 * one
+    assert time < 50 * one
   end
 end

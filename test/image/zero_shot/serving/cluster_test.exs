@@ -2,12 +2,13 @@ defmodule Image.ZeroShot.ClusterTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
+  import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Serving.{Client, Directory, Remote}
   alias Image.ZeroShot.Test.{Cluster, Runner}
 
-  @moduletag timeout: 60_000
+  @moduletag timeout: 120_000
 
   setup_all do
     if Cluster.distribute(), do: on_exit(&Cluster.undistribute/0)
@@ -40,20 +41,6 @@ defmodule Image.ZeroShot.ClusterTest do
     server
   end
 
-  defp eventually(fun, rounds \\ 500) do
-    cond do
-      fun.() ->
-        :ok
-
-      rounds == 0 ->
-        flunk("did not come about")
-
-      true ->
-        Process.sleep(10)
-        eventually(fun, rounds - 1)
-    end
-  end
-
   defp couriers do
     for pid <- Process.list(),
         {:current_stacktrace, stack} <- [Process.info(pid, :current_stacktrace)],
@@ -73,7 +60,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
   # The answer, and when it came. The caller's mailbox has to be empty.
   defp answer(task) do
-    {answer, at, {:message_queue_len, 0}} = Task.await(task, 15_000)
+    {answer, at, {:message_queue_len, 0}} = await(task)
     {answer, at}
   end
 
@@ -112,7 +99,7 @@ defmodule Image.ZeroShot.ClusterTest do
   test "prepares here, and only what is admitted there", %{peer: peer, name: name} do
     server = serve(peer, name, max_queue: 1)
     first = async(name)
-    assert_receive {:run, ^server, _, _, _} = run, 5_000
+    assert_receive {:run, ^server, _, _, _} = run
 
     refused = fn _lease -> flunk("prepared what is refused") end
 
@@ -131,41 +118,42 @@ defmodule Image.ZeroShot.ClusterTest do
     end
 
     second = Task.async(fn -> Runner.call(Runner.opts(serving: name), prepare) end)
-    assert_receive {:prepared, node, 4}, 5_000
+    assert_receive {:prepared, node, 4}
     assert node == node()
-    assert_receive {:run, ^server, _, [<<9>>], _} = run, 5_000
+    assert_receive {:run, ^server, _, [<<9>>], _} = run
     Runner.answer(run)
-    assert {:ok, _} = Task.await(second)
+    assert {:ok, _} = await(second)
   end
 
   test "a killed node is replaced once by another", %{name: name} do
     [one, two] = [peer(), peer()]
     servers = %{serve(one, name) => one, serve(two, name) => two}
     task = async(name)
-    assert_receive {:run, first, _, _, _}, 5_000
+    assert_receive {:run, first, _, _, _}
     Cluster.signal(servers[first], "-KILL")
-    assert_receive {:run, second, _, [<<7>>], _} = run, 5_000
+    assert_receive {:run, second, _, [<<7>>], _} = run
     assert second != first
     Runner.answer(run)
     assert {{:ok, _}, _} = answer(task)
     eventually(fn -> :pg.get_members(Serving, {:name, name}) == [second] end)
 
     task = async(name)
-    assert_receive {:run, ^second, _, _, _}, 5_000
+    assert_receive {:run, ^second, _, _, _}
     killed = now()
     Cluster.signal(servers[second], "-KILL")
     assert {{:error, %Error{reason: :node_down}}, at} = answer(task)
-    assert at - killed < 1_000
+    # Long before its time is over.
+    assert at - killed < 15_000
   end
 
   test "a lost connection is an error, and frees the place", %{peer: peer, name: name} do
     server = serve(peer, name, max_queue: 1)
     task = async(name)
-    assert_receive {:run, ^server, _, _, _} = run, 5_000
+    assert_receive {:run, ^server, _, _, _} = run
     cut = now()
     Node.disconnect(peer.node)
     assert {{:error, %Error{reason: :node_down}}, at} = answer(task)
-    assert at - cut < 1_000
+    assert at - cut < 15_000
     eventually(fn -> Directory.others({:name, name}) == [] end)
 
     idle(peer, server)
@@ -173,7 +161,7 @@ defmodule Image.ZeroShot.ClusterTest do
     Runner.answer(run)
     eventually(fn -> Directory.others({:name, name}) == [server] end)
     task = async(name)
-    assert_receive {:run, ^server, _, _, _} = run, 5_000
+    assert_receive {:run, ^server, _, _, _} = run
     Runner.answer(run)
     assert {{:ok, _}, _} = answer(task)
   end
@@ -194,7 +182,7 @@ defmodule Image.ZeroShot.ClusterTest do
       tasks =
         for _ <- 1..unquote(callers) do
           Task.async(fn ->
-            opts = Runner.opts(serving: name, timeout: 2_000)
+            opts = Runner.opts(serving: name, timeout: 4_000)
             from = now()
             answer = Runner.call(opts, prepare)
             {answer, now() - from, Process.info(self(), :message_queue_len)}
@@ -203,7 +191,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
       callers =
         for _ <- tasks do
-          assert_receive {:preparing, caller}, 5_000
+          assert_receive {:preparing, caller}
           caller
         end
 
@@ -211,10 +199,10 @@ defmodule Image.ZeroShot.ClusterTest do
       Enum.each(callers, &send(&1, :go))
 
       for task <- tasks do
-        assert {{:error, %Error{reason: :timeout}}, took, {:message_queue_len, 0}} =
-                 Task.await(task, 15_000)
+        assert {{:error, %Error{reason: :timeout}}, took, {:message_queue_len, 0}} = await(task)
 
-        assert took < 3_000
+        # As long as the node stands still, where a sender waits for the connection.
+        assert took < 20_000
       end
 
       Cluster.signal(peer, "-CONT")
@@ -229,7 +217,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
   # A run of a caller that has given up may have begun before.
   defp next_run(server, pixels) do
-    assert_receive {:run, ^server, _, asked, _} = run, 5_000
+    assert_receive {:run, ^server, _, asked, _} = run
 
     if asked == pixels do
       run
@@ -255,7 +243,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
     opts = Runner.opts(serving: name, timeout: 60_000)
     task = Task.async(fn -> {Runner.call(opts, prepare), now(), mailbox()} end)
-    assert_receive :preparing, 5_000
+    assert_receive :preparing
     Process.exit(server, :kill)
     assert {{:error, %Error{reason: :serving_down}}, _} = answer(task)
   end
@@ -265,7 +253,7 @@ defmodule Image.ZeroShot.ClusterTest do
   test "what a killed caller asked for is dropped", %{peer: peer, name: name} do
     server = serve(peer, name)
     first = async(name)
-    assert_receive {:run, ^server, _, _, _} = run, 5_000
+    assert_receive {:run, ^server, _, _, _} = run
 
     caller = spawn(fn -> Runner.call(Runner.opts(serving: name, timeout: 60_000), [<<8>>]) end)
     eventually(fn -> waiting(peer, server) == 1 end)
@@ -287,7 +275,7 @@ defmodule Image.ZeroShot.ClusterTest do
     server = serve(peer, name, run: :answer)
 
     Node.spawn(peer.node, Remote, :attend, [1, server, self(), 1_000])
-    assert_receive {:refused, _attendant, {:error, %Error{reason: :incompatible} = error}}, 5_000
+    assert_receive {:refused, _attendant, {:error, %Error{reason: :incompatible} = error}}
     assert error.message =~ "#{peer.node}"
     assert error.message =~ "same version"
 
@@ -311,15 +299,15 @@ defmodule Image.ZeroShot.ClusterTest do
     other = peer()
     peers = %{serve(peer, name) => peer, serve(other, name) => other}
     task = async(name)
-    assert_receive {:run, first, _, _, _}, 5_000
+    assert_receive {:run, first, _, _, _}
     Process.exit(first, :kill)
-    assert_receive {:run, second, _, _, _} = run, 5_000
+    assert_receive {:run, second, _, _, _} = run
     assert node(second) != peers[first].node
     Runner.answer(run)
     assert {{:ok, _}, _} = answer(task)
 
     task = async(name)
-    assert_receive {:run, ^second, _, _, _}, 5_000
+    assert_receive {:run, ^second, _, _, _}
     Process.exit(second, :kill)
     assert {{:error, %Error{reason: :serving_down}}, _} = answer(task)
     eventually(fn -> Directory.others({:name, name}) == [] end)

@@ -3,6 +3,7 @@ defmodule Image.ZeroShot.KeeperTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
+  import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Error, Serving}
@@ -11,21 +12,6 @@ defmodule Image.ZeroShot.KeeperTest do
 
   @dog {:path, "priv/samples/dog.jpg"}
   @gone %Error{reason: :not_found, message: "no such directory"}
-
-  # Bounded, for what happens a moment later and tells nobody.
-  defp eventually(check, attempts \\ 1_000) do
-    cond do
-      check.() -> :ok
-      attempts == 0 -> flunk("did not happen")
-      true -> Process.sleep(10) && eventually(check, attempts - 1)
-    end
-  end
-
-  defp kill(process) do
-    monitor = Process.monitor(process)
-    Process.exit(process, :kill)
-    assert_receive {:DOWN, ^monitor, :process, ^process, _reason}
-  end
 
   # A tree as an application's own, with the limits that a supervisor has by default. It ends with
   # the test, and does not take it along.
@@ -48,7 +34,7 @@ defmodule Image.ZeroShot.KeeperTest do
   end
 
   defp planted do
-    assert_receive {:tree, started}, 10_000
+    assert_receive {:tree, started}
     started
   end
 
@@ -227,7 +213,7 @@ defmodule Image.ZeroShot.KeeperTest do
           monitor = Process.monitor(server)
           kill(child(supervisor))
           # No model stays without a keeper.
-          assert_receive {:DOWN, ^monitor, :process, ^server, _reason}, 5_000
+          assert_receive {:DOWN, ^monitor, :process, ^server, _reason}
           assert is_pid(child(supervisor))
           assert {:ok, _} = call(name)
         end
@@ -282,7 +268,7 @@ defmodule Image.ZeroShot.KeeperTest do
       assert {:ok, %{state: :failed, last_error: @gone}} = Client.info(opts)
 
       # The next try, which does not end.
-      assert_receive {:opening, loader}, 5_000
+      assert_receive {:opening, loader}
       assert call(name) == {:error, @gone}
 
       assert {:ok, %{state: :loading, last_error: @gone, retry_in: nil}} = Client.info(opts)
@@ -290,7 +276,7 @@ defmodule Image.ZeroShot.KeeperTest do
       # A crash is a failure like any other.
       send(loader, {:open, :raise})
       eventually(fn -> match?({:error, %Error{reason: :internal}}, call(name)) end)
-      assert_receive {:opening, loader}, 5_000
+      assert_receive {:opening, loader}
       send(loader, {:open, :ok})
       eventually(fn -> match?({:ok, _}, call(name)) end)
     end)
@@ -419,7 +405,7 @@ defmodule Image.ZeroShot.KeeperTest do
       :ok = Application.stop(:image_zero_shot)
       assert_receive {:DOWN, ^monitor, :process, _server, _reason}
       {:ok, _} = Application.ensure_all_started(:image_zero_shot)
-      assert_receive {:opening, loader}, 5_000
+      assert_receive {:opening, loader}
       send(loader, {:open, :ok})
       eventually(fn -> match?({:ok, _}, call(name)) end)
     end)

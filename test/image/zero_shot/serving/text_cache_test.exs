@@ -2,6 +2,8 @@ defmodule Image.ZeroShot.TextCacheTest do
   # Counts on its mailbox.
   use ExUnit.Case, async: true
 
+  import Image.ZeroShot.Test.Wait
+
   alias Image.ZeroShot
   alias Image.ZeroShot.Serving
   alias Image.ZeroShot.Serving.{Client, Directory, TextCache}
@@ -25,7 +27,7 @@ defmodule Image.ZeroShot.TextCacheTest do
     task = Task.async(fn -> Runner.call(opts, pixels, prompts) end)
     assert_receive {:run, ^server, _tag, ^pixels, ^run} = message
     Runner.answer(message)
-    answer = Task.await(task)
+    answer = await(task)
     stats(server)
     answer
   end
@@ -85,8 +87,8 @@ defmodule Image.ZeroShot.TextCacheTest do
       assert_receive {:run, ^server, _tag, [], ["a", "bb"]} = run
       Runner.answer(run)
       {_images, texts, []} = Runner.embeddings([], ["a", "bb"])
-      assert Task.await_many(tasks) == List.duplicate({:ok, {<<>>, texts, []}}, 2)
-      assert {:ok, {_, <<>>, []}} = Task.await(hold)
+      assert await_all(tasks) == List.duplicate({:ok, {<<>>, texts, []}}, 2)
+      assert {:ok, {_, <<>>, []}} = await(hold)
       assert %{size: 2, hits: 0, misses: 4} = stats(server)
     end
 
@@ -198,7 +200,7 @@ defmodule Image.ZeroShot.TextCacheTest do
         end
 
       for _ <- 1..20, do: put(cache, Enum.shuffle(prompts))
-      Task.await_many(callers)
+      await_all(callers)
       {a, b} = cache.tables
       assert :ets.info(a, :size) + :ets.info(b, :size) <= 64
     end
@@ -269,18 +271,7 @@ defmodule Image.ZeroShot.TextCacheTest do
     assert ZeroShot.classifier(labels, opts).texts == texts
   end
 
-  # Bounded by the messages that will come, since nobody tells when they have.
-  defp await_messages(server, count, attempts \\ 500) do
-    case Process.info(server, :message_queue_len) do
-      {:message_queue_len, ^count} ->
-        :ok
-
-      _ when attempts == 0 ->
-        flunk("there are no #{count} messages")
-
-      _ ->
-        Process.sleep(10)
-        await_messages(server, count, attempts - 1)
-    end
+  defp await_messages(server, count) do
+    eventually(fn -> Process.info(server, :message_queue_len) == {:message_queue_len, count} end)
   end
 end

@@ -9,13 +9,14 @@ From the project's root, with `pip install pillow==13.0.0 numpy safetensors`:
     python test/oracle/preprocess.py pictures    # test/fixtures/pictures: one small file for each rule
     python test/oracle/preprocess.py goldens     # test/fixtures/goldens/pictures.safetensors
 
-The goldens cover the fixtures and, where ../shared/data is there, its corpora. A file's entry is the tensor
+The goldens cover the fixtures and the larger corpora in the folder that CLIP_TEST_DATA names. A file's entry is the tensor
 u8 [3, 32, 32] that preprocessing for 32 pixels gives, and in the metadata's JSON "WIDTHxHEIGHT CRC32" of its upright
 RGB pixels, or "error" where Pillow does not read the file.
 """
 
 import io
 import json
+import os
 import struct
 import sys
 import warnings
@@ -28,7 +29,7 @@ from safetensors.numpy import save_file
 
 PICTURES = Path("test/fixtures/pictures")
 GOLDENS = Path("test/fixtures/goldens/pictures.safetensors")
-SHARED = Path("../shared/data")
+DATA = Path(os.environ.get("CLIP_TEST_DATA", "test/fixtures"))
 SIZE = 32
 WHITE = (255, 255, 255)
 BACKGROUND = (10, 200, 30)
@@ -117,7 +118,7 @@ def write_goldens():
     tensors, facts = {}, {}
     files = {f"fixtures/{path.name}": path for path in sorted(PICTURES.iterdir())}
     for glob in CORPORA:
-        files |= {str(path.relative_to(SHARED)): path for path in sorted(SHARED.glob(glob)) if path.is_file()}
+        files |= {str(path.relative_to(DATA)): path for path in sorted(DATA.glob(glob)) if path.is_file()}
     for name, path in files.items():
         add_file(name, path.read_bytes(), tensors, facts)
     for name in ["rgba.png", "la.png", "palette_trns.png", "animated.gif", "rgba.webp"]:

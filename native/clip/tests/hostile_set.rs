@@ -4,16 +4,17 @@
 //! Memory is what the decoding thread allocates in Rust. The C of libjpeg-turbo has a bound of its
 //! own, which is part of what [`Budget::reserve`] counts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/hostile.rs"]
 mod hostile;
+#[allow(unreachable_pub)]
+#[path = "../../fuzz/src/memory.rs"]
+mod memory;
 mod support;
 #[path = "support/webp_tables.rs"]
 mod webp_tables;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -27,46 +28,6 @@ use clip::preprocess::Preprocessing;
 const MAX_TIME: Duration = Duration::from_secs(1);
 const HEADER_TIME: Duration = Duration::from_millis(50);
 const HEADER_MEMORY: usize = 16 << 20;
-
-/// Counts what each thread holds, and the most that it held.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count(add: usize, take: usize) {
-    let held = HELD.get().saturating_add(add).saturating_sub(take);
-    HELD.set(held);
-    PEAK.set(PEAK.get().max(held));
-}
-
-// SAFETY: all is handed on to the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size, layout.size());
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What has to become of a file.
 #[derive(Debug, Clone, Copy)]
@@ -101,19 +62,19 @@ fn case(name: impl Into<String>, bytes: Vec<u8>, fate: Fate) -> Case {
 
 /// The kind of error, `None` for pixels; processor time and peak memory.
 fn measure(case: &Case) -> (Option<ErrorKind>, Duration, usize) {
-    let before = HELD.get();
-    PEAK.set(before);
     let start = processor_time();
-    let budget = Budget::default();
     let options = DecodeOptions { color_profile: case.color_profile, ..DecodeOptions::default() };
-    let result =
-        decode(&case.bytes, &options, &budget).and_then(|rgb| Preprocessing::clip(32).apply(&rgb));
+    let prepare = || {
+        let rgb = decode(&case.bytes, &options, &Budget::default())?;
+        Preprocessing::clip(32).apply(&rgb)
+    };
+    let (result, peak) = memory::peak_of(|| prepare().map(drop));
     let kind = result.err().map(|error| {
         let text = error.to_string();
         assert!(!text.is_empty() && text.len() < 400 && !text.contains("assert"), "{text}");
         error.kind()
     });
-    (kind, processor_time() - start, PEAK.get() - before)
+    (kind, processor_time() - start, peak)
 }
 
 fn processor_time() -> Duration {
@@ -252,10 +213,9 @@ fn held_and_reserved(bytes: &[u8]) -> (usize, usize) {
     let memory = Memory::new(1 << 40);
     let limits = Limits { max_decode_bytes: 1 << 40, ..Limits::default() };
     let budget = Budget::new(limits).sharing(&memory);
-    let before = HELD.get();
-    PEAK.set(before);
-    drop(decode(bytes, &DecodeOptions::default(), &budget));
-    (PEAK.get() - before, memory.used() as usize)
+    let job = || drop(decode(bytes, &DecodeOptions::default(), &budget));
+    let ((), peak) = memory::peak_of(job);
+    (peak, memory.used() as usize)
 }
 
 #[test]

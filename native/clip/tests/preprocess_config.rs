@@ -44,11 +44,10 @@ fn old_new_and_empty_forms_are_openais_recipe() {
 }
 
 #[test]
-fn the_shared_configs_are_read() {
-    let Some(shared) = support::shared("published preprocessor_config.json files") else { return };
-    let read = |name: &str| {
-        std::fs::read(shared.join(format!("tokenizers/{name}/preprocessor_config.json"))).unwrap()
-    };
+fn published_configs_are_read() {
+    let published = support::project("test/fixtures/published");
+    let read =
+        |name: &str| std::fs::read(published.join(name).join("preprocessor_config.json")).unwrap();
     let clip = Preprocessing::from_json(&read("clip-vit-base-patch32"), 224).unwrap();
     assert_eq!(clip, Preprocessing::clip(224));
     let siglip = Preprocessing::from_json(&read("siglip-base-patch16-224"), 224).unwrap();

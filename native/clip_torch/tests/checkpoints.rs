@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clip_torch::{Checkpoint, DeviceRequest, ErrorKind, LoadOptions, Model, Tokenizer};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use support::{Scratch, copy_folder, fixture, shared};
+use support::{Scratch, copy_folder, fixture};
 
 fn load(folder: &Path, cache: &Path) -> clip_torch::Result<Model> {
     Model::load(folder, &LoadOptions::new(DeviceRequest::Cpu, cache))
@@ -233,11 +233,9 @@ fn other_models_are_refused_by_what_they_are() {
         assert!(message.contains(what) && message.contains(way_out), "{message}");
     }
     assert!(refusal("{}").contains("has no model_type in its config.json"));
-    if let Some(shared) = shared("the configs of a text-only model and of SigLIP") {
-        for folder in ["clip-vit-large-patch14-text-only", "siglip-base-patch16-224"] {
-            let config = shared.join("tokenizers").join(folder).join("config.json");
-            refusal(&fs::read_to_string(config).unwrap());
-        }
+    for folder in ["clip-vit-large-patch14-text-only", "siglip-base-patch16-224"] {
+        let config = fixture("published").join(folder).join("config.json");
+        refusal(&fs::read_to_string(config).unwrap());
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clip_torch::Tokenizer;
 use clip_torch::config::Config;
-use support::{fixture, project, shared};
+use support::{fixture, project};
 
 /// Numbers that are the same in every run.
 struct Numbers(u64);
@@ -114,8 +114,7 @@ fn cut_prompts_have_the_ids_of_whole_ones() {
 
 #[test]
 fn cut_prompts_have_the_ids_of_whole_ones_by_the_real_tokenizer() {
-    let Some(shared) = shared("long prompts by the real CLIP tokenizer") else { return };
-    compare(&shared.join("tokenizers/clip-vit-base-patch32"), 20);
+    compare(&fixture("published/clip-vit-base-patch32"), 20);
 }
 
 /// Every length round the first cut, so that it falls on every place of the text once.

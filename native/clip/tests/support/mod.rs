@@ -1,6 +1,6 @@
 //! What several tests need.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,10 @@ pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// The shared test data beside the checkout, or a line that says what was left out.
-pub(crate) fn shared(what: &str) -> Option<PathBuf> {
-    let path = project("../shared/data");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("not tested: {what} (needs ../shared/data)");
-    None
+/// A folder with more test data than is in the repository, for tests that are ignored without it.
+pub(crate) fn test_data() -> PathBuf {
+    let folder = std::env::var_os("CLIP_TEST_DATA");
+    PathBuf::from(folder.expect("CLIP_TEST_DATA has to name a folder, see native/build/README.md"))
 }
 
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {

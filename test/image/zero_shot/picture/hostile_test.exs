@@ -146,29 +146,8 @@ defmodule Image.ZeroShot.HostileTest do
   end
 
   test "malformed files of other projects" do
-    folder = "../shared/data/corpora"
-
-    if File.dir?(folder) do
-      for path <- Path.wildcard(folder <> "/{image-rs-bad,pngsuite}/**/*.*"),
-          File.regular?(path) do
-        assert_harmless({:path, path})
-      end
-    else
-      IO.puts("No #{folder}: its malformed pictures are left out.")
-    end
-  end
-
-  test "EXIF orientations of photos" do
-    folder = "../shared/data/corpora/exif-orientation"
-
-    if File.dir?(folder) do
-      for kind <- ["Landscape", "Portrait"], orientation <- 2..8 do
-        [upright, turned] = for n <- [1, orientation], do: {:path, "#{folder}/#{kind}_#{n}.jpg"}
-
-        assert ZeroShot.similarity(upright, turned, @opts) > 0.99
-      end
-    else
-      IO.puts("No #{folder}: its turned photos are left out.")
-    end
+    files = Path.wildcard("test/fixtures/corpora/**/*.*")
+    assert length(files) > 150
+    for path <- files, do: assert_harmless({:path, path})
   end
 end

@@ -6,8 +6,8 @@ defmodule Mix.Tasks.DownloadModels do
 
       $ mix download_models --zero-shot
 
-  The same as `mix image_vision.download_models`, which tells about the flags, under a name that is
-  free where image_vision is a dependency too.
+  Same as `mix image_vision.download_models`, which documents the flags, under a name that does not
+  clash when image_vision is a dependency too.
   """
 
   use Mix.Task
@@ -16,7 +16,7 @@ defmodule Mix.Tasks.DownloadModels do
 
   @impl true
   def run(argv) do
-    # The configuration alone: the project itself is not started.
+    # Only the configuration: the project itself is not started.
     Mix.Task.run("app.config")
     {:ok, _started} = Application.ensure_all_started(:image_zero_shot)
 

@@ -13,8 +13,8 @@ defmodule Mix.Tasks.ImageVision.DownloadModels do
 
   It reads the configuration that the application runs with, `config/runtime.exs` included, and the
   environment; see `Image.ZeroShot.Hub`. A model in the cache is not downloaded again. Progress is a
-  bar on a terminal, and a line for every ten per cent elsewhere. Whatever fails ends the task with
-  one line that says what to do, and a status that is not 0.
+  bar on a terminal, and a line for every ten per cent elsewhere. A failure ends the task with one line
+  that says what to do, and with exit status 1.
 
   ## Flags
 
@@ -27,11 +27,10 @@ defmodule Mix.Tasks.ImageVision.DownloadModels do
 
   ## Beside image_vision
 
-  This task has the name and the flag of the one in image_vision, so that scripts go on working; its
-  `--classify`, `--segment`, `--detect`, `--background` and `--caption` are for models that this
-  package does not have. A project that depends on both packages has this module twice. Take
-  image_vision's for its models, and `mix download_models --zero-shot`, which does the same as this
-  task, for this package's.
+  This task has the name and the flag of image_vision's, so scripts keep working. image_vision's flags
+  `--classify`, `--segment`, `--detect`, `--background` and `--caption` are for models that this package
+  does not have. A project that depends on both packages has this module twice: use image_vision's task
+  for its models, and `mix download_models --zero-shot` for this package's.
   """
 
   use Mix.Task

@@ -17,8 +17,8 @@ defmodule Mix.Tasks.ZeroShot.Classify do
   Pictures are read and resized on all cores while the model works, as by
   `Image.ZeroShot.classify_many/3`, and each result is written when it is there.
 
-  What fails is told on the standard error and does not stop the rest; the status at the end is then
-  1. On a terminal the last line shows how far the task is.
+  A picture that fails is reported on the standard error and does not stop the rest; the exit status is
+  then 1. On a terminal the last line shows the progress.
 
   ## Flags
 
@@ -40,12 +40,12 @@ defmodule Mix.Tasks.ZeroShot.Classify do
 
   `table` is for people, a line for each picture.
 
-  `json` is JSON Lines, an object in each line, in ASCII alone:
+  `json` is JSON Lines, one object a line, ASCII only:
 
       {"path":"a.jpg","results":[{"label":"a dog","score":0.97},{"label":"a cat","score":0.03}]}
       {"path":"b.jpg","error":{"reason":"not_found","message":"\\"b.jpg\\": no such file"}}
 
-  A path that is not valid UTF-8 has U+FFFD in the place of such bytes, and `"path_base64"` beside it.
+  A path that is not valid UTF-8 has U+FFFD instead of such bytes, and `"path_base64"` beside it.
 
   `csv` is as in RFC 4180, with the columns `path`, `label`, `score` and `error`: a line for each
   label of a picture, or one for a picture that failed. Paths are written byte by byte.
@@ -67,8 +67,8 @@ defmodule Mix.Tasks.ZeroShot.Classify do
     end
   end
 
-  # The configuration alone: the project itself is not started. What is compiled for it is told on
-  # the standard output, which is for results.
+  # Only the configuration: the project itself is not started. Compiling reports on the standard
+  # output, which is for results.
   defp configure do
     shell = Mix.shell()
     Mix.shell(Mix.Shell.Quiet)
@@ -86,8 +86,8 @@ defmodule Mix.Tasks.ZeroShot.Classify do
     end
   end
 
-  # A download that is logged is no result either. From Elixir 1.15 on
-  # the log is a handler of Erlang's, before it is a backend.
+  # Log lines of a download are not results either. Since Elixir 1.15 the log is a handler of
+  # Erlang's, before that it was a backend.
   defp log_to_stderr do
     case :logger.get_handler_config(:default) do
       {:ok, %{module: :logger_std_h, config: %{type: :standard_io}} = handler} ->
@@ -101,9 +101,9 @@ defmodule Mix.Tasks.ZeroShot.Classify do
     end
   end
 
-  # Only a terminal has columns; of the standard output Erlang tells those of the input. Where both
-  # outputs are one terminal, which allows colours, all goes to the same of them: else a row would
-  # overtake the bar that has to make room for it.
+  # Only a terminal has columns; for the standard output Erlang returns those of the input. Where both
+  # outputs are one terminal, which allows colours, everything goes to one of them: otherwise a row
+  # overtakes the bar that makes room for it.
   defp terminal do
     case {:io.columns(:standard_error), IO.ANSI.enabled?()} do
       {{:ok, columns}, true} -> [columns: columns, beside: :stdio]

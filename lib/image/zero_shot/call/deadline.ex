@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Call.Deadline do
   @moduledoc false
 
-  # When the time of a call is over: a moment of monotonic time in milliseconds, or never.
+  # When a call times out: a monotonic time in milliseconds, or never.
 
   @type t :: integer() | :infinity
 

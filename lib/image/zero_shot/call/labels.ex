@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Call.Labels do
   @moduledoc false
 
-  # A label set: from what a caller gives to the labels and the prompts of each.
+  # A label set: the caller's labels, checked, with the prompts of each.
 
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.{Options, Templates}
@@ -13,7 +13,8 @@ defmodule Image.ZeroShot.Call.Labels do
   defstruct [:terms, :prompts, :counts]
 
   @typedoc """
-  What comes back as the label of a result; all prompts, label after label; how many a label has.
+  `:terms` come back as labels of results. `:prompts` are those of all labels, in order, and `:counts`
+  how many each label has.
   """
   @type t :: %__MODULE__{
           terms: [term(), ...],
@@ -25,11 +26,11 @@ defmodule Image.ZeroShot.Call.Labels do
 
   @no_background %{term: nil, prompts: [], counts: []}
 
-  # What stands behind each label where labels are independent, unless `:other` says it.
+  # The background of each label where labels are independent, unless `:other` gives one.
   @default_background %{term: nil, prompts: ["a photo"], counts: [1]}
 
   @doc """
-  Checks labels without any model, so that a mistake in them is told before one is loaded.
+  Checks labels without a model, so that a mistake in them is an error before one is loaded.
   """
   @spec new(term(), Options.t()) :: {:ok, t()} | {:error, Error.t()}
   def new(labels, opts) when is_map(labels) and not is_struct(labels),
@@ -53,7 +54,7 @@ defmodule Image.ZeroShot.Call.Labels do
   def new(other, _opts), do: no_list(other)
 
   @doc """
-  The same labels in parts of about so many prompts, and at least one label each.
+  Splits labels into parts of about `most` prompts, with at least one label each.
   """
   @spec parts(t(), pos_integer()) :: [t(), ...]
   def parts(%__MODULE__{} = labels, most) do
@@ -77,7 +78,7 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   @doc """
-  What stands behind the labels: its term, its prompts and how many of them make a row each.
+  Returns the background of the labels: its term, its prompts, and how many of them make each row.
   """
   @spec background(Options.t()) :: {:ok, background()} | {:error, Error.t()}
   def background(%{other: nil, multi_label: true}), do: {:ok, @default_background}
@@ -97,8 +98,8 @@ defmodule Image.ZeroShot.Call.Labels do
   defp background_pair(prompts, opts) when is_list(prompts), do: pair({nil, prompts}, opts)
   defp background_pair(other, opts), do: pair(other, opts)
 
-  # What templates make of a label is one row, as it is for every label. A list of prompts names
-  # several things that each stand for themselves.
+  # Templates make one row of a label, as of any other. A list of prompts names several things, each
+  # with its own row.
   defp background_counts(other, prompts) when is_binary(other), do: [length(prompts)]
   defp background_counts(_other, prompts), do: Enum.map(prompts, fn _ -> 1 end)
 
@@ -134,7 +135,7 @@ defmodule Image.ZeroShot.Call.Labels do
     )
   end
 
-  # What a template adds is the operator's own and has no limit.
+  # Templates come from the operator, so their length has no limit.
   defp pair(label, opts) when is_binary(label) do
     with :ok <- check_text(label, opts.max_label_bytes),
          do: {:ok, {label, Templates.prompts(opts.template, label)}}

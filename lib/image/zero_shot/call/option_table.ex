@@ -34,7 +34,7 @@ defmodule Image.ZeroShot.Call.OptionTable do
           documentation :: String.t()
         }
 
-  # What the native library counts with; nobody means more.
+  # The native library counts with 32 bits.
   @limit {:integer, 1, 0xFFFF_FFFF}
 
   @rows [

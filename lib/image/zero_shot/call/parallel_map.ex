@@ -1,13 +1,13 @@
 defmodule Image.ZeroShot.Call.ParallelMap do
   @moduledoc false
 
-  # A map over an enumerable that works ahead of whoever takes its results, in order.
+  # Maps an enumerable in parallel and in order, ahead of its consumer.
   #
-  # Not `Task.async_stream/3`, which starts more while the oldest element takes its time, and so
-  # keeps results without a bound; and whose tasks take the consumer with them when one is killed.
-  # Here no more than the window are begun and not yet taken, whatever becomes of each.
+  # `Task.async_stream/3` has two faults for this: while the oldest element is slow it starts more and
+  # keeps their results without a bound, and a task that is killed takes the consumer with it. Here at
+  # most a window of elements is in flight, however each of them ends.
 
-  @typedoc "What is done with an element, in a process of its own."
+  @typedoc "Runs on an element, in a process of its own."
   @type work :: (term() -> term())
 
   @typedoc "What became of an element: a value, or how its process failed."
@@ -28,8 +28,8 @@ defmodule Image.ZeroShot.Call.ParallelMap do
     %{window: window, work: work, begun: :queue.new(), guard: spawn(fn -> guard(consumer) end)}
   end
 
-  # One is begun and at most one is taken, so that what was taken is replaced while the consumer
-  # deals with it. An enumerable that is slow to give does not keep back what is done.
+  # Starts one and takes at most one, so the element that was taken is replaced while the consumer
+  # deals with it. A slow enumerable does not hold back finished results.
   defp step(element, state) do
     state = %{state | begun: :queue.in(begin(element, state), state.begun)}
     patience = if :queue.len(state.begun) < state.window, do: 0, else: :infinity

@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Call.PictureStream do
   @moduledoc false
 
-  # Pictures without number: each goes through the serving like the picture of any other caller, and
-  # what waits there makes batches. Here is only how many are on their way at a time.
+  # Streams any number of pictures. Each goes through the serving like any other caller's picture, and
+  # the serving makes the batches. This module only bounds how many are in flight.
 
   alias Image.ZeroShot.{Classifier, Error, Telemetry}
   alias Image.ZeroShot.Call.{Deadline, Options, ParallelMap, Pipeline}
@@ -28,7 +28,7 @@ defmodule Image.ZeroShot.Call.PictureStream do
     |> report(own.progress, if(is_list(pictures), do: length(pictures)))
   end
 
-  # What fails here fails for every picture, and is raised.
+  # A failure here is one for every picture, so it is raised.
   defp start(labels, opts, window) do
     classifier = bang!(compile(labels, opts))
     _info = bang!(Client.load(opts))
@@ -41,8 +41,8 @@ defmodule Image.ZeroShot.Call.PictureStream do
   defp compile(labels, opts), do: Pipeline.compile(labels, opts, [])
 
   @doc """
-  How many pictures are on their way at a time: a batch that runs, one that waits, and those that are
-  being read and resized; but never so many that other callers find the serving full.
+  Returns how many pictures may be in flight: a batch that runs, one that waits, and those being read
+  and resized, but never so many that other callers find the serving full.
   """
   @spec window(map(), pos_integer()) :: pos_integer()
   def window(%{max_batch: max_batch, concurrency: concurrency, queue: %{max: max}}, cores) do
@@ -80,7 +80,7 @@ defmodule Image.ZeroShot.Call.PictureStream do
 
   defp crash(kind, reason, stacktrace) do
     banner = Exception.format_banner(kind, reason, stacktrace)
-    Error.error(:internal, "the work on this picture ended unexpectedly: #{banner}")
+    Error.error(:internal, "the work on this picture crashed: #{banner}")
   end
 
   defp counted({:error, error}, opts) do

@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Call.Pipeline do
   @moduledoc false
 
-  # The way of a call, from a picture and labels to results: check what was given, check out a
-  # lease, make pixels, run the model, score.
+  # Runs a call from a picture and labels to results: check the arguments, check out a lease, make
+  # pixels, run the model, score.
 
   require Logger
 
@@ -10,18 +10,18 @@ defmodule Image.ZeroShot.Call.Pipeline do
   alias Image.ZeroShot.Call.{Labels, Options}
   alias Image.ZeroShot.Serving.{Client, Lease}
 
-  # Prompts of one run. A label set with more is compiled part by part, so that its rows are not in
-  # memory before they are averaged.
+  # Prompts of one run. A larger label set is compiled in parts, so that its rows are not all in memory
+  # before they are averaged.
   @part 512
 
   @type results :: [%{label: term(), score: float()}]
 
   @doc """
-  Results for a picture, best first, for labels as they are given or a classifier.
+  Ranks labels or a classifier for a picture, best first.
   """
   @spec rank(term(), term(), Options.t()) :: {:ok, results()} | {:error, Error.t()}
   def rank(picture, labels, opts) do
-    # What needs no model comes first: nobody waits for a model to learn of a misspelt file name.
+    # Checks that work without a model come first: a misspelt file name must not wait for a download.
     with {:ok, labels} <- labels(labels, opts),
          {:ok, background} <- Labels.background(opts),
          {:ok, picture} <- Picture.open(picture, opts),
@@ -40,7 +40,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   end
 
   @doc """
-  Compiles labels for the model that the options name; `given` are the options as they were given.
+  Compiles labels for the model that the options name. `given` are the caller's own options.
   """
   @spec compile(term(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def compile(labels, opts, given) do

@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Call.Secret do
   @moduledoc false
 
-  # A text that nothing shows. It lives in a closure: whatever prints terms, `inspect/2` as well as
-  # the crash reports of Erlang, prints of a function no more than its name.
+  # Keeps a text out of logs. It lives in a closure: `inspect/2` and Erlang's crash reports print only
+  # the name of a function.
 
   @enforce_keys [:reveal]
   defstruct [:reveal]

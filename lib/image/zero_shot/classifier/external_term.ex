@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Classifier.ExternalTerm do
   @moduledoc false
 
-  # What a term in Erlang's external format will take in memory, read from its bytes alone.
+  # How much memory a term in Erlang's external format will take, read only from its bytes.
   #
   # `:erlang.binary_to_term/2` allocates first: a list of small numbers takes eight to sixteen times
   # the bytes it is written in, an empty map forty. This walk allocates nothing, and stops at the

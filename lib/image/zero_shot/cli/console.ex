@@ -1,9 +1,9 @@
 defmodule Image.ZeroShot.CLI.Console do
   @moduledoc false
 
-  # What `mix zero_shot.classify` does. A function that returns and does not end the VM.
+  # Runs `mix zero_shot.classify`. Returns instead of halting the VM.
   #
-  # Rows go to the standard output as they come, all else to the standard error.
+  # Rows go to the standard output as they come, everything else to the standard error.
 
   alias Image.ZeroShot
   alias Image.ZeroShot.CLI.{Flags, Paths, Rows}
@@ -11,8 +11,8 @@ defmodule Image.ZeroShot.CLI.Console do
   alias Image.ZeroShot.Hub.Progress
 
   @typedoc """
-  How many columns the terminal has, `nil` if there is none; and where goes what is no row, which is
-  `:stderr` unless both outputs are one terminal.
+  `:columns` of the terminal, `nil` without one. `:beside` is where everything but rows goes: to
+  `:stderr`, unless both outputs are one terminal.
   """
   @type output :: [columns: non_neg_integer() | nil, beside: :stdio | :stderr]
 
@@ -29,7 +29,7 @@ defmodule Image.ZeroShot.CLI.Console do
     end
   end
 
-  # Before any folder is searched. A mistake in the configuration is told like one in a flag.
+  # Before any folder is searched. A mistake in the configuration gets the same error as one in a flag.
   defp checked(flags) do
     ZeroShot.classify_many([], flags.labels, flags.opts)
     {:ok, flags.opts}
@@ -82,7 +82,7 @@ defmodule Image.ZeroShot.CLI.Console do
   defp ended(0, _all), do: :ok
 
   defp ended(failed, all),
-    do: {:error, "#{failed} of #{all} could not be classified, for the reasons above"}
+    do: {:error, "#{failed} of #{all} could not be classified; the reasons are above"}
 
   # Errors about a file begin with its name already.
   defp named(path, %Error{message: message}) do

@@ -23,7 +23,7 @@ defmodule Image.ZeroShot.CLI.Flags do
   @top_of_table 3
 
   @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
-  @usage "The flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
+  @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
 
   @type t :: %{
           paths: [Path.t(), ...],
@@ -51,7 +51,7 @@ defmodule Image.ZeroShot.CLI.Flags do
         {:ok, flags, paths}
 
       {_flags, [], []} ->
-        {:error, "expected pictures, folders or wildcards, such as \"photos/*.jpg\". #{@usage}"}
+        {:error, "expected pictures, folders or wildcards, such as \"photos/*.jpg\"; #{@usage}"}
 
       {_flags, _paths, [fault | _]} ->
         {:error, fault(fault)}
@@ -61,16 +61,16 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp fault({name, value}) do
     cond do
       String.replace(name, "_", "-") not in ["--no-multi-label" | @names] ->
-        "unknown flag #{name}. #{@usage}"
+        "unknown flag #{name}; #{@usage}"
 
       value == nil ->
-        "#{name} wants a value"
+        "expected a value after #{name}"
 
       name =~ "multi" ->
-        "#{name} takes no value, got: #{value}"
+        "expected no value for #{name}, got: #{value}"
 
       true ->
-        "#{name} wants a number, got: #{value}"
+        "expected #{name} to be a number, got: #{value}"
     end
   end
 
@@ -105,13 +105,13 @@ defmodule Image.ZeroShot.CLI.Flags do
 
   defp format(name) do
     with :error <- Map.fetch(@formats, name),
-         do: {:error, "--format wants table, json or csv, got: #{name}"}
+         do: {:error, "expected --format to be table, json or csv, got: #{name}"}
   end
 
   defp top(nil, :table), do: {:ok, @top_of_table}
   defp top(nil, _all), do: {:ok, nil}
   defp top(top, _format) when top > 0, do: {:ok, top}
-  defp top(top, _format), do: {:error, "--top wants a positive number, got: #{top}"}
+  defp top(top, _format), do: {:error, "expected --top to be a positive number, got: #{top}"}
 
   defp device(nil), do: {:ok, []}
   defp device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}
@@ -126,7 +126,7 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp device(name), do: no_device(name)
 
   defp no_device(name),
-    do: {:error, "--device wants auto, cpu, cuda, cuda:1 or mps, got: #{name}"}
+    do: {:error, "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: #{name}"}
 
   defp template(flags) do
     case Keyword.get_values(flags, :template) do

@@ -3,13 +3,13 @@ defmodule Image.ZeroShot.CLI.Paths do
 
   # From the words of a command line to files.
 
-  # In a folder only what can be a picture by its name counts. What is named itself is taken as it
-  # is, and fails if it is none.
+  # In a folder, only names like those of pictures count. A file that is named itself is always taken,
+  # and fails if it is not a picture.
   @extensions ~w(.jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff)
 
   @doc """
-  The files that the words stand for, in their order and sorted within a folder, and what is wrong
-  with those that stand for none.
+  Returns the files that the words stand for, in their order and sorted within a folder, and an error
+  for each word that stands for none.
   """
   @spec expand([String.t()]) :: {[Path.t()], faults :: [String.t()]}
   def expand(words) do
@@ -22,12 +22,12 @@ defmodule Image.ZeroShot.CLI.Paths do
     cond do
       File.dir?(word) -> word |> walk() |> found(word)
       word =~ ~r/[*?\[{]/ and not File.exists?(word) -> word |> matches() |> found(word)
-      # One that is not there fails in its turn, as one that is damaged does.
+      # A missing file fails in its turn, as a damaged one does.
       true -> {[word], []}
     end
   end
 
-  defp found([], word), do: {[], ["#{inspect(word)}: no pictures there"]}
+  defp found([], word), do: {[], ["#{inspect(word)}: contains no pictures"]}
   defp found(paths, _word), do: {paths, []}
 
   defp matches(wildcard) do

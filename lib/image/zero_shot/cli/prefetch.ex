@@ -1,9 +1,8 @@
 defmodule Image.ZeroShot.CLI.Prefetch do
   @moduledoc false
 
-  # What the Mix tasks do: fetch the configured model, export its encoders, and say so.
-  #
-  # A function of its own, which returns and does not end the VM: both tasks are this one.
+  # Fetches the configured model and exports its encoders, for both Mix tasks. Returns instead of
+  # halting the VM.
 
   alias Image.ZeroShot.{Error, Hub}
   alias Image.ZeroShot.Call.Options
@@ -19,10 +18,10 @@ defmodule Image.ZeroShot.CLI.Prefetch do
     export: :boolean
   ]
 
-  # Of image_vision's task of the same name: what this package has no models for.
+  # Flags of image_vision's task of the same name, for models that this package does not have.
   @elsewhere [:classify, :segment, :detect, :background, :caption]
 
-  @covers "this package has the models of zero-shot classification alone (--zero-shot)"
+  @covers "this package has only the models of zero-shot classification (--zero-shot)"
 
   @typedoc "Whether the output is a terminal, which can draw a bar."
   @type output :: [terminal: boolean()]
@@ -46,7 +45,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
 
     case OptionParser.parse(argv, strict: strict) do
       {flags, [], []} -> covered(flags)
-      {_flags, [word | _], []} -> {:error, "expected flags alone, got: #{word}. #{usage()}"}
+      {_flags, [word | _], []} -> {:error, "expected only flags, got: #{word}; #{usage()}"}
       {_flags, _words, [fault | _]} -> {:error, fault(fault, Keyword.keys(strict))}
     end
   end
@@ -54,19 +53,19 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   defp fault({name, value}, known) do
     cond do
       switch(name) not in Enum.map(known, &"--#{switch(to_string(&1))}") ->
-        "unknown flag #{name}. #{usage()}"
+        "unknown flag #{name}; #{usage()}"
 
       value == nil ->
-        "#{name} wants a value"
+        "expected a value after #{name}"
 
       true ->
-        "#{name} takes no value, got: #{value}"
+        "expected no value for #{name}, got: #{value}"
     end
   end
 
   defp switch(name), do: String.replace(name, "_", "-")
 
-  defp usage, do: "The flags are --zero-shot, --repo, --revision, --offline-check and --no-export"
+  defp usage, do: "the flags are --zero-shot, --repo, --revision, --offline-check and --no-export"
 
   defp covered(flags) do
     others = for name <- @elsewhere, flags[name], do: "--#{name}"
@@ -88,7 +87,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
     end
   end
 
-  # A mistake in the configuration is told like one on the command line.
+  # A mistake in the configuration gets the same error as one on the command line.
   defp options(flags) do
     given = Keyword.take(flags, [:repo, :revision])
     offline = if flags[:offline_check], do: [offline: true], else: []
@@ -100,7 +99,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   defp fetch(opts, terminal) do
     case Repo.source(opts) do
       {:directory, directory} ->
-        say("model: #{directory}, which is on this machine")
+        say("model: #{directory}, on this machine")
         :ok
 
       {:hub, name, revision, _cache, _endpoint} ->
@@ -188,7 +187,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   end
 
   defp encoders(%{encoders: nil, encoders_note: note}),
-    do: {:error, "the encoders could not be kept, so that each start exports them anew: #{note}"}
+    do: {:error, "the encoders could not be kept, so each start exports them again: #{note}"}
 
   defp encoders(%{encoders: encoders}) do
     say("encoders: #{encoders}, #{encoders |> disk() |> Progress.size()}")

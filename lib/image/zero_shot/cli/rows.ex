@@ -42,7 +42,7 @@ defmodule Image.ZeroShot.CLI.Rows do
   def head(_rows), do: []
 
   @doc """
-  What is written of a picture, as bytes. A table has nothing about one that failed.
+  Returns the row of a picture as bytes. A table has no row for a picture that failed.
   """
   @spec row(t(), Path.t(), result()) :: iodata()
   def row(%{format: :table}, _path, {:error, _error}), do: []
@@ -78,7 +78,7 @@ defmodule Image.ZeroShot.CLI.Rows do
 
   def row(%{format: :csv}, path, {:error, error}), do: line([path, "", "", error.message])
 
-  # Of pictures and labels that are no names: one line, and no commands to a terminal.
+  # Keeps names of files and labels on one line, without control characters for the terminal.
   defp plain(text) do
     if String.valid?(text) and not (text =~ ~r/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u),
       do: text,
@@ -92,14 +92,14 @@ defmodule Image.ZeroShot.CLI.Rows do
 
   defp pad(text, width), do: text |> IO.iodata_to_binary() |> String.pad_trailing(width)
 
-  # JSON has no bytes: a name that is no text is there twice, once to be read, once to be found.
+  # JSON has no bytes: a name that is not text comes twice, once to read and once to find the file.
   defp members(path) do
     if String.valid?(path),
       do: ["\"path\":", string(path)],
       else: ["\"path\":", string(path), ",\"path_base64\":\"", Base.encode64(path), "\""]
   end
 
-  # In ASCII alone, which no encoding on the way changes.
+  # ASCII only, which no encoding on the way changes.
   defp string(text), do: [?", escape(text, []), ?"]
 
   defp escape("", done), do: Enum.reverse(done)

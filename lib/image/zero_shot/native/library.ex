@@ -1,14 +1,14 @@
 defmodule Image.ZeroShot.Native.Library do
   @moduledoc false
 
-  # What the modules of both native libraries have in common.
+  # Shared by the modules of both native libraries.
   #
   # A library once loaded cannot be exchanged in a running system, so such a module holds nothing
   # but the library's functions. `load/1` is called by `Native.Loader`, not by `@on_load`: a release
   # loads all its modules at boot, wanted or not.
   #
   # A new instance of such a module would be without the library. `@on_load` refuses to become one;
-  # the VM then keeps the instance it has, and all goes on.
+  # the VM then keeps the instance that it has, and calls go on.
 
   defmacro __using__(_opts) do
     quote do
@@ -36,8 +36,8 @@ defmodule Image.ZeroShot.Native.Library do
 
   @spec refusal(module()) :: String.t()
   def refusal(module) do
-    "the native library of #{inspect(module)} cannot be exchanged in a running system: the module " <>
-      "stays as it is until the system is restarted"
+    "the native library of #{inspect(module)} cannot be exchanged in a running system: " <>
+      "the module stays unchanged until the system is restarted"
   end
 
   @spec not_loaded() :: Exception.t()

@@ -1,12 +1,12 @@
 defmodule Image.ZeroShot.Native.Loader do
   @moduledoc false
 
-  # Brings the native libraries into the VM, or says why not and what to do about it.
+  # Loads the native libraries into the VM, or says why that fails and what to do.
 
   alias Image.ZeroShot.{Error, Native}
 
-  # Threads of OpenMP that wait for work spin, and lose a factor of three once the VM is busy with
-  # anything else. With a short spin that is gone, and a quiet VM is as fast as before.
+  # OpenMP threads spin while they wait for work, which makes them three times as slow once the VM is
+  # busy with anything else. A short spin avoids that and costs a quiet VM nothing.
   @spin_count "5000"
 
   @doc """
@@ -23,12 +23,11 @@ defmodule Image.ZeroShot.Native.Loader do
   end
 
   @doc """
-  Loads libtorch unless it is there: 100 MB, which a system without a model is spared.
+  Loads libtorch unless it is loaded. It takes 100 MB, so a system without a model never loads it.
 
-  However many processes ask at once, the VM lets one after the other load a library, and all but
-  the first find it loaded. That keeps one scheduler for 0.2 s, once. To open it on a dirty one
-  before would not, but a VM that is halted waits for its schedulers alone, and ends with a signal
-  where libtorch is being opened beside them.
+  The VM lets one process at a time load a library, so of many callers only the first does the work.
+  It blocks one scheduler for 0.2 s, once. A dirty scheduler would avoid that, but a VM that halts waits
+  only for its normal schedulers, and crashes while libtorch is being opened on another thread.
   """
   @spec torch() :: :ok | {:error, Error.t()}
   def torch, do: if(Native.Torch.loaded?(), do: :ok, else: load_torch())

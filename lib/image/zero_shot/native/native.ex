@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Native do
   @moduledoc false
 
-  # The functions of `native/nif`: all that needs no libtorch. Loaded when the application
-  # starts. Each answers `{:ok, value}` or `{:error, {reason, message}}`.
+  # The functions of `native/nif`, which work without libtorch. Loaded when the application
+  # starts. Each returns `{:ok, value}` or `{:error, {reason, message}}`.
 
   use Image.ZeroShot.Native.Library
 
@@ -11,7 +11,7 @@ defmodule Image.ZeroShot.Native do
   def hub_cached(_name, _revision, _settings), do: not_loaded()
 
   # Pictures to pixels. The answer is a job; the caller gets `{tag, answer}` as a message when the
-  # pixels are there, unless it takes the job back before.
+  # pixels are there, unless it cancels the job first.
   def preprocess(_tag, _source, _preprocessing, _limits, _owner, _timeout), do: not_loaded()
   def preprocess_cancel(_job), do: not_loaded()
   def pixel_threads, do: not_loaded()

@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Native.Torch do
   @moduledoc false
 
-  # The functions of `native/nif_torch`, with which libtorch comes into the VM: who calls them calls
-  # `Native.Loader.torch/0` before. Each answers `{:ok, value}` or `{:error, {reason, message}}`.
+  # The functions of `native/nif_torch`, which brings libtorch into the VM. Call
+  # `Native.Loader.torch/0` first. Each returns `{:ok, value}` or `{:error, {reason, message}}`.
 
   use Image.ZeroShot.Native.Library
 

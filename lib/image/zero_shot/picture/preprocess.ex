@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Picture.Preprocess do
   @moduledoc false
 
-  # Pictures to pixels, on the native library's own threads: no scheduler is kept busy, and nothing
-  # is left in the mailbox of who gives up.
+  # Turns pictures into pixels on the native library's own threads. No scheduler is blocked, and a caller
+  # that gives up finds no message left over.
 
   alias Image.ZeroShot.{Error, Native, Source}
   alias Image.ZeroShot.Call.Deadline
@@ -29,8 +29,8 @@ defmodule Image.ZeroShot.Picture.Preprocess do
     end
   end
 
-  # Pictures of one owner take turns with those of others. All tasks of a process count as that
-  # process, or a hundred tasks would have a hundred turns.
+  # Owners take turns. All tasks of a process count as one owner: otherwise a hundred tasks would have a
+  # hundred turns.
   defp owner, do: [self() | Process.get(:"$callers", [])] |> List.last() |> :erlang.phash2()
 
   defp timeout(:infinity), do: nil
@@ -46,8 +46,7 @@ defmodule Image.ZeroShot.Picture.Preprocess do
   defp too_late do
     Error.error(
       :timeout,
-      "the time limit of the call was reached while its picture was decoded; send a smaller one " <>
-        "or raise :timeout"
+      "the call timed out while its picture was decoded; send a smaller one or raise :timeout"
     )
   end
 

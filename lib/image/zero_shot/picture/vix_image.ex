@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.Picture.VixImage do
   alias Vix.Vips.Image, as: Vimage
   alias Vix.Vips.Operation
 
-  # Count to 255. MULTIBAND stands for pixels that nobody gave a colour space.
+  # Count to 255. MULTIBAND is for pixels without a colour space.
   @plain [
     :VIPS_INTERPRETATION_sRGB,
     :VIPS_INTERPRETATION_RGB,

@@ -1,17 +1,16 @@
 defmodule Image.ZeroShot.Serving.Admission do
   @moduledoc false
 
-  # The door of a serving, on the caller's side: lets a call in that will be served in time.
+  # Admission control, on the caller's side: admits calls that will meet their deadline.
   #
-  # Its time is estimated from what waits now and from what that has cost lately. There are two ways
-  # to be late: the threads that decode, of which the native library tells, have too much before it;
-  # or the model has, of which the gate tells. Pictures are decoded while the model runs, so the
-  # longer of the two counts. Where both share the cores, what they cost lately includes that.
-  # Nothing is refused that waits for nobody, whatever it takes.
+  # The wait is estimated from the queued work and its recent cost. A call can be late in two ways: the
+  # decoding threads have too much before it (the native library knows), or the model has (the gate
+  # knows). Pictures are decoded while the model runs, so the longer of the two counts. Where both share
+  # the cores, their recent costs include that. A call that waits for no other is always admitted.
   #
-  # Costs change while a call waits. So twice the estimate has to fit into its time, and what waits is
-  # judged anew, less strictly: by the native library with each picture that it has done, by the
-  # serving with each batch.
+  # Costs change while a call waits. So twice the estimate has to fit into its time, and waiting calls
+  # are judged again, less strictly: by the native library after each picture, by the serving after each
+  # batch.
 
   alias Image.ZeroShot.{Error, Native, Telemetry}
   alias Image.ZeroShot.Call.Deadline
@@ -31,12 +30,12 @@ defmodule Image.ZeroShot.Serving.Admission do
         }
 
   @doc """
-  Lets the calling process in, to leave by `Gate.leave/1`. Tells how many milliseconds the model will
-  take from when the call has its pixels, `0` where nobody is in its way.
+  Admits the calling process, which leaves by `Gate.leave/1`. Returns how many milliseconds the model
+  will take once the call has its pixels, `0` if no other call is before it.
   """
   @spec enter(Directory.entry(), timeout(), needs()) ::
           {:ok, non_neg_integer()} | :inside | :gone | {:error, Error.t()}
-  # Until the model is loaded no time runs, and nobody can say how long anything will take.
+  # Before the model is loaded the timeout does not run, and costs are unknown.
   def enter(%{gate: gate, info: nil}, _timeout, needs),
     do: gate |> Gate.enter({:short, pictures(needs)}, nil, :infinity) |> told(gate)
 
@@ -91,7 +90,7 @@ defmodule Image.ZeroShot.Serving.Admission do
   def judge(outcome, _lease), do: outcome
 
   @doc """
-  Makes an error of a refusal, and an event of such an error.
+  Turns a refusal into an error, and emits an event for it.
   """
   @spec told(outcome | atom(), Gate.t() | nil) :: outcome | {:error, Error.t()}
         when outcome: term()

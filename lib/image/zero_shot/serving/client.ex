@@ -10,7 +10,7 @@ defmodule Image.ZeroShot.Serving.Client do
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Serving.{Admission, Directory, Keeper, Lease, Local, Remote, Runner}
 
-  # A caller can meet a serving that is about to terminate; more often than this it is no accident.
+  # A caller can meet a serving that is about to terminate. Five times in a row is not an accident.
   @attempts 5
 
   @typedoc """
@@ -94,7 +94,7 @@ defmodule Image.ZeroShot.Serving.Client do
   defp key(%{serving: name}) when name != nil, do: {:name, name}
   defp key(opts), do: {:model, Runner.key(opts)}
 
-  # What has not started when a serving terminates starts anew with the next one.
+  # Calls that have not started when a serving terminates start again with the next one.
   defp with_serving(opts, local, remote, attempts \\ @attempts)
 
   defp with_serving(_opts, _local, _remote, 0),

@@ -14,8 +14,8 @@ defmodule Image.ZeroShot.Serving.Directory do
   @type key :: {:name, atom()} | {:model, term()}
 
   @typedoc """
-  What callers know of a serving. `:info` is `nil` while there is no model, `:error` the reason where
-  that is not about to change.
+  The facts that callers have about a serving. `:info` is `nil` while no model is loaded, `:error` the
+  reason if the load failed.
   """
   @type entry :: %{
           gate: Gate.t(),
@@ -107,7 +107,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   def via(key), do: {:via, Registry, {@registry, key, nil}}
 
   @doc """
-  Says what callers may know. To be called by the serving itself.
+  Publishes the facts for callers. Only the serving itself calls this.
   """
   @spec put(key(), entry()) :: :ok
   def put(key, entry) do
@@ -178,7 +178,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   def announce({:name, _name} = key), do: safely(fn -> :pg.join(Serving, key, self()) end)
   def announce(_key), do: :ok
 
-  # Where the process group has ended, the registry is about to, and with it whoever is in it.
+  # If the process group has ended, the registry ends next, and every serving with it.
   defp safely(call) do
     call.()
     :ok

@@ -49,7 +49,7 @@ defmodule Image.ZeroShot.Serving.Gate do
   serving. `:inside` if it is there already.
 
   Tells how many milliseconds of the `left` ones the work will take, that of others before it
-  included: `0` where nobody is inside or nothing is known.
+  included: `0` if no one else is inside or nothing is known.
   """
   @spec enter(t(), Pace.work(), Pace.model() | nil, timeout()) ::
           {:ok, non_neg_integer()} | :inside | :full | :too_many_prompts | :gone
@@ -115,7 +115,7 @@ defmodule Image.ZeroShot.Serving.Gate do
     ArgumentError -> :ok
   end
 
-  # Who waits for nobody is let in, however long it will take.
+  # A call that waits for no other is admitted, however long it will take.
   defp estimate(_gate, %{short: 0, long: 0}, _work, _model, _left), do: 0
   defp estimate(_gate, _ahead, _work, nil, _left), do: 0
 
@@ -145,7 +145,7 @@ defmodule Image.ZeroShot.Serving.Gate do
   end
 
   @doc """
-  Whether the serving lives. Asks nobody.
+  Whether the serving lives. Sends no message.
   """
   @spec open?(t()) :: boolean()
   def open?(%__MODULE__{table: table}), do: :ets.info(table, :size) != :undefined

@@ -204,7 +204,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
   defp pause(ends),
     do: min(@first_pause_ms * 2 ** min(ends - @at_once - 1, 10), @longest_pause_ms)
 
-  # Whoever started this learns it from the answer, and no supervisor from the exit.
+  # The starter gets the error as an answer. A normal exit keeps the supervisor from restarting.
   defp give_up(state, error), do: {:stop, :normal, settle(state, error)}
 
   defp settle(state, outcome) do

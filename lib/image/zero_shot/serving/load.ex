@@ -1,11 +1,11 @@
 defmodule Image.ZeroShot.Serving.Load do
   @moduledoc false
 
-  # The loading of a model: what is under way, what went wrong, and when it is tried again.
+  # Loads a model: the task under way, the last error, and the time of the next try.
   #
-  # It runs in a process of its own, so that the server answers who asks meanwhile, and can be
-  # stopped. A model that was loaded before is not wrong, only away: it is tried again until it is
-  # back, ever more rarely. One that was not is tried once.
+  # The task is a process of its own, so that the server can answer meanwhile and can be stopped. A model
+  # that was loaded before is retried with backoff until it is back. A model that never loaded is tried
+  # once.
 
   alias Image.ZeroShot.{Error, Serving, Telemetry}
   alias Image.ZeroShot.Serving.Runner
@@ -49,7 +49,7 @@ defmodule Image.ZeroShot.Serving.Load do
   def done(_load, info), do: %__MODULE__{facts: info}
 
   @doc """
-  How a load that failed goes on: `{pause, load}` to start it again after so many milliseconds.
+  Decides what follows a failed load: `{pause, load}` retries after that many milliseconds.
   """
   @spec failed(t(), Error.t()) :: {pos_integer(), t()} | :over
   def failed(%{facts: nil}, _error), do: :over

@@ -1,7 +1,8 @@
 defmodule Image.ZeroShot.Serving.Pace do
   @moduledoc false
 
-  # What runs cost lately, and so how long work will take that waits. Plain data, no process.
+  # The recent cost of runs, and with it the estimate of how long waiting work will take. Plain data,
+  # not a process.
   #
   # Work is counted in prompts; a picture counts as 16.
 

@@ -1,19 +1,18 @@
 defmodule Image.ZeroShot.Serving.Queue do
   @moduledoc false
 
-  # Requests that wait, and the batches made of them. Plain data, no process.
+  # Waiting requests, and the batches made of them. Plain data, not a process.
   #
-  # Two lanes: requests with many prompts, which are the parts of long lists, and all others. What is
+  # There are two lanes: requests with many prompts, which are parts of long lists, and all others. The
   # oldest goes first, but after a batch with a part of a long list comes one of other requests. So
-  # these wait for one such part, however many callers have long lists; and as the oldest does go
-  # first, long lists are not starved by the others. A caller has one request in the queue at a time.
-
+  # short requests wait for one such part, however many callers have long lists, and long lists do not
+  # starve. A caller has one request in the queue at a time.
   #
-  # A batch is no larger than what will be done before the time of any of its requests is over.
+  # A batch is small enough to finish before the deadline of each of its requests.
 
   alias Image.ZeroShot.Serving.{Pace, Request}
 
-  # A quarter of the time for what nobody foresees.
+  # A quarter of the time in reserve.
   @margin 1.25
 
   # Prompts beyond this part of a batch make a request a long one.
@@ -93,7 +92,7 @@ defmodule Image.ZeroShot.Serving.Queue do
     do: %{sums | long: sums.long + number, prompts: sums.prompts + work}
 
   @doc """
-  Takes what goes as one batch at this pace, and drops what nobody waits for any more.
+  Takes the next batch at this pace, and drops requests whose caller died or timed out.
   """
   @spec pop_batch(t(), Pace.t()) :: {[Request.t()], t()}
   def pop_batch(queue, pace \\ %Pace{}) do
@@ -101,14 +100,14 @@ defmodule Image.ZeroShot.Serving.Queue do
     {long, queue} = head(queue, :long)
 
     case turn(short, long, queue.last) do
-      :nobody -> {[], queue}
-      # One part of a long list, and others beside it only where there is room and nobody else.
+      :none -> {[], queue}
+      # One part of a long list. More parts join only if room is left after all short requests.
       :long -> fill(queue, [long: 1, short: :infinity, long: :infinity], pace)
       :short -> fill(queue, [short: :infinity, long: :infinity], pace)
     end
   end
 
-  defp turn(nil, nil, _last), do: :nobody
+  defp turn(nil, nil, _last), do: :none
   defp turn(_short, nil, _last), do: :short
   defp turn(nil, _long, _last), do: :long
   defp turn(_short, _long, :long), do: :short
@@ -146,7 +145,7 @@ defmodule Image.ZeroShot.Serving.Queue do
   defp less(:infinity), do: :infinity
   defp less(most), do: most - 1
 
-  # What is larger than a batch goes alone, as does what failed with others.
+  # A request larger than a batch runs alone, as does one whose batch failed.
   defp fits?(%{requests: []}, _request), do: true
   defp fits?(%{requests: [%{alone: true} | _]}, _request), do: false
   defp fits?(_batch, %{alone: true}), do: false
@@ -185,7 +184,7 @@ defmodule Image.ZeroShot.Serving.Queue do
         :long -> {:long, work, 1}
       end
 
-    # What is late already is dropped in silence: its caller has given up.
+    # A request that is late already is dropped without an answer: its caller has given up.
     left > 0 and start + Pace.milliseconds(queue.work, work, model, rates, left) > left
   end
 
@@ -205,7 +204,7 @@ defmodule Image.ZeroShot.Serving.Queue do
     queue |> to_list() |> Enum.sort_by(& &1.since) |> Enum.reduce({[], empty}, judge)
   end
 
-  # The oldest of a lane that somebody waits for.
+  # The oldest request of a lane whose caller still waits.
   defp head(queue, lane) do
     case :queue.peek(Map.fetch!(queue, lane)) do
       :empty ->
@@ -219,7 +218,7 @@ defmodule Image.ZeroShot.Serving.Queue do
   end
 
   @doc """
-  Drops what nobody waits for any more, wherever it stands.
+  Drops requests whose caller died or timed out, anywhere in the queue.
   """
   @spec sweep(t()) :: t()
   def sweep(queue) do

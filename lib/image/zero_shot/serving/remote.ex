@@ -21,7 +21,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   # Raise it whenever the messages or the requests change.
   @protocol 2
 
-  # A remote serving is asked for its facts, which it knows.
+  # A remote serving answers from facts that it has, so it answers soon.
   @describe_ms 5_000
 
   # The first node, and one in its place.
@@ -108,7 +108,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   defp no_serving(name) do
     Error.error(
       :serving_down,
-      "there is no serving #{inspect(name)} on this node or on one that is connected; start " <>
+      "no serving #{inspect(name)} on this node or a connected one; start " <>
         "{Image.ZeroShot.Serving, name: #{inspect(name)}} in the supervision tree of one"
     )
   end

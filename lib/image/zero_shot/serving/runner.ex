@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Serving.Runner do
   @moduledoc false
 
-  # What a serving runs: `Image.ZeroShot.Serving.Model`, or a stand-in of the tests.
+  # The behaviour of a model in a serving: `Image.ZeroShot.Serving.Model`, or a fake in tests.
 
   alias Image.ZeroShot.{Error, Serving}
 
@@ -22,7 +22,7 @@ defmodule Image.ZeroShot.Serving.Runner do
               :ok | {:error, Error.t()}
 
   @doc """
-  Waits until the memory is given back. Called by whoever unloads.
+  Waits until the memory is freed. Called by the process that unloads.
   """
   @callback close(model()) :: :ok
 

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Serving.Server do
   @moduledoc false
 
-  # The process that holds a model, and runs what callers ask of it in batches.
+  # The process that holds a model and runs requests in batches.
 
   use GenServer
 
@@ -11,14 +11,14 @@ defmodule Image.ZeroShot.Serving.Server do
   alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, Runner}
   alias Image.ZeroShot.Serving.TextCache
 
-  # How often the places of callers that were killed are taken back.
+  # How often the places of killed callers are freed.
   @sweep_ms 1_000
 
   # How long the error of a load that failed at once waits for the caller who began it.
   @linger_ms 5_000
 
   @doc """
-  Starts a server. Its keeper, where it has one, is told of each load, and hands on the facts about
+  Starts a server. It reports each load to its keeper, if it has one. The keeper passes the facts about
   the model if its name has had this model before.
   """
   @spec start_link(Directory.key(), map(), {pid() | nil, Serving.info() | nil}) ::
@@ -30,7 +30,7 @@ defmodule Image.ZeroShot.Serving.Server do
 
   @impl true
   def init({key, opts, keeper, facts}) do
-    # A load that crashes is reported to those who wait for it; it must not end this process.
+    # A crash while loading is reported to the waiting callers; it must not end this process.
     Process.flag(:trap_exit, true)
     Process.send_after(self(), :sweep, @sweep_ms)
 
@@ -72,7 +72,7 @@ defmodule Image.ZeroShot.Serving.Server do
   def handle_call(:entry, _from, state), do: {:reply, entry(state), state}
   def handle_call(:describe, _from, state), do: {:reply, description(state), state}
 
-  # Who unloads waits for the end of the run, and this process does not.
+  # The caller of unload waits for the end of the run; this process does not.
   def handle_call(:unload, _from, state) do
     Directory.remove(state.key)
     Load.stop(state.load)
@@ -83,7 +83,7 @@ defmodule Image.ZeroShot.Serving.Server do
   end
 
   @impl true
-  # Who finds the serving idle is never refused.
+  # An idle serving never refuses.
   def handle_info({:request, %Request{} = request}, state) do
     if busy?(state) and late?(state, request) do
       refuse(request)
@@ -93,7 +93,7 @@ defmodule Image.ZeroShot.Serving.Server do
     end
   end
 
-  # Sent by whoever finds them among those that are about to be forgotten.
+  # Sent by a caller that found these prompts in the table to be evicted next.
   def handle_info({:keep_prompts, prompts}, state) when is_list(prompts) do
     TextCache.move(state.cache, prompts)
     {:noreply, state}
@@ -131,7 +131,7 @@ defmodule Image.ZeroShot.Serving.Server do
       when error != nil,
       do: {:noreply, state}
 
-  # The registry has ended, and nobody finds this process any more.
+  # The registry has ended, so no caller finds this process any more.
   def handle_info({:EXIT, _process, reason}, state) when reason != :normal,
     do: {:stop, reason, state}
 
@@ -180,7 +180,7 @@ defmodule Image.ZeroShot.Serving.Server do
     tell(state, {:error, error})
   end
 
-  # The next call starts another one; to end in order keeps the supervisor from doing so at once.
+  # The next call starts another server. A normal exit keeps the supervisor from doing so at once.
   defp give_up(%{awaiting: awaiting, load: %{error: error}} = state) do
     Directory.remove(state.key)
     state = tell(state, {:error, error})
@@ -193,7 +193,7 @@ defmodule Image.ZeroShot.Serving.Server do
     end
   end
 
-  # How a load ended, to all who wait for it.
+  # Reports how a load ended to all who wait for it.
   defp tell(state, outcome) do
     for from <- state.awaiting, do: GenServer.reply(from, outcome)
     if state.keeper, do: send(state.keeper, {:loaded, self(), outcome})
@@ -219,7 +219,7 @@ defmodule Image.ZeroShot.Serving.Server do
 
   defp busy?(state), do: map_size(state.running) >= state.info.concurrency
 
-  # What waits and would not be done in time is told so now, and not run.
+  # Refuses waiting requests that would miss their deadline, before they run.
   defp refuse_late(state) do
     rates = Pace.rates(state.pace)
     {late, queue} = Queue.take_late(state.queue, free_in(state, rates), state.info, rates)

@@ -1,12 +1,12 @@
 defmodule Image.ZeroShot.Serving.TextCache do
   @moduledoc false
 
-  # Embeddings of prompts that were asked for before, so that a known label costs no text tower.
+  # Caches embeddings of prompts, so that a known label needs no run of the text tower.
   #
-  # Two tables. A new prompt goes into the young one; when that holds half of what there may be, the
-  # old one is emptied and the two change places. A prompt that is found in the old one is moved, so
-  # that what is in use survives and what is not is forgotten in the end. Callers look here
-  # themselves; only the serving, which owns the tables, writes. A caller tells it what to move.
+  # There are two tables. A new prompt goes into the young one. When that is half full, the old one is
+  # emptied and the two swap. A hit in the old table moves the prompt to the young one, so prompts in use
+  # survive and others are evicted. Callers read the tables themselves; only the serving, which owns
+  # them, writes. A caller tells it which prompts to move.
 
   @enforce_keys [:tables, :max, :state, :owner]
   defstruct [:tables, :max, :state, :owner]
@@ -37,7 +37,7 @@ defmodule Image.ZeroShot.Serving.TextCache do
   end
 
   @doc """
-  What is known of these prompts.
+  Returns the cached rows of these prompts.
   """
   @spec fetch(t(), [String.t()]) :: %{optional(String.t()) => row()}
   def fetch(_cache, []), do: %{}
@@ -50,12 +50,12 @@ defmodule Image.ZeroShot.Serving.TextCache do
     keep(cache, for({prompt, :old, _row} <- found, do: prompt))
     Map.new(found, fn {prompt, _place, row} -> {prompt, row} end)
   rescue
-    # The serving ended, which whoever asks will find out next.
+    # The serving ended. The caller will find that out next.
     ArgumentError -> %{}
   end
 
   @doc """
-  How many of these prompts are not known.
+  Counts the prompts that are not cached.
   """
   @spec count_new(t(), [String.t()]) :: non_neg_integer()
   def count_new(cache, prompts) do
@@ -85,7 +85,7 @@ defmodule Image.ZeroShot.Serving.TextCache do
   end
 
   @doc """
-  Moves prompts that were found in the old table. To be called by the owner alone.
+  Moves prompts that were found in the old table. Only the owner may call this.
 
   They are taken out of the old one, or both would grow: all that is in use can be moved.
   """
@@ -102,7 +102,7 @@ defmodule Image.ZeroShot.Serving.TextCache do
   end
 
   @doc """
-  Remembers a prompt. To be called by the owner alone.
+  Caches a prompt. Only the owner may call this.
 
   The row is copied, so that it does not keep those beside it alive.
   """

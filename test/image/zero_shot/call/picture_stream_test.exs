@@ -253,7 +253,7 @@ defmodule Image.ZeroShot.ManyTest do
       assert error.reason == :internal
 
       assert error.message ==
-               "the work on this picture ended unexpectedly: ** (RuntimeError) no such luck"
+               "the work on this picture crashed: ** (RuntimeError) no such luck"
     end
 
     test "of a Source that is a mistake in the program raises" do

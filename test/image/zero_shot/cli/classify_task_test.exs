@@ -89,11 +89,11 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
         ["gone.jpg", "priv/samples/labels.txt", "priv/samples/dog.jpg", "no/*.jpg"] ++ @labels
 
       assert {{:error, message}, shown, told} = classify(argv)
-      assert message == "3 of 4 could not be classified, for the reasons above"
+      assert message == "3 of 4 could not be classified; the reasons are above"
       assert shown =~ ~r/^priv\/samples\/dog.jpg  +\d+\.\d %  dog [^\n]*\n$/
 
       assert [none, gone, no_picture, ""] = String.split(told, "\n")
-      assert none == ~s("no/*.jpg": no pictures there)
+      assert none == ~s("no/*.jpg": contains no pictures)
       assert gone == ~s("gone.jpg": no such file)
       assert no_picture =~ ~s("priv/samples/labels.txt": picture is not an image)
     end
@@ -232,26 +232,27 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
       end
     end
 
-    @usage "The flags are --labels, --labels-file, --template, --top, --min-score, --multi-label, " <>
+    @usage "the flags are --labels, --labels-file, --template, --top, --min-score, --multi-label, " <>
              "--format, --repo, --device; see mix help zero_shot.classify"
 
     test "that are not known, or wrong, are an error before anything is done" do
       for {argv, message} <- [
-            {[], ~s(expected pictures, folders or wildcards, such as "photos/*.jpg". #{@usage})},
+            {[], ~s(expected pictures, folders or wildcards, such as "photos/*.jpg"; #{@usage})},
             {["x.jpg"], ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)},
             {["x.jpg", "--labels", ", ,"],
              ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)},
-            {["x.jpg", "--label", "dog"], "unknown flag --label. #{@usage}"},
-            {["x.jpg", "--labels"], "--labels wants a value"},
-            {["x.jpg", "--top", "many"], "--top wants a number, got: many"},
-            {["x.jpg", "--labels", "a", "--top", "0"], "--top wants a positive number, got: 0"},
-            {["x.jpg", "--multi-label=yes"], "--multi-label takes no value, got: yes"},
+            {["x.jpg", "--label", "dog"], "unknown flag --label; #{@usage}"},
+            {["x.jpg", "--labels"], "expected a value after --labels"},
+            {["x.jpg", "--top", "many"], "expected --top to be a number, got: many"},
+            {["x.jpg", "--labels", "a", "--top", "0"],
+             "expected --top to be a positive number, got: 0"},
+            {["x.jpg", "--multi-label=yes"], "expected no value for --multi-label, got: yes"},
             {["x.jpg", "--labels", "a", "--format", "xml"],
-             "--format wants table, json or csv, got: xml"},
+             "expected --format to be table, json or csv, got: xml"},
             {["x.jpg", "--labels", "a", "--device", "gpu"],
-             "--device wants auto, cpu, cuda, cuda:1 or mps, got: gpu"},
+             "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: gpu"},
             {["x.jpg", "--labels", "a", "--device", "cuda:x"],
-             "--device wants auto, cpu, cuda, cuda:1 or mps, got: cuda:x"}
+             "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: cuda:x"}
           ] do
         assert Console.run(argv) == {:error, message}
       end
@@ -299,6 +300,6 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
     assert length(csv!(shown)) == 4
     told = File.read!(errors)
     assert told =~ ~s("gone.jpg": no such file\n)
-    assert told =~ ~r/^\*\* \(Mix\) 1 of 2 could not be classified, for the reasons above\n\z/m
+    assert told =~ ~r/^\*\* \(Mix\) 1 of 2 could not be classified; the reasons are above\n\z/m
   end
 end

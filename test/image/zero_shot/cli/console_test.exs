@@ -30,8 +30,8 @@ defmodule Image.ZeroShot.ConsoleTest do
       assert Paths.expand([empty, at.("*.bmp")]) ==
                {[],
                 [
-                  ~s(#{inspect(empty)}: no pictures there),
-                  ~s(#{inspect(at.("*.bmp"))}: no pictures there)
+                  ~s(#{inspect(empty)}: contains no pictures),
+                  ~s(#{inspect(at.("*.bmp"))}: contains no pictures)
                 ]}
     end
 

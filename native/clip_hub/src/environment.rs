@@ -1,26 +1,86 @@
-//! The variables of Hugging Face's tools, with the precedence Python's `huggingface_hub` gives
-//! them, so that both find the same cache and the same token.
+//! Variables of Hugging Face's tools, with the precedence Python's `huggingface_hub` gives them.
+//!
+//! So both find the same cache and the same token. `hf_hub::Cache::from_env` does not: it reads
+//! only `HF_HOME`, and panics without a home directory.
 
 use std::path::PathBuf;
 
 use clip::checkpoint::files;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::token::Token;
+use crate::options::{HubOptions, Token};
 
 /// Largest file with a token that is read.
 const MAX_TOKEN: u64 = 64 * 1024;
 
-pub(crate) struct Environment<'a> {
+/// Settings that take precedence over the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Instead of `HF_ENDPOINT`.
+    pub endpoint: Option<String>,
+    /// Instead of `HF_HUB_CACHE`.
+    pub cache_dir: Option<PathBuf>,
+    /// Instead of `HF_TOKEN` and the token file.
+    pub token: TokenChoice,
+    /// Instead of `HF_HUB_OFFLINE`.
+    pub offline: Option<bool>,
+}
+
+/// The token to use.
+#[derive(Debug, Clone, Default)]
+pub enum TokenChoice {
+    /// That of the environment or of `hf auth login`, if there is one.
+    #[default]
+    Implicit,
+    /// None.
+    Without,
+    /// This one.
+    Explicit(Token),
+}
+
+impl HubOptions {
+    /// Reads the environment of this process as Python's `huggingface_hub` does.
+    pub fn from_env(overrides: &Overrides) -> Result<Self> {
+        Self::from_vars(&|name| std::env::var(name).ok(), overrides)
+    }
+
+    /// Same as [`HubOptions::from_env`], but with variables from elsewhere: a VM may keep an
+    /// environment of its own.
+    pub fn from_vars(
+        variable: &dyn Fn(&str) -> Option<String>,
+        overrides: &Overrides,
+    ) -> Result<Self> {
+        let environment = Environment::new(variable);
+        let cache_dir = match &overrides.cache_dir {
+            Some(cache_dir) => cache_dir.clone(),
+            None => environment.hub_cache()?,
+        };
+        let mut options = Self::new(cache_dir);
+        if let Some(endpoint) = overrides.endpoint.clone().or_else(|| environment.endpoint()) {
+            options.endpoint = endpoint;
+        }
+        options.token = match &overrides.token {
+            TokenChoice::Implicit => environment.token()?,
+            TokenChoice::Without => None,
+            TokenChoice::Explicit(token) => Some(token.clone()),
+        };
+        options.offline = overrides.offline.unwrap_or_else(|| environment.offline());
+        options.ca_file = environment.ca_file();
+        options.symlinks = environment.symlinks();
+        Ok(options)
+    }
+}
+
+struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl<'a> Environment<'a> {
-    pub(crate) fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { variable }
     }
 
-    /// A variable that is set to something: an empty one is as good as none.
+    /// Returns a variable. An empty one counts as unset.
     fn get(&self, name: &str) -> Option<String> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
@@ -34,25 +94,25 @@ impl<'a> Environment<'a> {
         self.get(name).map(|value| PathBuf::from(self.expand(&value)))
     }
 
-    pub(crate) fn endpoint(&self) -> Option<String> {
+    fn endpoint(&self) -> Option<String> {
         self.get("HF_ENDPOINT")
     }
 
-    pub(crate) fn offline(&self) -> bool {
+    fn offline(&self) -> bool {
         self.is_true("HF_HUB_OFFLINE") || self.is_true("TRANSFORMERS_OFFLINE")
     }
 
-    pub(crate) fn symlinks(&self) -> bool {
+    fn symlinks(&self) -> bool {
         !self.is_true("HF_HUB_DISABLE_SYMLINKS")
     }
 
-    /// What curl, OpenSSL and Python's clients read as well.
-    pub(crate) fn ca_file(&self) -> Option<PathBuf> {
+    /// The variables of curl, OpenSSL and Python's clients.
+    fn ca_file(&self) -> Option<PathBuf> {
         self.path("SSL_CERT_FILE").or_else(|| self.path("REQUESTS_CA_BUNDLE"))
     }
 
-    /// None for a service without a home. What the system's list of users says is not asked: for
-    /// such a service it is `/`.
+    /// Returns `None` for a service without a home. The system's list of users does not help: for
+    /// such a service it says `/`.
     fn hf_home(&self) -> Option<PathBuf> {
         self.path("HF_HOME").or_else(|| {
             let cache = self.path("XDG_CACHE_HOME");
@@ -61,7 +121,7 @@ impl<'a> Environment<'a> {
         })
     }
 
-    pub(crate) fn hub_cache(&self) -> Result<PathBuf> {
+    fn hub_cache(&self) -> Result<PathBuf> {
         // The second is the old name of the first.
         self.path("HF_HUB_CACHE")
             .or_else(|| self.path("HUGGINGFACE_HUB_CACHE"))
@@ -74,8 +134,8 @@ impl<'a> Environment<'a> {
             })
     }
 
-    /// The token that is used without being asked for.
-    pub(crate) fn token(&self) -> Result<Option<Token>> {
+    /// Returns the token to use when the caller names none.
+    fn token(&self) -> Result<Option<Token>> {
         if self.is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             return Ok(None);
         }
@@ -88,7 +148,7 @@ impl<'a> Environment<'a> {
         text.filter(|text| !text.trim().is_empty()).map(|text| Token::new(&text)).transpose()
     }
 
-    /// `~`, `$NAME` and `${NAME}` at the start of a part of the path.
+    /// Expands `~`, and `$NAME` or `${NAME}` as a whole part of the path.
     fn expand(&self, path: &str) -> String {
         let parts = path.split('/').enumerate().map(|(index, part)| match part {
             "~" if index == 0 => self.get("HOME").unwrap_or_else(|| part.to_owned()),
@@ -105,11 +165,9 @@ impl<'a> Environment<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{env, fs};
+    use std::fs;
 
     use super::*;
-    use crate::options::{HubOptions, Overrides};
-    use crate::token::TokenChoice;
 
     fn options(variables: &[(&str, &str)], overrides: &Overrides) -> HubOptions {
         let get = |name: &str| {
@@ -124,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_directories() {
+    fn the_cache_is_where_huggingface_hub_has_it() {
         let home = ("HOME", "/home/me");
         assert_eq!(cache(&[home]), "/home/me/.cache/huggingface/hub");
         let xdg = ("XDG_CACHE_HOME", "/xdg");
@@ -159,11 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn tokens() {
-        let directory = env::temp_dir().join(format!("clip-hub-token-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("token"), "hf_file\n").unwrap();
-        let home = ("HF_HOME", directory.to_str().unwrap());
+    fn the_token_comes_from_call_variable_or_file() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("token"), "hf_file\n").unwrap();
+        let home = ("HF_HOME", directory.path().to_str().unwrap());
         let none = ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
         let token = |variables: &[(&str, &str)], choice: TokenChoice| {
             let overrides = Overrides { token: choice, ..Overrides::default() };
@@ -175,13 +232,13 @@ mod tests {
         assert_eq!(token(&[home, variable], implicit.clone()).unwrap(), "Bearer hf_env");
         assert_eq!(token(&[home, variable, none], implicit), None);
         let explicit = TokenChoice::Explicit(Token::new("hf_own").unwrap());
+        assert!(!format!("{explicit:?}").contains("hf_own"));
         assert_eq!(token(&[home, variable, none], explicit).unwrap(), "Bearer hf_own");
         assert_eq!(token(&[home, variable], TokenChoice::Without), None);
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn switches() {
+    fn switches_are_read_as_huggingface_hub_does() {
         let home = ("HOME", "/home/me");
         let offline =
             |value| options(&[home, ("HF_HUB_OFFLINE", value)], &Overrides::default()).offline;

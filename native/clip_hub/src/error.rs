@@ -27,23 +27,23 @@ pub enum ErrorKind {
     RevisionNotFound,
     /// The repository lacks a file that is needed.
     FileNotFound,
-    /// 410: it was there once.
+    /// 410: removed from the Hub.
     Gone,
     /// 429: too many requests; [`Error::retry_after`] has what the hub asked for.
     RateLimited,
     /// 408 or 5xx, every time it was tried.
     Server,
-    /// A status that has no place in this protocol.
+    /// A status that is not part of this protocol.
     UnexpectedStatus,
     /// An answer that no hub gives: a login page, no commit, no content hash.
     NotAHub,
-    /// The content came compressed though it was not asked for.
+    /// The content came compressed although we did not ask for that.
     Encoded,
     /// The connection ended before the content did.
     Truncated,
     /// The content has another length than the hub said.
     WrongLength,
-    /// The content is not what its hash says.
+    /// The content does not match its hash.
     HashMismatch,
     /// No answer, or no bytes, for too long; or far too few of them.
     Timeout,

@@ -1,48 +1,49 @@
-//! From the name of a model to a directory.
+//! Finds a model in the cache or fetches it.
 
 use std::ops::ControlFlow;
 
+use clip::checkpoint::layout::MAX_INDEX;
+
+use crate::cache::{RepoCache, Snapshot, SnapshotFile, read};
 use crate::download::{Downloader, limit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Http;
-use crate::layout::Layout;
 use crate::names::{Commit, Repo};
 use crate::options::HubOptions;
-use crate::plan::{Planner, Wanted, check_room, known_bytes};
+use crate::plan::{self, Planner, Source, Wanted, check_room, known_bytes};
 use crate::progress::{Progress, Reporter};
-use crate::snapshot::{Snapshot, SnapshotFile, look_up};
-use crate::subject::Subject;
+use crate::refusal::Subject;
 use crate::write;
 
-/// The checkpoint of a repository, from the cache or from the hub.
+/// Returns the checkpoint of a repository, from the cache or from the hub.
 ///
-/// What the cache has is used without a request, unless [`HubOptions::refresh`] is set: a commit
-/// never changes, and a branch stays where it was when it was first fetched. `progress` hears of
-/// every step and ends the download with [`ControlFlow::Break`].
+/// Sends no request if the cache has all of it, unless [`HubOptions::refresh`] is set: a commit never
+/// changes, and a branch stays where it was when it was first fetched. `progress` hears of every
+/// step and ends the download with [`ControlFlow::Break`].
 pub fn fetch(
     repo: &Repo,
     options: &HubOptions,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Snapshot> {
-    let layout = Layout::new(&options.cache_dir, repo);
-    // A refresh finds out where a branch is; offline there is nobody to ask.
+    let cache = RepoCache::new(&options.cache_dir, repo);
+    // A refresh asks where a branch is; offline there is nobody to ask.
     if !options.refresh || options.offline {
-        match look_up(&layout, repo) {
+        match look_up(&cache, repo) {
             Ok(snapshot) => return Ok(snapshot),
-            Err(missing) if options.offline => return Err(offline(repo, &layout, &missing)),
+            Err(missing) if options.offline => return Err(offline(repo, &cache, &missing)),
             Err(_) => {}
         }
     }
     let http = Http::new(options)?;
-    let downloader = Downloader { http: &http, layout: &layout, options };
+    let downloader = Downloader { http: &http, cache: &cache, options };
     let mut reporter = Reporter::new(progress);
     let (commit, wanted) = Planner::new(repo, &downloader, &mut reporter).plan()?;
     download(repo, &downloader, &commit, &wanted, &mut reporter)
 }
 
-/// The checkpoint as far as it is in the cache, whole. Sends no request.
+/// Returns the checkpoint if the cache has all of it. Sends no request.
 pub fn cached(repo: &Repo, options: &HubOptions) -> Option<Snapshot> {
-    look_up(&Layout::new(&options.cache_dir, repo), repo).ok()
+    look_up(&RepoCache::new(&options.cache_dir, repo), repo).ok()
 }
 
 fn download(
@@ -52,16 +53,16 @@ fn download(
     wanted: &[Wanted],
     reporter: &mut Reporter<'_>,
 ) -> Result<Snapshot> {
-    let layout = downloader.layout;
-    let known = layout.commit(repo).is_some_and(|known| known == *commit);
+    let cache = downloader.cache;
+    let known = cache.commit(repo).is_some_and(|known| known == *commit);
     let mut files = Vec::with_capacity(wanted.len());
-    // Where there is nothing to write, there may be nowhere to: the cache may be read-only.
+    // If there is nothing to write, write nothing: the cache may be read-only.
     let whole = known && wanted.iter().all(|wanted| wanted.cached.is_some() && wanted.linked);
     if !whole {
-        layout.prepare(commit)?;
+        cache.prepare(commit)?;
         announce(repo, downloader, commit, wanted, reporter)?;
     }
-    // What files of unknown size may have, all of them together.
+    // What is left for the files of unknown size together.
     let mut rest = downloader.options.max_bytes.saturating_sub(known_bytes(wanted));
     for wanted in wanted {
         let file = obtain(repo, downloader, commit, wanted, rest, reporter)?;
@@ -72,9 +73,9 @@ fn download(
     }
     if !known {
         // Last, so that a reference leads to a whole snapshot.
-        write::reference(layout, repo.revision(), commit)?;
+        write::reference(cache, repo.revision(), commit)?;
     }
-    Ok(Snapshot::new(layout, commit, files))
+    Ok(Snapshot::new(cache, commit, files))
 }
 
 fn announce(
@@ -110,20 +111,51 @@ fn obtain(
         }
     };
     if !linked {
-        let Downloader { layout, options, .. } = downloader;
+        let Downloader { cache, options, .. } = downloader;
         let way = if options.symlinks { write::link } else { write::place };
-        way(layout, commit, name, &remote.hash, cached.is_none())?;
+        way(cache, commit, name, &remote.hash, cached.is_none())?;
     }
     Ok(SnapshotFile { name: name.clone(), size, cached: cached.is_some() })
 }
 
-fn offline(repo: &Repo, layout: &Layout, missing: &[String]) -> Error {
+fn offline(repo: &Repo, cache: &RepoCache, missing: &[String]) -> Error {
     let message = format!(
         "{repo} is not in the cache {} (missing: {}) and offline mode is on; unset HF_HUB_OFFLINE, \
          or run `mix image_vision.download_models --zero-shot --repo {}` where there is a network",
-        layout.root().display(),
+        cache.root().display(),
         missing.join(", "),
         repo.name()
     );
     Error::new(ErrorKind::Offline, message)
+}
+
+/// Finds a revision in the cache: a whole snapshot, or a list of what is missing.
+fn look_up(cache: &RepoCache, repo: &Repo) -> Result<Snapshot, Vec<String>> {
+    let Some(commit) = cache.commit(repo) else {
+        return Err(vec![format!("revision {}", repo.revision())]);
+    };
+    let mut cached = Cached { cache, commit, files: Vec::new() };
+    match plan::missing(&mut cached) {
+        Ok(missing) if missing.is_empty() => Ok(Snapshot::new(cache, &cached.commit, cached.files)),
+        Ok(missing) => Err(missing),
+        Err(error) => Err(vec![error.to_string()]),
+    }
+}
+
+struct Cached<'a> {
+    cache: &'a RepoCache,
+    commit: Commit,
+    files: Vec<SnapshotFile>,
+}
+
+impl Source for Cached<'_> {
+    fn has(&mut self, file: &str) -> Result<bool> {
+        let Some(size) = self.cache.size(&self.commit, file) else { return Ok(false) };
+        self.files.push(SnapshotFile { name: file.to_owned(), size, cached: true });
+        Ok(true)
+    }
+
+    fn index(&mut self, file: &str) -> Result<Vec<u8>> {
+        read(&self.cache.snapshot(&self.commit).join(file), MAX_INDEX)
+    }
 }

@@ -1,13 +1,43 @@
-//! Comparing content with the hash it is named by.
+//! Compares content with the hash it is named by.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
-use crate::names::ContentHash;
+use crate::names::is_hex;
 
-/// A hash in the making, while content is written.
+/// The hash that names content on the Hub and its blob in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContentHash {
+    /// Git's name for the blob: small files.
+    Git(String),
+    /// Of the content itself: large files.
+    Sha256(String),
+}
+
+impl ContentHash {
+    /// Reads an `etag` header, quoted or not, weak or not.
+    pub(crate) fn from_etag(etag: &str) -> Option<Self> {
+        let text = etag.trim();
+        let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
+        if is_hex(text, 64) {
+            Some(Self::Sha256(text.to_owned()))
+        } else if is_hex(text, 40) {
+            Some(Self::Git(text.to_owned()))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Git(hash) | Self::Sha256(hash) => hash,
+        }
+    }
+}
+
+/// Hashes content while it is written.
 pub(crate) struct Hasher<'a> {
     expected: &'a ContentHash,
     sha256: Context,
@@ -24,17 +54,17 @@ impl<'a> Hasher<'a> {
         }
     }
 
-    /// Whether `file`, which has what went by, is what was expected.
+    /// Whether `file`, which holds the same content, matches the expected hash.
     pub(crate) fn confirms(self, file: &mut File) -> io::Result<bool> {
         match self.expected {
             ContentHash::Sha256(expected) => Ok(hex(self.sha256) == *expected),
-            // Git hashes the length first, which may only be known now. Such files are small.
+            // Git hashes the length first, which may be known only now. Such files are small.
             ContentHash::Git(_) => matches(file, self.expected),
         }
     }
 }
 
-/// Whether a file has the content that is named by `hash`.
+/// Whether the content of a file matches `hash`.
 pub(crate) fn matches(file: &mut File, hash: &ContentHash) -> io::Result<bool> {
     let (mut context, expected) = match hash {
         ContentHash::Sha256(expected) => (Context::new(&SHA256), expected),
@@ -68,10 +98,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hashes_of_git_and_sha256sum() {
-        let path = std::env::temp_dir().join(format!("clip-hub-hash-{}", std::process::id()));
-        let options = &mut File::options();
-        let mut file = options.read(true).write(true).create_new(true).open(&path).unwrap();
+    fn hashes_are_those_of_git_and_sha256sum() {
+        let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"hello world\n").unwrap();
         let git = "3b18e512dba79e4c8300dd08aeb37f8e728b8dad";
         let sha256 = "a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447";
@@ -86,6 +114,18 @@ mod tests {
         file.write_all(b"!").unwrap();
         assert!(!matches(&mut file, &ContentHash::Git(git.to_owned())).unwrap());
         assert!(!matches(&mut file, &ContentHash::Sha256(sha256.to_owned())).unwrap());
-        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn an_etag_is_a_content_hash_or_refused() {
+        let sha256 = "a".repeat(64);
+        let git = "0".repeat(40);
+        let parse = ContentHash::from_etag;
+        assert_eq!(parse(&format!("\"{sha256}\"")), Some(ContentHash::Sha256(sha256.clone())));
+        assert_eq!(parse(&format!("W/\"{git}\"")), Some(ContentHash::Git(git)));
+        for hostile in ["", "\"\"", "\"../../x\"", "\"5f3-abc\"", &"A".repeat(64), &"é".repeat(20)]
+        {
+            assert_eq!(parse(hostile), None, "{hostile}");
+        }
     }
 }

@@ -1,24 +1,22 @@
 //! Requests: one agent, every redirect followed by hand.
 //!
-//! By hand, because who gets the token, which scheme may follow which, and how far to go are
-//! decisions of ours, and because the interesting headers are those of the first answer.
+//! By hand, because we decide who gets the token, which scheme may follow which, and how far to go.
+//! Also, the interesting headers are those of the first answer.
 
-use std::io;
 use std::path::Path;
 
 use clip::checkpoint::files;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, Proxy, Timeout};
+use ureq::{Agent, Body, Proxy};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::options::HubOptions;
-use crate::resolver::{Guarded, LinkLocal};
-use crate::status::{refusal, text};
-use crate::subject::Subject;
-use crate::token::Token;
-use crate::url::Url;
+use crate::error::{ErrorKind, Result};
+use crate::hash::ContentHash;
+use crate::names::Commit;
+use crate::options::{HubOptions, Token};
+use crate::refusal::{Subject, failure, not_a_hub, refusal, text};
+use crate::url::{Guarded, Url};
 
 const MAX_REDIRECTS: usize = 10;
 /// Largest file with certificates that is read. Those of whole systems have some 200 KB.
@@ -34,7 +32,7 @@ pub(crate) struct Http {
 }
 
 /// An answer, with the heads of the redirects that led to it. Its status is a success, or a
-/// redirect away from the endpoint that [`Http::head`] did not follow.
+/// redirect away from the endpoint, which [`Http::head`] does not follow.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) heads: Vec<HeaderMap>,
@@ -73,13 +71,13 @@ impl Http {
         Ok(Self { agent, endpoint, token: options.token.clone() })
     }
 
-    /// What the hub has to say about a file. Redirects are followed as far as the hub that knows
-    /// it: the repository was renamed, or a mirror sends us on.
+    /// Asks the hub about a file. Follows redirects up to the hub that knows it: a repository may
+    /// have been renamed, or a mirror may send us on.
     pub(crate) fn head(&self, subject: &Subject<'_>, url: Url) -> Result<Answer> {
         self.follow(subject, Method::Head, url)
     }
 
-    /// The file, from wherever the hub keeps it, and from the byte `from` if it is asked to.
+    /// Gets the file from wherever the hub keeps it, starting at the byte `from`.
     pub(crate) fn get(&self, subject: &Subject<'_>, url: Url, from: u64) -> Result<Answer> {
         self.follow(subject, Method::Get { from }, url)
     }
@@ -129,7 +127,7 @@ impl Http {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         request = request.header(header::ACCEPT_ENCODING, "identity");
-        // A token is for the endpoint alone: a redirect may lead anywhere.
+        // Only the endpoint gets the token: a redirect may lead anywhere.
         if let Some(token) = &self.token
             && url.origin() == self.endpoint.origin()
         {
@@ -143,7 +141,9 @@ impl Http {
     fn next(&self, subject: &Subject<'_>, from: &Url, headers: &HeaderMap) -> Result<Url> {
         let location = text(headers, "location").unwrap_or_default();
         let next = from.join(location).ok_or_else(|| {
-            let why = format!("{from} redirects to nowhere; check HF_ENDPOINT");
+            let why = format!(
+                "{from} redirects to something that is not an http address; check HF_ENDPOINT"
+            );
             subject.error(ErrorKind::NotAHub, why)
         })?;
         if self.endpoint.is_https() && !next.is_https() {
@@ -154,10 +154,10 @@ impl Http {
     }
 }
 
-/// Ends a way that does not.
+/// Ends a chain of redirects that does not end by itself.
 fn check_way(subject: &Subject<'_>, visited: &[String], next: &Url) -> Result<()> {
     if visited.contains(&next.full()) {
-        let why = format!("its redirects go round in a circle, by way of {next}");
+        let why = format!("its redirects go round in a circle, through {next}");
         return Err(subject.error(ErrorKind::RedirectLoop, why));
     }
     if visited.len() > MAX_REDIRECTS {
@@ -167,53 +167,13 @@ fn check_way(subject: &Subject<'_>, visited: &[String], next: &Url) -> Result<()
     Ok(())
 }
 
-/// Whether a redirect comes from the hub that has the file, to where its content is.
+/// Whether a redirect comes from the hub that has the file and leads to its content.
 fn tells_all(headers: &HeaderMap) -> bool {
     let etag = headers.contains_key("x-linked-etag") || headers.contains_key(header::ETAG);
     etag && headers.contains_key("x-repo-commit")
 }
 
-/// The error of a request that got no answer, or of a body that broke off.
-pub(crate) fn failure(subject: &Subject<'_>, url: &str, error: ureq::Error) -> Error {
-    let (kind, why) = reason(url, &error);
-    let way_out = match kind {
-        ErrorKind::Timeout | ErrorKind::Connection => {
-            "; check the network, the proxy and HF_ENDPOINT, or use a model that is on this machine"
-        }
-        _ => "",
-    };
-    subject.error(kind, format!("{why}{way_out}")).with_source(error)
-}
-
-fn reason(url: &str, error: &ureq::Error) -> (ErrorKind, String) {
-    use ureq::Error::{Io, LargeResponseHeader, Other, Pem, Rustls, Timeout as TimedOut, Tls};
-    match error {
-        TimedOut(Timeout::Connect | Timeout::Resolve) => {
-            (ErrorKind::Timeout, format!("no connection to {url} in time"))
-        }
-        TimedOut(_) => (ErrorKind::Timeout, format!("no answer from {url} in time")),
-        Other(other) if other.is::<LinkLocal>() => {
-            (ErrorKind::Insecure, format!("{url} is a link-local address"))
-        }
-        Rustls(_) | Tls(_) | Pem(_) => (ErrorKind::Insecure, untrusted(url, error)),
-        Io(io) if io.kind() == io::ErrorKind::InvalidData => {
-            (ErrorKind::Insecure, untrusted(url, error))
-        }
-        LargeResponseHeader(..) => {
-            (ErrorKind::NotAHub, format!("{url} answered with endless headers"))
-        }
-        _ => (ErrorKind::Connection, format!("no connection to {url} ({error})")),
-    }
-}
-
-fn untrusted(url: &str, error: &ureq::Error) -> String {
-    format!(
-        "no secure connection to {url} ({error}); if a proxy of your organisation answers in its \
-         place, set SSL_CERT_FILE to a file with its certificate"
-    )
-}
-
-/// The certificates to trust: Mozilla's, or those of a file.
+/// Returns the certificates to trust: Mozilla's, or those of a file.
 fn roots(file: Option<&Path>) -> RootCerts {
     let Some(file) = file else { return RootCerts::WebPki };
     let pem = files::read(file, MAX_CERTIFICATES).ok().flatten().unwrap_or_default();
@@ -223,11 +183,48 @@ fn roots(file: Option<&Path>) -> RootCerts {
     });
     let certificates: Vec<Certificate<'static>> = items.collect();
     if certificates.is_empty() {
-        // Variables that name a file of another system are common, and Mozilla's are no risk.
+        // Variables that name a file of another system are common, and Mozilla's are safe.
         log::warn!("no certificates in {}: using the built-in ones", file.display());
         return RootCerts::WebPki;
     }
     RootCerts::new_with_certs(&certificates)
+}
+
+/// A file as the hub describes it before it is fetched.
+#[derive(Debug, Clone)]
+pub(crate) struct Metadata {
+    pub(crate) commit: Commit,
+    pub(crate) hash: ContentHash,
+    pub(crate) size: Option<u64>,
+}
+
+impl Metadata {
+    /// Asks for a file at a revision.
+    pub(crate) fn ask(http: &Http, subject: &Subject<'_>, revision: &str) -> Result<Self> {
+        let url = http.endpoint.resolve(subject.repo, revision, subject.file)?;
+        let answer = http.head(subject, url)?;
+        Self::read(&answer).map_err(|what| not_a_hub(subject, &format!("the answer has {what}")))
+    }
+
+    /// Large files lie elsewhere. The redirect to them has headers of its own with hash and size.
+    fn read(answer: &Answer) -> Result<Self, &'static str> {
+        let last = answer.response.headers();
+        let header = |name: &str| {
+            let mut heads = answer.heads.iter().chain([last]);
+            heads.find_map(|head: &HeaderMap| text(head, name))
+        };
+        let here = answer.response.status() == StatusCode::OK;
+        let commit = header("x-repo-commit").ok_or("no x-repo-commit")?;
+        let commit = Commit::parse(commit).ok_or("an x-repo-commit that is not a commit")?;
+        let etag = header("x-linked-etag").or_else(|| text(last, "etag")).ok_or("no etag")?;
+        let hash = ContentHash::from_etag(etag).ok_or("an etag that is not a content hash")?;
+        let length = || if here { text(last, "content-length") } else { None };
+        let size = match header("x-linked-size").or_else(length) {
+            Some(size) => Some(size.parse().map_err(|_| "a size that is not a number")?),
+            None => None,
+        };
+        Ok(Self { commit, hash, size })
+    }
 }
 
 #[cfg(test)]
@@ -237,7 +234,7 @@ mod tests {
     use crate::names::Repo;
 
     #[test]
-    fn encryption_is_not_given_up() {
+    fn a_redirect_never_gives_up_encryption() {
         let repo = Repo::new("org/name", "main").unwrap();
         let subject = Subject { repo: &repo, file: "config.json", endpoint: "" };
         let next = |endpoint: &str, location: &str| {

@@ -5,50 +5,41 @@
 //!
 //! ```text
 //! cache: refs/main ── commit ── snapshots/<commit> ── all files there ──> Snapshot, no request
-//! hub:   HEAD every file ── commit, hash, size ── GET what is absent ── hash checked
+//! hub:   HEAD every file ── commit, hash, size ── GET missing files ── hash checked
 //!        ── rename into blobs/ ── link from snapshots/ ── refs/main ──> Snapshot
 //! ```
 //!
-//! The cache is Hugging Face's own: what Python's `huggingface_hub` downloaded is used, and it
-//! finds what we download. The reference for its layout, its variables and the protocol is
+//! The cache is Hugging Face's own: we use what Python's `huggingface_hub` downloaded, and it finds
+//! what we download. The reference for its layout, its variables and the protocol is
 //! `huggingface_hub` 2.4.
 //!
-//! What comes from outside is hostile until checked: names and hashes before they become paths,
-//! content against its hash before it becomes a blob, redirects before they are followed. A file is
-//! in the cache whole or not at all, whenever a process dies. The token goes to the endpoint and
-//! to nobody else.
+//! Everything from outside is hostile until checked: names and hashes before they become paths,
+//! content against its hash before it becomes a blob, redirects before we follow them. A file is
+//! in the cache whole or not at all, whenever a process dies. Only the endpoint gets the token.
 //!
-//! A connection that breaks is resumed by the process that has the first part; what another process
-//! left is not, as in `huggingface_hub`: nobody knows what it is.
+//! A connection that breaks is resumed by the process that has the first part. What another process
+//! left is not resumed, as in `huggingface_hub`: nobody knows what it is.
 
+mod cache;
 mod download;
 mod environment;
 mod error;
 mod fetch;
 mod hash;
 mod http;
-mod layout;
-mod lock;
-mod metadata;
 mod names;
-mod needed;
 mod options;
 mod plan;
 mod progress;
-mod resolver;
-mod retry;
-mod snapshot;
-mod status;
-mod subject;
-mod token;
+mod refusal;
 mod transfer;
 mod url;
 mod write;
 
+pub use cache::{Snapshot, SnapshotFile};
+pub use environment::{Overrides, TokenChoice};
 pub use error::{Error, ErrorKind, Result};
 pub use fetch::{cached, fetch};
 pub use names::Repo;
-pub use options::{HubOptions, Overrides, Retries, Timeouts};
+pub use options::{HubOptions, Retries, Timeouts, Token};
 pub use progress::Progress;
-pub use snapshot::{Snapshot, SnapshotFile};
-pub use token::{Token, TokenChoice};

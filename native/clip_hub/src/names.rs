@@ -1,26 +1,29 @@
-//! Names from outside: of repositories, revisions and files, and the hashes a hub answers with.
+//! Checked names from outside.
 //!
-//! All of them become parts of paths and of addresses. Each is checked against what it may be at
-//! the door, once; the types say that it was.
+//! Names of repositories, revisions and commits become parts of paths and of addresses, and the
+//! `hf-hub` crate takes any text for them. Each is checked once, at the door. The types say that it
+//! was.
 
 use std::fmt;
 
+use hf_hub::RepoType;
+
 use crate::error::{Error, ErrorKind, Result};
 
-/// Longest part of a name, as the Hub has it.
+/// Longest part of a name on the Hub.
 const MAX_PART: usize = 96;
 const MAX_REVISION: usize = 200;
 const MAX_PARTS: usize = 8;
 
-/// A model repository at a revision.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A model repository at a revision, both with valid names.
+#[derive(Debug, Clone)]
 pub struct Repo {
     name: String,
-    revision: String,
+    hub: hf_hub::Repo,
 }
 
 impl Repo {
-    /// `org/name`, or `name` alone for the few old models that have no organisation. The revision
+    /// Takes `org/name`, or only `name` for the few old models without an organisation. The revision
     /// is a branch, a tag, a commit or `refs/pr/N`.
     pub fn new(name: &str, revision: &str) -> Result<Self> {
         let parts: Vec<&str> = name.split('/').collect();
@@ -38,33 +41,34 @@ impl Repo {
                 "a branch, a tag, a commit or \"refs/pr/N\"",
             ));
         }
-        Ok(Self { name: name.to_owned(), revision: revision.to_owned() })
+        let (id, revision) = (name.to_owned(), revision.to_owned());
+        let hub = hf_hub::Repo::with_revision(id, RepoType::Model, revision);
+        Ok(Self { name: name.to_owned(), hub })
     }
 
-    /// `org/name`.
+    /// Returns `org/name`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What was asked for: `main`, a tag, a commit.
+    /// Returns the revision as it was given: `main`, a tag, a commit.
     pub fn revision(&self) -> &str {
-        &self.revision
+        self.hub.revision()
     }
 
-    /// The commit, where the revision is one.
+    /// Returns the commit, if the revision is one.
     pub(crate) fn commit(&self) -> Option<Commit> {
-        Commit::parse(&self.revision)
+        Commit::parse(self.revision())
     }
 
-    /// Name of the repository's directory in the cache.
-    pub(crate) fn folder(&self) -> String {
-        format!("models--{}", self.name.replace('/', "--"))
+    pub(crate) fn hub(&self) -> &hf_hub::Repo {
+        &self.hub
     }
 }
 
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.name, self.revision)
+        write!(f, "{} at {}", self.name, self.revision())
     }
 }
 
@@ -82,38 +86,8 @@ impl Commit {
     }
 }
 
-/// The hash that names content on the Hub, and its blob in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ContentHash {
-    /// What git calls the blob: small files.
-    Git(String),
-    /// Of the content itself: large files.
-    Sha256(String),
-}
-
-impl ContentHash {
-    /// From an `etag` header, quoted and weak or not.
-    pub(crate) fn from_etag(etag: &str) -> Option<Self> {
-        let text = etag.trim();
-        let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
-        if is_hex(text, 64) {
-            Some(Self::Sha256(text.to_owned()))
-        } else if is_hex(text, 40) {
-            Some(Self::Git(text.to_owned()))
-        } else {
-            None
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::Git(hash) | Self::Sha256(hash) => hash,
-        }
-    }
-}
-
-/// A text from outside as it can be shown: what it says is not ours. Of an address, what stands
-/// before an `@` is a user and a password, and is left out.
+/// Makes a text from outside fit to be shown: short, in ASCII, without a password. In an address, a
+/// user and a password stand before an `@`, and are left out.
 pub(crate) fn shown(text: &str) -> String {
     if let Some((user, rest)) = text.rsplit_once('@')
         && user.contains(':')
@@ -146,15 +120,15 @@ fn is_revision(revision: &str) -> bool {
         && parts.into_iter().all(|part| is_part(part, MAX_REVISION) && !part.ends_with(".lock"))
 }
 
-/// One part of a path: it starts with a letter or digit, so it is no dot file, no option and no
-/// way up, and holds nothing that a path, an address or a terminal would read as more than text.
+/// One part of a path. It starts with a letter or digit, so it is not a dot file, an option or a way
+/// up. It holds nothing that a path, an address or a terminal would read as more than text.
 fn is_part(part: &str, longest: usize) -> bool {
     let first = part.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
     let rest = part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
     first && rest && part.len() <= longest && !part.contains("..")
 }
 
-fn is_hex(text: &str, length: usize) -> bool {
+pub(crate) fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -164,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_used() {
+    fn real_names_are_valid() {
         for name in
             ["openai/clip-vit-base-patch32", "gpt2", "laion/CLIP-ViT-B-32-laion2B_s34B.b79K"]
         {
@@ -176,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names() {
+    fn hostile_names_are_refused() {
         let long = "a".repeat(300);
         let hostile = [
             "",
@@ -228,18 +202,5 @@ mod tests {
         assert_eq!(shown("org/name@main"), "org/name@main");
         let error = Repo::new("https://me:secret@hub.test/org/name", "main").unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn hashes_of_etags() {
-        let sha256 = "a".repeat(64);
-        let git = "0".repeat(40);
-        let parse = ContentHash::from_etag;
-        assert_eq!(parse(&format!("\"{sha256}\"")), Some(ContentHash::Sha256(sha256.clone())));
-        assert_eq!(parse(&format!("W/\"{git}\"")), Some(ContentHash::Git(git)));
-        for hostile in ["", "\"\"", "\"../../x\"", "\"5f3-abc\"", &"A".repeat(64), &"é".repeat(20)]
-        {
-            assert_eq!(parse(hostile), None, "{hostile}");
-        }
     }
 }

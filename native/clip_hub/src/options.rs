@@ -1,50 +1,49 @@
-//! Where to fetch from, where to keep it, and how long to try.
+//! Settings of a fetch.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::environment::Environment;
-use crate::error::Result;
-use crate::token::{Token, TokenChoice};
+use crate::error::{Error, ErrorKind, Result};
 
-/// Everything [`fetch`](crate::fetch) has to know beside the repository.
+/// Everything [`fetch`](crate::fetch) needs to know apart from the repository.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
     /// Address of the hub.
     pub endpoint: String,
-    /// Directory of the cache, the one with `models--org--name` in it.
+    /// Directory of the cache, the one that holds `models--org--name`.
     pub cache_dir: PathBuf,
-    /// Sent to the endpoint and to nobody else.
+    /// Sent only to the endpoint.
     pub token: Option<Token>,
     /// Never sends a request.
     pub offline: bool,
-    /// Asks the hub which commit a branch is at, even where the cache has one.
+    /// Asks the hub which commit a branch is at, even if the cache knows one.
     pub refresh: bool,
     /// Certificates, in PEM, to trust instead of Mozilla's.
     pub ca_file: Option<PathBuf>,
-    /// Most bytes a model may have, all its files together.
+    /// Most bytes the files of a model may have together.
     pub max_bytes: u64,
-    /// Whether a snapshot has links to its content. Where the file system has none, and without
-    /// this, it has the content itself.
+    /// Whether a snapshot links to its content. If not, or if the file system has no links, it
+    /// holds the content itself.
     pub symlinks: bool,
-    /// When an answer takes too long.
+    /// Limits on waiting.
     pub timeouts: Timeouts,
-    /// How often to try again.
+    /// Limits on trying again.
     pub retries: Retries,
 }
 
-/// When an answer takes too long.
+/// Limits on waiting.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
-    /// To find the host and connect to it.
+    /// For finding the host, and again for connecting to it.
     pub connect: Duration,
     /// From the request to the whole head of the answer.
     pub response: Duration,
-    /// Without a single byte.
+    /// Without a byte.
     pub stall: Duration,
     /// Fewest bytes per second, over any period of twice `stall`.
     pub slowest: u64,
-    /// Without progress of another process that downloads the same file.
+    /// Without progress of another process that is downloading the same file.
     pub lock: Duration,
 }
 
@@ -60,14 +59,14 @@ impl Default for Timeouts {
     }
 }
 
-/// How often to try again what may succeed a little later.
+/// Limits on trying again what may succeed a little later.
 #[derive(Debug, Clone)]
 pub struct Retries {
-    /// Attempts in all, the first one included.
+    /// Attempts, the first one included.
     pub attempts: u32,
     /// Wait before the second attempt; doubled for every further one.
     pub pause: Duration,
-    /// Longest wait, and the longest that a hub can ask for before we give up at once.
+    /// Longest wait. If a hub asks for longer, we give up at once.
     pub longest: Duration,
 }
 
@@ -77,21 +76,8 @@ impl Default for Retries {
     }
 }
 
-/// What a caller sets over the environment.
-#[derive(Debug, Clone, Default)]
-pub struct Overrides {
-    /// Instead of `HF_ENDPOINT`.
-    pub endpoint: Option<String>,
-    /// Instead of `HF_HUB_CACHE`.
-    pub cache_dir: Option<PathBuf>,
-    /// Instead of `HF_TOKEN` and the token file.
-    pub token: TokenChoice,
-    /// Instead of `HF_HUB_OFFLINE`.
-    pub offline: Option<bool>,
-}
-
 impl HubOptions {
-    /// The defaults, with this cache directory and no token, whatever the environment says.
+    /// Returns the defaults, with this cache directory and no token. Ignores the environment.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             endpoint: "https://huggingface.co".to_owned(),
@@ -106,34 +92,59 @@ impl HubOptions {
             retries: Retries::default(),
         }
     }
+}
 
-    /// What the environment of this process says, as Python's `huggingface_hub` reads it.
-    pub fn from_env(overrides: &Overrides) -> Result<Self> {
-        Self::from_vars(&|name| std::env::var(name).ok(), overrides)
+/// An access token. Neither `Debug` nor an error nor a log shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes a token, and drops white space around it.
+    pub fn new(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            let message = "expected the token to be printable characters such as \"hf_...\", got \
+                           something else; look at HF_TOKEN or the token file";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        Ok(Self(text.to_owned()))
     }
 
-    /// The same with variables from elsewhere: a VM may keep an environment of its own.
-    pub fn from_vars(
-        variable: &dyn Fn(&str) -> Option<String>,
-        overrides: &Overrides,
-    ) -> Result<Self> {
-        let environment = Environment::new(variable);
-        let cache_dir = match &overrides.cache_dir {
-            Some(cache_dir) => cache_dir.clone(),
-            None => environment.hub_cache()?,
-        };
-        let mut options = Self::new(cache_dir);
-        if let Some(endpoint) = overrides.endpoint.clone().or_else(|| environment.endpoint()) {
-            options.endpoint = endpoint;
+    pub(crate) fn header(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
+    /// Replaces the token in a text from outside.
+    pub(crate) fn hide_in(&self, text: &str) -> String {
+        text.replace(&self.0, "***")
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let token = Token::new(" hf_secret\n").unwrap();
+        assert_eq!(token.header(), "Bearer hf_secret");
+        assert!(!format!("{token:?}").contains("hf_"));
+        assert_eq!(token.hide_in("bad hf_secret"), "bad ***");
+    }
+
+    #[test]
+    fn a_token_cannot_split_a_header() {
+        for text in ["", " ", "hf_a\r\nX-Header: b", "hf_\u{e9}", "hf a"] {
+            let error = Token::new(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidOption);
+            assert!(!error.to_string().contains("X-Header"));
         }
-        options.token = match &overrides.token {
-            TokenChoice::Implicit => environment.token()?,
-            TokenChoice::Without => None,
-            TokenChoice::Explicit(token) => Some(token.clone()),
-        };
-        options.offline = overrides.offline.unwrap_or_else(|| environment.offline());
-        options.ca_file = environment.ca_file();
-        options.symlinks = environment.symlinks();
-        Ok(options)
     }
 }

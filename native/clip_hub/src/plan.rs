@@ -1,28 +1,33 @@
-//! What a revision needs from the hub: asked before anything large is fetched.
+//! Plans which files to fetch.
+//!
+//! Before anything large is fetched, we know the commit, all files and their sizes.
+//!
+//! The rule is [`layout`]'s, which the loader uses too. [`missing`] applies it to the cache and to
+//! the hub alike.
 
-use clip::checkpoint::layout::{CONFIG, MAX_INDEX};
+use clip::checkpoint::layout::{
+    self, CONFIG, FOLDERS, Format, Index, MAX_INDEX, PROCESSORS, TOKENIZER, TOKENIZER_EXTRAS,
+    TOKENIZER_PIECES, WEIGHTS,
+};
 
-use crate::download::{Downloader, limit};
+use crate::cache::{RepoCache, read};
+use crate::download::{Downloader, limit, retrying};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Layout, read};
-use crate::metadata::{Metadata, not_a_hub};
+use crate::http::Metadata;
 use crate::names::{Commit, Repo};
-use crate::needed::{self, Source};
 use crate::progress::{Progress, Reporter};
-use crate::retry::retrying;
-use crate::subject::Subject;
-use crate::transfer::too_large;
+use crate::refusal::{Subject, not_a_hub, too_large};
 use crate::write;
 
 /// Kept free on the disk beside what is downloaded.
 const RESERVE: u64 = 16 << 20;
 
-/// A file to have, and what of it is there.
+/// A file of the checkpoint, compared with the cache.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) remote: Metadata,
-    /// Its size, if the cache has it, checked.
+    /// Its size, if the cache has it and its hash matches.
     pub(crate) cached: Option<u64>,
     /// Whether the snapshot has it too.
     pub(crate) linked: bool,
@@ -36,7 +41,7 @@ pub(crate) struct Planner<'a, 'r> {
     endpoint: String,
     commit: Option<Commit>,
     wanted: Vec<Wanted>,
-    /// What the hub said when it lacked the first file.
+    /// The hub's answer when it lacked the first file.
     refusal: Option<Error>,
 }
 
@@ -51,14 +56,14 @@ impl<'a, 'r> Planner<'a, 'r> {
         Self { repo, downloader, reporter, endpoint, commit, wanted: Vec::new(), refusal: None }
     }
 
-    /// The commit of the revision and all files to have of it.
+    /// Returns the commit of the revision and all files of its checkpoint.
     pub(crate) fn plan(mut self) -> Result<(Commit, Vec<Wanted>)> {
-        let missing = needed::missing(&mut self)?;
+        let missing = missing(&mut self)?;
         if let (true, Some(refusal)) = (self.wanted.is_empty(), self.refusal.take()) {
             return Err(refusal);
         }
         if !missing.is_empty() {
-            let why = "it is missing, and a CLIP model in the layout of transformers has it; choose \
+            let why = "it is missing, and a CLIP model in the layout of transformers needs it; choose \
                  another model or revision";
             return Err(self.subject(&missing.join(", ")).error(ErrorKind::FileNotFound, why));
         }
@@ -72,7 +77,7 @@ impl<'a, 'r> Planner<'a, 'r> {
         Subject { repo: self.repo, file, endpoint: &self.endpoint }
     }
 
-    /// All files are asked for at the commit that the first answer is of: a branch may move.
+    /// Asks for every file at the commit of the first answer: a branch may move.
     fn ask(&mut self, file: &str) -> Result<Option<Metadata>> {
         let subject = Subject { repo: self.repo, file, endpoint: &self.endpoint };
         let revision = self.commit.as_ref().map_or(self.repo.revision(), Commit::as_str);
@@ -92,7 +97,7 @@ impl<'a, 'r> Planner<'a, 'r> {
                 self.commit = Some(remote.commit.clone());
                 Ok(Some(remote))
             }
-            Ok(_) => Err(not_a_hub(&subject, "it answers with another commit than asked for")),
+            Ok(_) => Err(not_a_hub(&subject, "it answers with another commit than we asked for")),
             Err(error) if error.kind() == ErrorKind::FileNotFound => {
                 self.refusal.get_or_insert(error);
                 Ok(None)
@@ -101,13 +106,13 @@ impl<'a, 'r> Planner<'a, 'r> {
         }
     }
 
-    /// What the cache has of a file, under this commit or another.
+    /// Looks for a file in the cache, under this commit or another.
     fn wanted(&self, name: &str, remote: Metadata) -> Wanted {
-        let layout = self.downloader.layout;
-        let path = layout.snapshot(&remote.commit).join(name);
+        let cache = self.downloader.cache;
+        let path = cache.snapshot(&remote.commit).join(name);
         let name = name.to_owned();
         if write::is_copy(&path, &remote.hash) {
-            let cached = layout.size(&remote.commit, &name);
+            let cached = cache.size(&remote.commit, &name);
             return Wanted { name, remote, cached, linked: true };
         }
         let cached = self.downloader.sound_blob(&remote);
@@ -128,30 +133,31 @@ impl Source for Planner<'_, '_> {
         let Some(wanted) = self.wanted.iter().find(|wanted| wanted.name == file) else {
             return Ok(Vec::new());
         };
-        let layout = self.downloader.layout;
+        let cache = self.downloader.cache;
         let subject = Subject { repo: self.repo, file, endpoint: &self.endpoint };
         if wanted.remote.size.is_some_and(|size| size > MAX_INDEX) {
             return Err(too_large(&subject, MAX_INDEX));
         }
         if wanted.cached.is_none() {
-            layout.prepare(&wanted.remote.commit)?;
+            cache.prepare(&wanted.remote.commit)?;
             self.downloader.blob(&subject, &wanted.remote, MAX_INDEX, self.reporter)?;
         }
         let path = match wanted.linked {
-            true => layout.snapshot(&wanted.remote.commit).join(file),
-            false => layout.blob(&wanted.remote.hash),
+            true => cache.snapshot(&wanted.remote.commit).join(file),
+            false => cache.blob(&wanted.remote.hash),
         };
         read(&path, MAX_INDEX)
     }
 }
 
-/// Bytes of all files whose size is known.
+/// Returns the bytes of all files of known size.
 pub(crate) fn known_bytes(wanted: &[Wanted]) -> u64 {
     let sizes = wanted.iter().map(|wanted| wanted.cached.or(wanted.remote.size));
     sizes.map(Option::unwrap_or_default).fold(0, u64::saturating_add)
 }
 
-/// Refuses a model that is too large, for the limit or for the disk, before it is fetched.
+/// Refuses a model that is too large for the limit or for the disk, before it is fetched. Returns
+/// the bytes to download.
 pub(crate) fn check_room(
     repo: &Repo,
     downloader: &Downloader<'_>,
@@ -169,20 +175,104 @@ pub(crate) fn check_room(
     }
     let absent = wanted.iter().filter(|wanted| wanted.cached.is_none());
     let bytes = absent.map(size).fold(0, u64::saturating_add);
-    if bytes > 0 && free(downloader.layout).is_some_and(|free| free < bytes.saturating_add(RESERVE))
+    if bytes > 0 && free(downloader.cache).is_some_and(|free| free < bytes.saturating_add(RESERVE))
     {
         let message = format!(
             "{repo} needs {bytes} bytes in {} and fewer are free; free some, or set HF_HUB_CACHE \
              to a directory on a larger disk",
-            downloader.layout.root().display()
+            downloader.cache.root().display()
         );
         return Err(Error::new(ErrorKind::DiskFull, message));
     }
     Ok(bytes)
 }
 
-/// Free space of the disk. Where it cannot be asked, writing will tell.
-fn free(layout: &Layout) -> Option<u64> {
-    let disk = rustix::fs::statvfs(layout.blobs()).ok()?;
+/// Returns the free space of the disk. If we cannot ask, writing will tell.
+fn free(cache: &RepoCache) -> Option<u64> {
+    let disk = rustix::fs::statvfs(cache.blobs()).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// A place to look for files.
+pub(crate) trait Source {
+    /// Whether there is such a file. If so, it becomes part of the checkpoint.
+    fn has(&mut self, file: &str) -> Result<bool>;
+    /// Returns the content of an index of shards that is there.
+    fn index(&mut self, file: &str) -> Result<Vec<u8>>;
+}
+
+/// Looks for a whole checkpoint. Returns what is missing, in words.
+pub(crate) fn missing(source: &mut dyn Source) -> Result<Vec<String>> {
+    for folder in FOLDERS {
+        if source.has(&path(folder, CONFIG))? {
+            return missing_beside(source, folder);
+        }
+    }
+    Ok(vec![CONFIG.to_owned()])
+}
+
+/// Looks for everything else, in the folder with the `config.json`.
+fn missing_beside(source: &mut dyn Source, folder: &str) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    if !has_any(source, folder, &PROCESSORS)? {
+        missing.push(PROCESSORS.join(" or "));
+    }
+    if !source.has(&path(folder, TOKENIZER))? && !has_all(source, folder, &TOKENIZER_PIECES)? {
+        missing.push(format!("{TOKENIZER} or {}", TOKENIZER_PIECES.join(" with ")));
+    }
+    for extra in TOKENIZER_EXTRAS {
+        source.has(&path(folder, extra))?;
+    }
+    missing.extend(missing_weights(source, folder)?);
+    Ok(missing)
+}
+
+fn missing_weights(source: &mut dyn Source, folder: &str) -> Result<Vec<String>> {
+    for weights in WEIGHTS {
+        let file = path(folder, weights.name);
+        if !source.has(&file)? {
+            continue;
+        }
+        let mut missing = Vec::new();
+        if weights.is_index {
+            for shard in shards(&file, &source.index(&file)?, weights.format)? {
+                if !source.has(&path(folder, &shard))? {
+                    missing.push(shard);
+                }
+            }
+        }
+        return Ok(missing);
+    }
+    Ok(vec![format!("weights ({})", layout::weights_names())])
+}
+
+/// Returns the files that an index names, each once, in order.
+fn shards(file: &str, index: &[u8], format: Format) -> Result<Vec<String>> {
+    let index = Index::parse(index, format).map_err(|why| {
+        let message = format!("{file} cannot be used: {why}; choose another revision of the model");
+        Error::new(ErrorKind::InvalidIndex, message)
+    })?;
+    Ok(index.shards().into_iter().map(str::to_owned).collect())
+}
+
+fn path(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
+}
+
+fn has_any(source: &mut dyn Source, folder: &str, files: &[&str]) -> Result<bool> {
+    for file in files {
+        if source.has(&path(folder, file))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has_all(source: &mut dyn Source, folder: &str, files: &[&str]) -> Result<bool> {
+    for file in files {
+        if !source.has(&path(folder, file))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -1,76 +1,76 @@
-//! What a caller hears while a model is fetched, and how it says stop.
+//! Progress of a fetch, as its caller hears it.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// One step of a download.
+/// One step of a fetch.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// The hub is asked whether it has a file.
+    /// We ask the hub whether it has a file.
     Asking {
         /// The file.
         file: &'a str,
     },
-    /// Everything that is needed is known.
+    /// All files to fetch are known.
     Planned {
         /// The commit the revision is at.
         commit: &'a str,
         /// How many files the model has here.
         files: usize,
-        /// Bytes that still have to come.
+        /// Bytes to download.
         bytes: u64,
-        /// Bytes that the cache has already.
+        /// Bytes that are in the cache.
         cached: u64,
     },
-    /// A file is being downloaded. Comes again when it is tried again.
+    /// The download of a file starts. Sent again for every attempt.
     Started {
         /// The file.
         file: &'a str,
-        /// From which byte. What came before is kept.
+        /// Bytes kept from earlier attempts.
         done: u64,
-        /// Its size, where the hub says.
+        /// Its size, if the hub tells it.
         bytes: Option<u64>,
     },
-    /// So much of the file is here.
+    /// Some of a file has arrived.
     Advanced {
         /// The file.
         file: &'a str,
         /// Bytes so far.
         done: u64,
-        /// Its size, where the hub says.
+        /// Its size, if the hub tells it.
         bytes: Option<u64>,
     },
-    /// The file is here, whole and checked.
+    /// The file has arrived, whole and checked.
     Finished {
         /// The file.
         file: &'a str,
         /// Its size.
         bytes: u64,
     },
-    /// Another process downloads the file. Comes a few times a second.
+    /// Another process is downloading the file. Sent a few times a second.
     Waiting {
         /// The file.
         file: &'a str,
         /// Bytes the other process has so far.
         done: u64,
     },
-    /// A request failed and is sent again after a pause. Comes a few times a second.
+    /// A request failed and is sent again after a pause. Sent a few times a second.
     Retrying {
         /// The file.
         file: &'a str,
-        /// Which attempt comes next, from 2.
+        /// Number of the next attempt, from 2.
         attempt: u32,
-        /// What is left of the pause.
+        /// Rest of the pause.
         pause: Duration,
         /// What went wrong.
         error: &'a Error,
     },
 }
 
-/// Passes steps on, and turns a stop into an error.
+/// Passes steps on to the caller. Its stop becomes an error.
 pub(crate) struct Reporter<'a> {
     callback: &'a mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 }
@@ -84,7 +84,7 @@ impl<'a> Reporter<'a> {
         match (self.callback)(step) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => {
-                Err(Error::new(ErrorKind::Cancelled, "the download was stopped by its caller"))
+                Err(Error::new(ErrorKind::Cancelled, "the caller stopped the download"))
             }
         }
     }

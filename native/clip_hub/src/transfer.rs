@@ -1,7 +1,7 @@
 //! The bytes of one file, over one connection or several.
 //!
-//! A connection that breaks is resumed, by the process that has the first part and has hashed it.
-//! What a process left that died is never resumed: it would have to be trusted.
+//! A connection that breaks is resumed by the process that has the first part and has hashed it.
+//! What a dead process left is never resumed: we would have to trust it.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,15 @@ use ureq::http::{HeaderMap, StatusCode, header};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::Hasher;
-use crate::http::{Answer, failure};
-use crate::metadata::{Metadata, not_a_hub};
+use crate::http::{Answer, Metadata};
 use crate::options::HubOptions;
 use crate::progress::{Progress, Reporter};
-use crate::status::text;
-use crate::subject::Subject;
+use crate::refusal::{Subject, failure, not_a_hub, text, too_large};
 use crate::write::Temporary;
 
 const CHUNK: usize = 128 * 1024;
 
-/// A file on its way to the disk.
+/// A file while it is downloaded.
 pub(crate) struct Transfer<'a> {
     pub(crate) subject: &'a Subject<'a>,
     remote: &'a Metadata,
@@ -47,12 +45,12 @@ impl<'a> Transfer<'a> {
         Ok(Self { subject, remote, most, options, blob, temporary, hash, done: 0 })
     }
 
-    /// Bytes that are here.
+    /// Returns how many bytes have arrived.
     pub(crate) fn done(&self) -> u64 {
         self.done
     }
 
-    /// Throws away what is here, and says so in an error that is followed by another attempt.
+    /// Throws away what has arrived. Returns the error that leads to another attempt.
     pub(crate) fn started_over(&mut self) -> Result<Error> {
         self.temporary.empty()?;
         self.hash = Hasher::new(&self.remote.hash);
@@ -61,7 +59,7 @@ impl<'a> Transfer<'a> {
         Ok(error)
     }
 
-    /// Takes the body of an answer, from where the last one ended.
+    /// Reads the body of an answer, from where the last one ended.
     pub(crate) fn receive(&mut self, answer: Answer, reporter: &mut Reporter<'_>) -> Result<()> {
         let headers = answer.response.headers();
         check_kind(self.subject, headers)?;
@@ -80,7 +78,7 @@ impl<'a> Transfer<'a> {
         self.run(answer, expected, reporter)
     }
 
-    /// The length of the body, which has to be what is missing.
+    /// Returns the length of the body, which has to be the length of the missing part.
     fn check_length(&self, headers: &HeaderMap) -> Result<Option<u64>> {
         let length = text(headers, "content-length").and_then(|text| text.parse().ok());
         match (length, self.remote.size) {
@@ -135,13 +133,13 @@ impl<'a> Transfer<'a> {
 
     /// Compares the content with its hash and makes it the blob. Returns its size.
     pub(crate) fn finish(mut self) -> Result<u64> {
-        let sound = self.hash.confirms(&mut self.temporary.file);
+        let sound = self.hash.confirms(self.temporary.file());
         if sound.map_err(|error| Error::cache(&self.blob, error))? {
             self.temporary.persist(&self.blob)?;
             return Ok(self.done);
         }
-        let why = "the content is not what its hash says: it was changed or damaged on the way; \
-                   try again, and check the proxy and HF_ENDPOINT if it stays so";
+        let why = "the content does not match its hash: it was changed or damaged on the way; try \
+                   again, and check the proxy and HF_ENDPOINT if that does not help";
         Err(self.subject.error(ErrorKind::HashMismatch, why))
     }
 
@@ -159,42 +157,33 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Refuses a body by what it is said to be.
+/// Refuses a body by its headers.
 fn check_kind(subject: &Subject<'_>, headers: &HeaderMap) -> Result<()> {
     let encoding = text(headers, header::CONTENT_ENCODING.as_str()).unwrap_or("identity");
     if !encoding.eq_ignore_ascii_case("identity") {
-        let why = "the content came compressed, which was not asked for; check HF_ENDPOINT and \
-                   the proxy";
+        let why = "the content came compressed although we did not ask for that; check \
+                   HF_ENDPOINT and the proxy";
         return Err(subject.error(ErrorKind::Encoded, why));
     }
     if text(headers, "content-type").is_some_and(|kind| kind.starts_with("text/html")) {
-        return Err(not_a_hub(subject, "a web page came in place of the file"));
+        return Err(not_a_hub(subject, "a web page came instead of the file"));
     }
     Ok(())
 }
 
-/// The first byte of a part, of `content-range: bytes 100-199/200`.
+/// Returns the first byte of a part: 100 for `content-range: bytes 100-199/200`.
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     text(headers, "content-range")?.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
-pub(crate) fn too_large(subject: &Subject<'_>, limit: u64) -> Error {
-    let why = format!(
-        "it has more than {limit} bytes, the most that it may have here; choose another model, or \
-         fetch it with Hugging Face's own tools (`hf download {}`), whose cache is used here",
-        subject.repo.name()
-    );
-    subject.error(ErrorKind::TooLarge, why)
-}
-
 fn wrong_length(subject: &Subject<'_>, expected: u64, got: &str) -> Error {
     let why = format!(
-        "expected {expected} bytes, got {got}; try again, and check the proxy if it stays so"
+        "expected {expected} bytes, got {got}; try again, and check the proxy if that does not help"
     );
     subject.error(ErrorKind::WrongLength, why)
 }
 
-/// Notices a sender that keeps a connection open with next to nothing.
+/// Notices a sender that keeps a connection open but sends next to nothing.
 struct Pace {
     slowest: u64,
     period: Duration,

@@ -1,8 +1,8 @@
-//! The cache: its layout, what is used without a request, what is missing.
+//! The cache: its layout, its use without a request, its gaps.
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use clip_hub::{ErrorKind, Progress, Repo, cached};
@@ -25,7 +25,7 @@ fn lay_out(cache: &Path, files: &[File]) {
 }
 
 #[test]
-fn layout_of_huggingface_hub() {
+fn the_layout_is_that_of_huggingface_hub() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let snapshot = fetch(&repo(), &options(&site, &cache)).unwrap();
 
@@ -51,7 +51,7 @@ fn layout_of_huggingface_hub() {
 }
 
 #[test]
-fn what_huggingface_hub_left_needs_no_request() {
+fn a_cache_filled_by_huggingface_hub_needs_no_request() {
     let cache = Directory::new();
     lay_out(&cache, &model());
     for revision in ["main", COMMIT] {
@@ -65,7 +65,7 @@ fn what_huggingface_hub_left_needs_no_request() {
 }
 
 #[test]
-fn copies_in_place_of_links() {
+fn copies_instead_of_links_are_used_and_repaired() {
     let cache = Directory::new();
     let snapshot = cache.join("models--org--model/snapshots").join(COMMIT);
     fs::create_dir_all(&snapshot).unwrap();
@@ -87,7 +87,7 @@ fn copies_in_place_of_links() {
 }
 
 #[test]
-fn weights_by_preference() {
+fn weights_are_chosen_by_preference() {
     let bin = large("pytorch_model.bin", 2);
     let shards = [large("model-1.safetensors", 3), large("model-2.safetensors", 4)];
     let index = small(
@@ -119,7 +119,7 @@ fn weights_by_preference() {
 }
 
 #[test]
-fn a_tokenizer_in_two_files() {
+fn a_tokenizer_in_two_files_is_fetched() {
     let mut files = model();
     files.retain(|file| !file.name.starts_with("tokenizer"));
     files.extend([small("vocab.json", "{}"), small("merges.txt", "#version: 0.2")]);
@@ -132,7 +132,7 @@ fn a_tokenizer_in_two_files() {
 }
 
 #[test]
-fn a_branch_stays_where_it_was_until_asked() {
+fn a_branch_stays_where_it_was_until_refreshed() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let old = "0".repeat(40);
     lay_out(&cache, &model());
@@ -170,7 +170,7 @@ fn only_what_is_missing_is_fetched() {
 }
 
 #[test]
-fn offline() {
+fn offline_sends_no_request_and_says_what_is_missing() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let mut options = options(&site, &cache);
     options.offline = true;
@@ -202,7 +202,7 @@ fn lay_out_rest(cache: &Path) {
 }
 
 #[test]
-fn other_revisions() {
+fn a_pull_request_has_a_reference_and_a_commit_needs_none() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let request = Repo::new(NAME, "refs/pr/15").unwrap();
     fetch(&request, &options(&site, &cache)).unwrap();
@@ -233,11 +233,24 @@ fn damage_is_noticed_and_repaired() {
 }
 
 #[test]
-fn an_unreadable_reference_is_none() {
+fn an_unusable_reference_counts_as_missing() {
     for content in [&b""[..], b"main", b"../../../etc", b"\xff\xfe", &[b'a'; 100_000]] {
         let (site, cache) = (Site::new(model()), Directory::new());
         fs::create_dir_all(cache.join("models--org--model/refs")).unwrap();
         fs::write(cache.join("models--org--model/refs/main"), content).unwrap();
         assert_eq!(fetch(&repo(), &options(&site, &cache)).unwrap().commit, COMMIT);
+    }
+}
+
+#[test]
+fn files_of_the_cache_have_the_permissions_of_any_new_file() {
+    let (site, cache) = (Site::new(model()), Directory::new());
+    fetch(&repo(), &options(&site, &cache)).unwrap();
+    fs::write(cache.join("any"), "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = cache.join("models--org--model");
+    let blobs = model().into_iter().map(|file| folder.join("blobs").join(file.hash()));
+    for path in blobs.chain([folder.join("refs/main")]) {
+        assert_eq!(mode(&path), mode(&cache.join("any")), "{}", path.display());
     }
 }

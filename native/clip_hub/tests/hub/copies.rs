@@ -1,5 +1,5 @@
-//! File systems without links: a snapshot then has the content itself, as `huggingface_hub` leaves
-//! it there.
+//! File systems without links: a snapshot then holds the content itself, as with
+//! `huggingface_hub`.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::processes::child_command;
 use crate::site::{COMMIT, File, NAME, Site, model, small};
 use crate::support::{Directory, disconnected, fetch, leftovers, options, repo, tree};
 
-/// Every file lies in the snapshot, and nowhere else.
+/// Every file lies in the snapshot and nowhere else.
 fn assert_copies(cache: &Path, files: &[File]) {
     let snapshot = cache.join("models--org--model/snapshots").join(COMMIT);
     for file in files {
@@ -34,7 +34,7 @@ fn without_links_the_files_are_moved_into_the_snapshot() {
     assert_eq!(snapshot.files.len(), model().len());
     assert_copies(&cache, &model());
 
-    // What lies there is known by its content, damage too.
+    // Copies are recognised by their content, so damage is noticed.
     options.refresh = true;
     assert!(fetch(&repo(), &options).unwrap().files.iter().all(|file| file.cached));
     fs::write(snapshot.directory.join("model.safetensors"), "damaged").unwrap();
@@ -61,7 +61,7 @@ fn a_blob_that_others_may_link_to_is_copied() {
 }
 
 #[test]
-fn a_file_system_that_refuses_links_is_noticed() {
+fn a_file_system_without_links_gets_copies() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let child = child_command(&options(&site, &cache));
     let mut command = Command::new("strace");
@@ -81,7 +81,7 @@ fn a_file_system_that_refuses_links_is_noticed() {
 }
 
 #[test]
-fn a_model_in_a_folder_of_sentence_transformers() {
+fn a_model_in_a_folder_of_sentence_transformers_is_fetched() {
     let names = [
         "0_CLIPModel/config.json",
         "0_CLIPModel/preprocessor_config.json",

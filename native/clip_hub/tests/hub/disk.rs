@@ -1,5 +1,5 @@
-//! Disks that are full or must not be written to: small file systems of a test's own, where the
-//! system lets us mount some.
+//! Disks that are full or read-only: small file systems of the test's own, if the system lets us
+//! mount them.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::server::How;
 use crate::site::{Site, large, model};
 use crate::support::{Directory, failure, fetch, options, repo};
 
-/// Runs a child after `mounts`, shell commands on `$1`, in a namespace of its own. None where that
-/// is not allowed.
+/// Runs a child after `mounts`, shell commands on `$1`, in a namespace of its own. Returns `None` if
+/// that is not allowed.
 fn mounted(options: &HubOptions, mounts: &str, refresh: bool) -> Option<String> {
     if !Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|s| s.success()) {
         eprintln!("skipped: unshare -rm is not allowed here");
@@ -33,7 +33,7 @@ fn mounted(options: &HubOptions, mounts: &str, refresh: bool) -> Option<String> 
 }
 
 #[test]
-fn too_small_a_disk_is_noticed_before() {
+fn a_small_disk_is_an_error_before_any_download() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let mount = "mount -t tmpfs -o size=1m none \"$1\"";
     let Some(output) = mounted(&options(&site, &cache), mount, false) else { return };
@@ -43,7 +43,7 @@ fn too_small_a_disk_is_noticed_before() {
 }
 
 #[test]
-fn a_disk_that_fills_up() {
+fn a_disk_that_fills_up_is_an_error() {
     let mut files = model();
     files[4] = large("model.safetensors", 1);
     files[4].content = vec![7; 20 << 20].into();
@@ -63,14 +63,14 @@ fn a_disk_that_fills_up() {
 }
 
 #[test]
-fn a_cache_that_must_not_be_written() {
+fn a_read_only_cache_is_used_but_not_filled() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let options = options(&site, &cache);
     let mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
     let Some(output) = mounted(&options, mount, false) else { return };
     assert!(output.contains("error cache_not_writable: cannot write "), "{output}");
 
-    // What is there is used all the same, asked for anew or not.
+    // Files that are there are used all the same, refreshed or not.
     fetch(&repo(), &options).unwrap();
     for refresh in [false, true] {
         let output = mounted(&options, mount, refresh).unwrap();
@@ -79,7 +79,7 @@ fn a_cache_that_must_not_be_written() {
 }
 
 #[test]
-fn a_cache_that_is_no_directory() {
+fn a_cache_that_is_not_a_directory_is_an_error() {
     let (site, outer) = (Site::new(model()), Directory::new());
     fs::write(outer.join("file"), b"precious").unwrap();
     for path in ["file", "file/cache"] {

@@ -1,4 +1,4 @@
-//! A hub, or a network, that does not do what it should. Each fault has its kind of error.
+//! Faults of a hub or a network. Each has its kind of error.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::server::{How, Reply, Request};
 use crate::site::{File, Site, large, model, refused, small};
 use crate::support::{Directory, disconnected, failure, fetch, leftovers, options, repo, tree};
 
-/// What a fault leads to, and how many requests of its kind were made.
+/// Returns the error that a fault leads to, and all requests.
 fn faulty(
     fault: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static,
 ) -> (Error, Vec<Request>) {
@@ -25,13 +25,13 @@ fn faulty(
     (error, requests)
 }
 
-/// Every answer about `config.json` is this one.
+/// Answers every request like this.
 fn config(reply: Reply) -> (ErrorKind, String, usize) {
     let (error, requests) = faulty(move |_, _| reply.clone());
     (error.kind(), error.to_string(), requests.len())
 }
 
-/// The weights come like this.
+/// Answers requests for the weights like this.
 fn weights(change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> (ErrorKind, String, usize) {
     let (error, requests) =
         faulty(
@@ -44,7 +44,7 @@ fn weights(change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> (ErrorKin
 }
 
 #[test]
-fn statuses() {
+fn every_status_has_its_kind_of_error() {
     use ErrorKind::*;
     for (reply, kind, hint, requests) in [
         (Reply::new(401), Unauthorized, "set HF_TOKEN", 1),
@@ -89,7 +89,7 @@ fn retry_after_is_honoured_up_to_a_limit() {
 }
 
 #[test]
-fn a_fault_that_passes() {
+fn a_passing_fault_is_retried() {
     let (broken, cache) = (std::sync::atomic::AtomicUsize::new(0), Directory::new());
     let site = Site::with(model(), move |request, reply| {
         let number = broken.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -106,7 +106,7 @@ fn a_fault_that_passes() {
 }
 
 #[test]
-fn no_hub() {
+fn an_answer_that_no_hub_gives_is_an_error() {
     let page = || Reply::new(200).with("content-type", "text/html; charset=utf-8");
     let etag = |etag: &str| page().with("etag", etag).with("x-repo-commit", "0".repeat(40));
     for reply in [
@@ -119,7 +119,7 @@ fn no_hub() {
     ] {
         let status = reply.status;
         let (kind, message, _) = config(reply);
-        // A length that is no number is no HTTP, which the library refuses before we can.
+        // A length that is not a number is not HTTP: the library refuses it before we can.
         let expected = [ErrorKind::NotAHub, ErrorKind::Connection];
         assert!(expected.contains(&kind), "{status} {kind:?}: {message}");
         assert!(message.contains("HF_ENDPOINT"), "{message}");
@@ -131,7 +131,7 @@ fn no_hub() {
 }
 
 #[test]
-fn bodies_of_another_length() {
+fn a_body_of_another_length_is_an_error() {
     let (kind, message, tries) = weights(|reply| reply.how(How::Cut(1000)));
     assert_eq!((kind, tries), (ErrorKind::Truncated, 3), "{message}");
     assert!(message.contains("ended after 1000 of 300000 bytes"), "{message}");
@@ -157,7 +157,7 @@ fn bodies_of_another_length() {
 }
 
 #[test]
-fn content_that_is_not_its_hash() {
+fn content_that_does_not_match_its_hash_is_an_error() {
     let flip = |reply: Reply, index: usize| {
         let mut content = reply.body.to_vec();
         content[index] ^= 1;
@@ -176,7 +176,7 @@ fn content_that_is_not_its_hash() {
 }
 
 #[test]
-fn compressed_bodies() {
+fn a_compressed_body_is_an_error() {
     for encoding in ["gzip", "br"] {
         let (kind, message, _) = weights(move |reply| reply.with("content-encoding", encoding));
         assert_eq!(kind, ErrorKind::Encoded, "{message}");
@@ -187,7 +187,7 @@ fn compressed_bodies() {
 }
 
 #[test]
-fn connections_that_break_or_fall_silent() {
+fn a_connection_that_keeps_breaking_is_an_error() {
     let (kind, message, tries) = weights(|reply| reply.how(How::Reset(1000)));
     assert_eq!((kind, tries), (ErrorKind::Truncated, 3), "{message}");
 
@@ -201,7 +201,7 @@ fn connections_that_break_or_fall_silent() {
 }
 
 #[test]
-fn next_to_nothing_at_a_time() {
+fn a_trickle_of_bytes_is_a_timeout() {
     let pause = Duration::from_millis(50);
     let (kind, message, _) = weights(move |reply| reply.how(How::Slow(1, pause)));
     assert_eq!(kind, ErrorKind::Timeout, "{message}");
@@ -209,7 +209,7 @@ fn next_to_nothing_at_a_time() {
 }
 
 #[test]
-fn nobody_there() {
+fn an_unreachable_hub_is_an_error() {
     let cache = Directory::new();
     let error = failure(&disconnected(&cache));
     assert_eq!(error.kind(), ErrorKind::Connection);
@@ -218,7 +218,7 @@ fn nobody_there() {
 }
 
 #[test]
-fn a_model_that_lacks_a_part() {
+fn a_model_that_lacks_a_file_is_an_error_before_any_download() {
     for (name, hint) in [
         ("model.safetensors", "weights (model.safetensors, "),
         ("tokenizer.json", "tokenizer.json or vocab.json with merges.txt"),
@@ -234,7 +234,7 @@ fn a_model_that_lacks_a_part() {
 }
 
 #[test]
-fn more_than_allowed() {
+fn a_model_over_the_limit_is_refused() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let mut options = options(&site, &cache);
     // Too large by itself, and together with the rest.
@@ -285,7 +285,7 @@ fn the_limit_holds_for_files_of_unknown_size_together() {
 }
 
 #[test]
-fn a_caller_that_stops() {
+fn a_caller_can_stop_at_every_step() {
     use std::ops::ControlFlow;
     for stop in 0..12 {
         let (site, cache) = (Site::new(model()), Directory::new());

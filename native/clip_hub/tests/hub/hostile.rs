@@ -1,4 +1,4 @@
-//! A hub that means harm: names and hashes in its answers that would leave the cache.
+//! A hostile hub: names and hashes in its answers would leave the cache.
 
 use clip_hub::ErrorKind;
 
@@ -19,7 +19,7 @@ const HOSTILE: [&str; 10] = [
     "....................................................................../x",
 ];
 
-/// The cache lies in a directory of its own, whose parent would show what got out.
+/// Puts the cache deep in a directory, which would show what got out.
 fn inside(fault: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> ErrorKind {
     let (site, outer) = (Site::with(model(), fault), Directory::new());
     let cache = outer.join("a/b/cache");
@@ -30,13 +30,13 @@ fn inside(fault: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> E
 }
 
 #[test]
-fn commits_and_hashes_that_are_paths() {
+fn commits_and_hashes_cannot_be_paths() {
     let long = "a".repeat(300);
     for name in HOSTILE.into_iter().map(str::to_owned).chain([long, "a\0b".to_owned()]) {
         for header in ["x-repo-commit", "etag", "x-linked-etag"] {
             let value = name.clone();
             let kind = inside(move |_, reply| reply.with(header, &value));
-            // What HTTP does not allow in a header is a broken answer.
+            // A header with characters that HTTP forbids is a broken answer.
             assert!(
                 matches!(kind, ErrorKind::NotAHub | ErrorKind::Connection),
                 "{header} {name:?}: {kind:?}"
@@ -46,7 +46,7 @@ fn commits_and_hashes_that_are_paths() {
 }
 
 #[test]
-fn another_commit_half_way() {
+fn another_commit_halfway_is_refused() {
     let other = "f".repeat(40);
     let kind = inside(move |request, reply| {
         if request.path.ends_with("tokenizer.json") {
@@ -59,7 +59,7 @@ fn another_commit_half_way() {
 }
 
 #[test]
-fn shards_that_are_paths() {
+fn shards_cannot_be_paths() {
     for name in ["../x", "/etc/x", "a/../../x", "a\\\\x", "x\\u0000", "..", ".git", "\u{ff0e}x"] {
         let index = format!(r#"{{"weight_map": {{"a": "{name}.safetensors"}}}}"#);
         let mut files = model();
@@ -75,7 +75,7 @@ fn shards_that_are_paths() {
 }
 
 #[test]
-fn an_index_without_measure() {
+fn an_oversized_index_is_refused() {
     let mut files = model();
     files.retain(|file| !file.large);
     files.push(small("model.safetensors.index.json", "{}"));
@@ -87,13 +87,13 @@ fn an_index_without_measure() {
 }
 
 #[test]
-fn headers_without_end() {
+fn endless_headers_are_refused() {
     let kind = inside(|_, reply| reply.with("x-filler", "a".repeat(1 << 20)));
     assert_eq!(kind, ErrorKind::NotAHub);
 }
 
 #[test]
-fn sizes_that_overflow() {
+fn a_size_that_overflows_is_refused() {
     let kind = inside(|request, reply| {
         if request.path.contains("model.safetensors") {
             reply.with("x-linked-size", u64::MAX)
@@ -105,7 +105,7 @@ fn sizes_that_overflow() {
 }
 
 #[test]
-fn the_same_content_under_two_names() {
+fn files_with_the_same_content_share_a_blob() {
     let mut files = model();
     files[1].content = files[0].content.clone();
     let (site, cache) = (Site::new(files), Directory::new());

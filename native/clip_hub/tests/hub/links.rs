@@ -1,4 +1,4 @@
-//! Links that somebody planted in the cache: refused, or replaced, but never written through.
+//! Links planted in the cache: refused or replaced, never written through.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ struct Planted {
     elsewhere: Directory,
 }
 
-/// A cache with a link at `path` to a file or a directory outside.
+/// Plants a link at `path` to a file or a directory outside the cache.
 fn plant(path: &str, to_directory: bool) -> Planted {
     let (cache, elsewhere) = (Directory::new(), Directory::new());
     for name in ["file", "main", "config.json", "model.safetensors"] {
@@ -36,7 +36,7 @@ fn is_untouched(elsewhere: &Path) -> bool {
 }
 
 #[test]
-fn directories() {
+fn a_link_instead_of_a_directory_is_refused() {
     let snapshot = format!("models--org--model/snapshots/{COMMIT}");
     for path in [
         "models--org--model",
@@ -56,7 +56,7 @@ fn directories() {
 }
 
 #[test]
-fn files() {
+fn a_link_instead_of_a_file_is_replaced() {
     let weights = model()[4].hash();
     let pointer = format!("models--org--model/snapshots/{COMMIT}/config.json");
     let blob = format!("models--org--model/blobs/{weights}");
@@ -72,7 +72,7 @@ fn files() {
 }
 
 #[test]
-fn locks_and_unfinished_files() {
+fn links_at_locks_and_unfinished_files_are_not_followed() {
     let weights = model()[4].hash();
     let planted = plant(&format!(".locks/models--org--model/{weights}.lock"), false);
     let error = failure(&options(&planted.site, &planted.cache));
@@ -87,8 +87,8 @@ fn locks_and_unfinished_files() {
 }
 
 #[test]
-fn what_is_no_file() {
-    // A pipe in place of a file would be waited on for ever.
+fn a_pipe_instead_of_a_file_is_replaced() {
+    // Opening a pipe would block forever.
     let (site, cache) = (Site::new(model()), Directory::new());
     fetch(&repo(), &options(&site, &cache)).unwrap();
     let pointer = cache.join("models--org--model/snapshots").join(COMMIT).join("config.json");
@@ -100,7 +100,7 @@ fn what_is_no_file() {
 }
 
 #[test]
-fn a_cache_behind_a_link_of_its_owner() {
+fn the_cache_itself_may_be_a_link() {
     let (site, cache, links) = (Site::new(model()), Directory::new(), Directory::new());
     symlink(&*cache, links.join("cache")).unwrap();
     let snapshot = fetch(&repo(), &options(&site, &links.join("cache"))).unwrap();

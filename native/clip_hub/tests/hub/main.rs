@@ -1,4 +1,4 @@
-//! The hub and its cache, against a hub that answers by a script.
+//! Tests of the hub and its cache, against a scripted hub.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

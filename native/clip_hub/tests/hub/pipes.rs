@@ -1,4 +1,4 @@
-//! Pipes where files have to be: whoever opens one waits for its other end, forever.
+//! Pipes instead of files: opening one blocks forever.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn mkfifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// The result of a job, or a failure when it waits.
+/// Returns the result of a job, or fails if it blocks.
 fn soon<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(job()));
@@ -26,7 +26,7 @@ fn soon<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 #[test]
-fn anywhere_in_the_cache() {
+fn a_pipe_anywhere_in_the_cache_blocks_nothing() {
     let weights = model()[4].hash();
     let folder = "models--org--model";
     for path in [
@@ -56,7 +56,7 @@ fn anywhere_in_the_cache() {
 }
 
 #[test]
-fn in_the_place_of_an_index_of_shards() {
+fn a_pipe_instead_of_an_index_blocks_nothing() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let options = options(&site, &cache);
     let snapshot = fetch(&repo(), &options).unwrap();
@@ -66,7 +66,7 @@ fn in_the_place_of_an_index_of_shards() {
 }
 
 #[test]
-fn in_the_place_of_a_token_or_of_certificates() {
+fn a_pipe_instead_of_a_token_or_certificates_blocks_nothing() {
     let home = Directory::new();
     mkfifo(&home.join("token"));
     mkfifo(&home.join("certificates"));

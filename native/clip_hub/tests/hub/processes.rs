@@ -1,4 +1,4 @@
-//! More than one process, and processes that die.
+//! Processes that share a cache or die.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use crate::server::How;
 use crate::site::{File, Site, git, model, sha256};
 use crate::support::{Directory, fetch, leftovers, options, repo, tree};
 
-/// A process of its own that fetches the model. Run by the other tests.
+/// Fetches the model in a process of its own, for the other tests.
 #[test]
 #[ignore = "started by other tests"]
 fn child() {
@@ -51,7 +51,7 @@ fn spawn(options: &HubOptions) -> Child {
     child_command(options).spawn().unwrap()
 }
 
-/// Whatever has the name of a blob has its content.
+/// Every file with the name of a blob has its content.
 fn assert_blobs_are_whole(cache: &Path) {
     for path in tree(cache).iter().filter(|path| path.contains("/blobs/")) {
         let content = fs::read(cache.join(path)).unwrap_or_default();
@@ -61,7 +61,7 @@ fn assert_blobs_are_whole(cache: &Path) {
     }
 }
 
-/// After a process died: nothing is broken, and the next fetch needs no help.
+/// After a process died, nothing is broken and the next fetch needs no help.
 fn assert_recovers(cache: &Path) {
     assert_blobs_are_whole(cache);
     let site = Site::new(model());
@@ -75,7 +75,7 @@ fn assert_recovers(cache: &Path) {
     assert_eq!(leftovers(&cache.join("models--org--model")), [""; 0]);
 }
 
-/// In how many pieces a file comes is not to be foretold.
+/// Nobody can tell in how many pieces a file comes.
 fn is_countable(step: Progress<'_>) -> bool {
     !matches!(step, Progress::Advanced { .. })
 }
@@ -93,7 +93,7 @@ fn steps() -> usize {
 }
 
 #[test]
-fn killed_at_every_step() {
+fn a_process_killed_at_any_step_leaves_a_sound_cache() {
     let steps = steps();
     assert!(steps >= 14, "{steps}");
     for point in 1..=steps {
@@ -107,7 +107,7 @@ fn killed_at_every_step() {
 }
 
 #[test]
-fn killed_in_the_middle_of_a_file() {
+fn a_process_killed_within_a_file_leaves_a_sound_cache() {
     for point in 0..6 {
         let (site, cache) = (Site::with(model(), slow), Directory::new());
         let mut child = spawn(&options(&site, &cache));
@@ -127,7 +127,7 @@ fn slow(request: &crate::server::Request, reply: crate::server::Reply) -> crate:
 }
 
 #[test]
-fn several_at_once() {
+fn several_processes_download_every_file_once() {
     for count in [2, 8] {
         let (site, cache) = (Site::with(model(), slow), Directory::new());
         let options = options(&site, &cache);
@@ -158,7 +158,7 @@ fn lock_of(cache: &Path, file: &File) -> fs::File {
 }
 
 #[test]
-fn a_holder_that_makes_progress_is_waited_for() {
+fn a_lock_holder_that_makes_progress_is_waited_for() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let mut options = options(&site, &cache);
     options.timeouts.lock = Duration::from_millis(500);
@@ -188,7 +188,7 @@ fn a_holder_that_makes_progress_is_waited_for() {
 }
 
 #[test]
-fn a_holder_that_hangs_is_not() {
+fn a_lock_holder_that_hangs_is_not_waited_for() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let mut options = options(&site, &cache);
     options.timeouts.lock = Duration::from_millis(300);
@@ -199,7 +199,7 @@ fn a_holder_that_hangs_is_not() {
 }
 
 #[test]
-fn on_a_small_stack() {
+fn a_fetch_fits_on_a_small_stack() {
     // Threads of a virtual machine may have no more.
     let (site, cache) = (Site::new(model()), Directory::new());
     let options = options(&site, &cache);

@@ -1,4 +1,4 @@
-//! Redirects: where they may lead, and who gets to see the token.
+//! Redirects: where they may lead, who gets the token.
 
 use std::sync::Mutex;
 
@@ -27,7 +27,7 @@ impl log::Log for Log {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_alone() {
+fn only_the_hub_gets_the_token() {
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     const CANARY: &str = "hf_canary_c4n4ry";
@@ -77,7 +77,7 @@ fn the_token_follows_a_renamed_repository() {
 }
 
 #[test]
-fn a_mirror_that_sends_us_on() {
+fn a_mirror_may_redirect_but_its_target_gets_no_token() {
     let site = Site::new(model());
     let address = site.hub.url();
     let mirror = Server::start(move |request| {
@@ -110,7 +110,7 @@ fn redirecting(
 }
 
 #[test]
-fn redirects_without_end() {
+fn endless_redirects_are_refused() {
     let circle = |r: &Request| if r.path == "/away/1" { "/away/2" } else { "/away/1" }.to_owned();
     assert_eq!(redirecting(circle).0, ErrorKind::RedirectLoop);
     assert_eq!(redirecting(|r| r.path.clone()).0, ErrorKind::RedirectLoop);
@@ -122,7 +122,7 @@ fn redirects_without_end() {
 }
 
 #[test]
-fn redirects_to_where_nothing_is_to_be_had() {
+fn redirects_to_forbidden_addresses_are_refused() {
     for (location, kind) in [
         ("http://169.254.169.254/latest/meta-data/", ErrorKind::Insecure),
         ("http://[fe80::1]/", ErrorKind::Insecure),

@@ -1,4 +1,4 @@
-//! Connections that break, and go on where they broke.
+//! Connections that break and are resumed.
 
 use clip_hub::ErrorKind;
 
@@ -6,7 +6,7 @@ use crate::server::{How, Reply, Request};
 use crate::site::{Site, model};
 use crate::support::{Directory, failure, fetch, leftovers, options, repo};
 
-/// The rest of a body that was asked for, as a server that knows ranges gives it.
+/// Answers with the rest of a body, as a server that supports ranges does.
 fn rest(request: &Request, reply: Reply) -> (Reply, usize) {
     let from = request.head.split("range: bytes=").nth(1);
     let Some(from) = from.and_then(|text| text.split('-').next()?.parse::<usize>().ok()) else {
@@ -41,7 +41,7 @@ fn a_connection_that_breaks_is_resumed() {
 }
 
 #[test]
-fn breaks_that_leave_something_do_not_count() {
+fn attempts_that_make_progress_do_not_count() {
     let mut files = model();
     files[4].content = vec![7; 30 << 20].into();
     let site = Site::with(files, |request, reply| {
@@ -59,7 +59,7 @@ fn breaks_that_leave_something_do_not_count() {
     assert_eq!(site.content.requests().len(), 4);
 }
 
-/// The start of the weights comes, then the rest changed like this.
+/// Sends the start of the weights, then the rest changed like this.
 fn second_half(change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> ErrorKind {
     let site = Site::with(model(), move |request, reply| {
         if !request.path.starts_with("/xet/") {
@@ -79,7 +79,7 @@ fn second_half(change: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> Error
 }
 
 #[test]
-fn a_part_that_does_not_fit() {
+fn a_part_that_does_not_fit_is_refused() {
     type Change = fn(Reply) -> Reply;
     let changes: [Change; 4] = [
         |reply| reply.with("content-range", "bytes 0-299999/300000"),
@@ -88,7 +88,7 @@ fn a_part_that_does_not_fit() {
         |_| Reply::new(400),
     ];
     for change in changes {
-        // It begins anew, and the connection breaks again.
+        // The download starts over, and the connection breaks again.
         assert_eq!(second_half(change), ErrorKind::Truncated);
     }
     let zeros = |reply: Reply| {

@@ -1,4 +1,4 @@
-//! An HTTP server that does what it is told, faults included, and stops by itself.
+//! A scripted HTTP server, faults included. It stops by itself.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest that a connection is held open without sending.
+/// Longest time a connection is held open without sending.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Request {
     }
 }
 
-/// How the body goes out.
+/// Way of sending the body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum How {
     Whole,
@@ -39,7 +39,7 @@ pub(crate) enum How {
     Stall(usize),
     /// So many bytes at a time, with a pause after each.
     Slow(usize, Duration),
-    /// In chunks, so that nobody knows the length before.
+    /// In chunks, so that nobody knows the length beforehand.
     Chunked,
 }
 
@@ -105,7 +105,7 @@ impl Server {
                     break;
                 }
                 let (script, ours) = (script.clone(), ours.clone());
-                // A client that goes away is no fault of the server.
+                // A client may go away.
                 thread::spawn(move || stream.and_then(|s| serve(s, &script, &ours)).ok());
             }
         });

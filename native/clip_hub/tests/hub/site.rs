@@ -1,5 +1,5 @@
-//! A hub as the real one is: small files from itself by way of a redirect, large ones from a
-//! content network, a status and a code for everything that is missing.
+//! A hub like the real one: small files come from itself through a redirect, large ones from a
+//! content network, and everything missing has a status and a code.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::server::{Reply, Request, Server};
 pub(crate) const NAME: &str = "org/model";
 pub(crate) const COMMIT: &str = "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268";
 
-/// Larger than every buffer on its way.
+/// Larger than every buffer in between.
 pub(crate) const WEIGHTS: usize = 300_000;
 
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub(crate) fn large(name: &'static str, seed: usize) -> File {
     File { name, content: Arc::new(content), large: true }
 }
 
-/// The files of a model as they are written today.
+/// Returns the files of a model as they are written today.
 pub(crate) fn model() -> Vec<File> {
     vec![
         small("config.json", r#"{"model_type": "clip"}"#),

@@ -1,26 +1,25 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 use std::fs;
 use std::ops::{ControlFlow, Deref};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clip_hub::{Error, HubOptions, Repo, Result, Snapshot};
+use tempfile::TempDir;
 
 use crate::site::{NAME, Site};
 
-/// A directory that is gone when the test is over.
-pub(crate) struct Directory(PathBuf);
+/// A directory that is removed when the test is over.
+pub(crate) struct Directory {
+    path: PathBuf,
+    _guard: TempDir,
+}
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("clip-hub-test-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+        let guard = tempfile::tempdir().unwrap();
+        Self { path: guard.path().canonicalize().unwrap(), _guard: guard }
     }
 }
 
@@ -28,13 +27,7 @@ impl Deref for Directory {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        &self.path
     }
 }
 
@@ -67,7 +60,7 @@ pub(crate) fn failure(options: &HubOptions) -> Error {
     fetch(&repo(), options).unwrap_err()
 }
 
-/// All paths below a directory, links with where they lead to.
+/// Returns all paths below a directory, links with their targets.
 pub(crate) fn tree(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -89,7 +82,7 @@ pub(crate) fn tree(root: &Path) -> Vec<String> {
     found
 }
 
-/// Files that nobody needs: parts of downloads.
+/// Returns the files that should not be left: parts of downloads.
 pub(crate) fn leftovers(root: &Path) -> Vec<String> {
     let mut tree = tree(root);
     tree.retain(|path| path.contains(".incomplete") || path.contains(".tmp"));

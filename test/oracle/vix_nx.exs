@@ -5,7 +5,7 @@
 # way, and these two should pass:
 #
 #     MIX_ENV=test mix run test/oracle/vix_nx.exs
-#     mix test test/image/zero_shot/vix_image_test.exs test/image/zero_shot/nx_tensor_test.exs
+#     mix test test/image/zero_shot/picture/vix_image_test.exs test/image/zero_shot/picture/nx_tensor_test.exs
 
 ExUnit.start(autorun: false)
 

@@ -38,6 +38,12 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     pictures::PICTURE,
+    pictures::JPEG,
+    pictures::PNG,
+    pictures::GIF,
+    pictures::WEBP,
+    pictures::BMP,
+    pictures::TIFF,
     #[cfg(feature = "models")]
     models::PROMPT,
     #[cfg(feature = "models")]

@@ -105,33 +105,47 @@ impl Session {
     fn try_one(&mut self, bytes: &[u8]) -> Result<bool, Fault> {
         self.last.1.set_len(bytes.len() as u64).unwrap();
         self.last.1.write_all_at(bytes, 0).unwrap();
-        let start = processor_time();
-        let (result, peak) = peak_of(|| caught(|| (self.target.run)(bytes)));
-        let time = processor_time() - start;
-        let outcome = judge(self.target, result, time, peak);
-        let outcome = outcome.map_err(|why| Fault { why, input: self.last.0.clone() })?;
+        let checked = check(self.target, bytes);
+        let checked = checked.map_err(|why| Fault { why, input: self.last.0.clone() })?;
         let report = &mut self.report;
         report.executions += 1;
-        report.sound += u64::from(outcome.is_sound);
-        report.slowest = report.slowest.max(time);
-        report.peak = report.peak.max(peak);
-        let is_new = self.seen.insert(outcome.signature);
+        report.sound += u64::from(checked.is_sound);
+        report.slowest = report.slowest.max(checked.time);
+        report.peak = report.peak.max(checked.peak);
+        let is_new = self.seen.insert(checked.signature);
         report.outcomes = self.seen.len();
         Ok(is_new)
     }
 }
 
-struct Judged {
+/// What came of one input without a fault.
+#[derive(Debug)]
+pub struct Checked {
     is_sound: bool,
     signature: String,
+    time: Duration,
+    peak: usize,
 }
 
+/// Feeds one input to a target.
+///
+/// # Errors
+/// What the parser did that no parser may do.
+pub fn check(target: &Target, bytes: &[u8]) -> Result<Checked, String> {
+    let start = processor_time();
+    let (result, peak) = peak_of(|| caught(|| (target.run)(bytes)));
+    let time = processor_time() - start;
+    let (is_sound, signature) = judge(target, result, time, peak)?;
+    Ok(Checked { is_sound, signature, time, peak })
+}
+
+/// Whether the input was taken as sound, and what came of it.
 fn judge(
     target: &Target,
     parsed: Result<Outcome, String>,
     time: Duration,
     peak: usize,
-) -> Result<Judged, String> {
+) -> Result<(bool, String), String> {
     let parsed = parsed.map_err(|panic| format!("a panic escaped: {panic}"))?;
     if time > MAX_TIME {
         return Err(format!("it took {time:?} of processor time"));
@@ -140,15 +154,13 @@ fn judge(
         return Err(format!("it took {peak} bytes of memory, more than {}", target.memory));
     }
     match parsed {
-        Ok(what) => Ok(Judged { is_sound: true, signature: signature("sound", &what) }),
+        Ok(what) => Ok((true, signature("sound", &what))),
         Err(("internal", message)) => Err(format!("it is called a fault of ours: {message}")),
         Err((_, message)) if message.is_empty() || message.len() > MAX_MESSAGE => {
             let start: String = message.chars().take(200).collect();
             Err(format!("its error has {} bytes: {start}", message.len()))
         }
-        Err((kind, message)) => {
-            Ok(Judged { is_sound: false, signature: signature(kind, &message) })
-        }
+        Err((kind, message)) => Ok((false, signature(kind, &message))),
     }
 }
 

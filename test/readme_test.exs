@@ -76,6 +76,18 @@ defmodule Image.ZeroShot.ReadmeTest do
     end
   end
 
+  test "ARCHITECTURE.md: modules in the text exist" do
+    {:ok, modules} = :application.get_key(:image_zero_shot, :modules)
+    ours = Enum.map(modules, &inspect/1)
+
+    for [_, name] <-
+          Regex.scan(~r/`((?:[A-Z]\w*\.)*[A-Z]\w*)`/, File.read!("ARCHITECTURE.md")),
+        not Code.ensure_loaded?(Module.concat([name])) do
+      assert Enum.any?(ours, &String.ends_with?("." <> &1, "." <> name)),
+             "ARCHITECTURE.md names #{name}, which is not a module"
+    end
+  end
+
   test "every file in bin/ that is a command can be run" do
     commands = "bin/*" |> Path.wildcard() |> Enum.reject(&(Path.extname(&1) != ""))
     assert commands != []

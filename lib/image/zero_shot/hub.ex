@@ -115,7 +115,7 @@ defmodule Image.ZeroShot.Hub do
     native(name, fn -> Native.hub_cached(name, opts.revision, settings(opts)) end)
   end
 
-  # For a model that is about to be loaded. Nobody watches, so what happens is logged.
+  # For a model that is about to be loaded. No caller watches the download, so it is logged.
   @doc false
   @spec obtain(Options.t()) :: {:ok, snapshot()} | {:error, Error.t()}
   def obtain(opts) do
@@ -150,7 +150,7 @@ defmodule Image.ZeroShot.Hub do
       Error.error(:internal, "the native library failed: #{inspect(error.original)}")
   end
 
-  # Whoever has the model here, or its page in front of them, gives what they have.
+  # People also give a model's page, or its directory on this machine.
   defp hint(error, name) do
     cond do
       error.reason == :invalid_name and name =~ ~r{://|\A(www\.)?(huggingface|hf)\.co/} ->

@@ -62,7 +62,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     assert ZeroShot.label(@dog, ["cat", "dog"], repo: :embedded) == "dog"
   end
 
-  test "a load is told by the process that loads" do
+  test "a load is a span of the loading process" do
     {opts, _server} = serving()
     assert [{[:load, :start], started, metadata, from}, stop] = events()
     assert %{system_time: _, monotonic_time: at} = started
@@ -124,7 +124,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     kind, reason -> {kind, reason}
   end
 
-  test "the wait and the batch are told by the serving" do
+  test "queue and batch events come from the serving" do
     {opts, server} = serving()
     _load = events()
     first = Task.async(fn -> Runner.call(opts, [<<1>>, <<2>>], ["a"]) end)
@@ -140,7 +140,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     assert result == %{model: "stand-in", serving: nil, result: :ok}
   end
 
-  test "an overload is told by the caller" do
+  test "overload events come from the caller" do
     {opts, server} = serving()
     _load = events()
     tasks = for _ <- 1..2, do: Task.async(fn -> Runner.call(opts, [<<1>>]) end)
@@ -162,7 +162,7 @@ defmodule Image.ZeroShot.TelemetryTest do
 
   defp full?(gate), do: Image.ZeroShot.Serving.Gate.size(gate) == gate.max
 
-  test "preprocessing is told by the caller, with what came of it" do
+  test "preprocessing is a span of the caller, with its result" do
     ZeroShot.load(repo: :embedded)
     _load = events()
     bytes = File.read!("priv/samples/dog.jpg")
@@ -182,7 +182,7 @@ defmodule Image.ZeroShot.TelemetryTest do
     assert {[:error], %{count: 1}, %{reason: :invalid_image, serving: nil}, ^caller} = error
   end
 
-  test "an error is told by the caller, wherever it comes from" do
+  test "error events come from the caller, for every kind of error" do
     assert {:error, _} = ZeroShot.try_classify(@dog, [], repo: :embedded)
     assert {:error, _} = ZeroShot.try_similarity(@dog, {:path, "no.jpg"}, repo: :embedded)
     assert {:error, _} = ZeroShot.try_label(@dog, ["cat"], serving: __MODULE__.None)

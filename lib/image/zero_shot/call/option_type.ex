@@ -138,8 +138,8 @@ defmodule Image.ZeroShot.Call.OptionType do
     Enum.join(rest, ", ") <> " or " <> last
   end
 
-  # As `:filename.basedir/2`, which asks a process of the VM and raises where there is no home, as
-  # for a service of systemd with a user of its own. Without one there is no cache.
+  # Same as `:filename.basedir/2`, but that asks a process of the VM, and raises without a home directory
+  # (a systemd service with `DynamicUser=`). Without a home there is no cache.
   defp user_cache do
     {_family, os} = :os.type()
     {xdg, home} = {directory_in("XDG_CACHE_HOME"), directory_in("HOME")}

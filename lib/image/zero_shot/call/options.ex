@@ -213,12 +213,14 @@ defmodule Image.ZeroShot.Call.Options do
   defp given!(:error, _name, _type, _where), do: :error
 
   defp cast!(name, type, value, where) do
-    with :error <- OptionType.cast(type, value) do
-      raise ArgumentError,
-            "expected #{inspect(name)}#{where} to be #{OptionType.expected(type)}, " <>
-              "got: #{OptionType.shown(type, value)}"
-    else
-      {:ok, value} -> value
+    case OptionType.cast(type, value) do
+      {:ok, value} ->
+        value
+
+      :error ->
+        raise ArgumentError,
+              "expected #{inspect(name)}#{where} to be #{OptionType.expected(type)}, " <>
+                "got: #{OptionType.shown(type, value)}"
     end
   end
 end

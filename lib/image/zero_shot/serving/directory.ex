@@ -33,7 +33,7 @@ defmodule Image.ZeroShot.Serving.Directory do
       %{id: :pg, start: {:pg, :start_link, [Serving]}},
       {Registry, keys: :unique, name: @registry},
       # A serving that is killed comes back, and no number of killed ones may end the others. None
-      # can come back for ever: where its model cannot be loaded it ends in order.
+      # can come back forever: if its model cannot be loaded, it ends normally.
       {DynamicSupervisor, name: @supervisor, max_restarts: 1_000_000, max_seconds: 1}
     ]
   end

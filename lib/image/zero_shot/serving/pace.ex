@@ -85,7 +85,7 @@ defmodule Image.ZeroShot.Serving.Pace do
     do: {round(time / work), round(time / batches), round(work / batches)}
 
   @doc """
-  How many milliseconds this work takes behind that which is `ahead`, of the `left` that there are.
+  Estimates how many milliseconds this work takes after the work `ahead`, when `left` remain.
 
   Short calls and parts of long ones take turns, batch by batch. So a short call waits for all short
   ones, and for a part of a long one with each batch of them; a part of a long one waits for a part
@@ -104,9 +104,8 @@ defmodule Image.ZeroShot.Serving.Pace do
     time(parts * (own + ahead.prompts + batch * (ahead.long + 1)), model, rates, left)
   end
 
-  # In proportion to the work. But what a small batch costs is mostly not for its work: where only
-  # such have been run, and there is time to run a larger one, work is taken to cost no more than
-  # full batches of it would if they took as long as those.
+  # Proportional to the work. But most of a small batch's cost is fixed: if only small ones have run, and
+  # there is time to try a larger one, the work counts as full batches that take as long as those.
   defp time(work, model, {prompt, batch, batch_work}, left) do
     full = most(model.max_batch)
     proportional = to_ms(work * prompt, model)

@@ -162,7 +162,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   defp connect(%{servers: []}, {:error, error}), do: exit({:shutdown, error})
 
   defp connect(%{servers: [server | others], caller: caller} = state, _error) do
-    # The attendant's clock is another: it is told how much time there is.
+    # The attendant has another clock, so it gets the remaining time instead of the deadline.
     call = %{timeout: Deadline.remaining(state.deadline), pictures: state.pictures}
     arguments = [@protocol, server, self(), call]
     request = :erlang.spawn_request(node(server), __MODULE__, :attend, arguments, [:link])

@@ -120,7 +120,7 @@ defmodule Image.ZeroShot.Serving.Server do
     crashed(state, reason)
   end
 
-  # A load that crashed says so twice, by its monitor and by its link.
+  # A crash while loading arrives twice, by the monitor and by the link.
   def handle_info({:EXIT, loader, reason}, %{load: %{task: %{pid: loader}}} = state)
       when reason != :normal do
     Process.demonitor(state.load.task.ref, [:flush])

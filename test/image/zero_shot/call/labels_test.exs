@@ -33,7 +33,7 @@ defmodule Image.ZeroShot.LabelsTest do
     assert {:ok, _} = Labels.new([String.duplicate("a", 4_096)], Options.classify!([]))
   end
 
-  test "a list without labels, or no list, is refused" do
+  test "an empty list, or another term, is refused" do
     assert refused([]) == "expected at least one label, got: []"
     assert refused("dog") == ~s(expected a list of labels, got: "dog")
     assert refused(nil) == "expected a list of labels, got: nil"
@@ -64,7 +64,7 @@ defmodule Image.ZeroShot.LabelsTest do
     assert refused([<<0xC0, 0x80>>]) =~ "index 0 is not valid UTF-8"
   end
 
-  test "limits are named" do
+  test "an error over a limit names its option" do
     assert refused(["dog", String.duplicate("ä", 2_049)]) ==
              "label at index 1 has 4098 bytes, more than :max_label_bytes, which is 4096"
 
@@ -117,13 +117,13 @@ defmodule Image.ZeroShot.LabelsTest do
     assert refused(Map.new(1..3, &{&1, "a"}), max_labels: 2) =~ ":max_labels, which is 2"
   end
 
-  test "what a template adds has no limit" do
+  test "templates do not count towards :max_label_bytes" do
     opts = Options.classify!(max_label_bytes: 3, template: String.duplicate("a", 99) <> "{label}")
     assert {:ok, %Labels{prompts: [prompt]}} = Labels.new(["dog"], opts)
     assert byte_size(prompt) == 102
   end
 
-  test "parts are the whole again, whole labels each" do
+  test "parts joined are the whole, and no label is split" do
     :rand.seed(:exsss, {7, 7, 7})
 
     for _ <- 1..200 do
@@ -159,7 +159,7 @@ defmodule Image.ZeroShot.LabelsTest do
       end
     end
 
-    test "as long as they may be, and as many" do
+    test "the longest and the most allowed are classified" do
       long = for n <- 1..20, do: String.pad_trailing("#{n} ", 4_096, "a long label ")
       assert_whole(classify(long), long)
 
@@ -171,7 +171,7 @@ defmodule Image.ZeroShot.LabelsTest do
       assert {:error, %Error{reason: :invalid_label}} = try_classify(["one more" | many])
     end
 
-    test "their order is no matter" do
+    test "their order does not change the scores" do
       :rand.seed(:exsss, {4, 5, 6})
       labels = for(_ <- 1..30, do: text(:rand.uniform(12))) |> Enum.uniq()
       expected = scores(labels, [])
@@ -182,7 +182,7 @@ defmodule Image.ZeroShot.LabelsTest do
       end
     end
 
-    test "they are alone what they are together" do
+    test "a label has the same cosine alone and in a list" do
       :rand.seed(:exsss, {7, 8, 9})
       labels = for(_ <- 1..40, do: text(:rand.uniform(20))) |> Enum.uniq()
       together = scores(labels, scores: :cosine)

@@ -15,7 +15,7 @@ defmodule Image.ZeroShot.OptionsTest do
   end
 
   describe "defaults" do
-    test "are those of the documentation" do
+    test "are the documented ones" do
       opts = Options.classify!([])
 
       assert opts.repo == "openai/clip-vit-base-patch32"
@@ -59,7 +59,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert {opts.repo, opts.template} == {{:local, "models"}, [nil]}
     end
 
-    test "are checked like options, and the message says where they stand" do
+    test "in the configuration are checked, and the error says that they stand there" do
       configure(:device, :gpu)
 
       assert message([]) ==
@@ -71,14 +71,14 @@ defmodule Image.ZeroShot.OptionsTest do
   describe "servings" do
     @serving [max_queue: 3, max_batch: 5, concurrency: 2, threads: 7]
 
-    test "have options of their own, from the configuration where a call starts one" do
+    test "take their options from the configuration if a call starts them" do
       for {name, value} <- @serving, do: configure(name, value)
       assert Map.take(Options.classify!([]), Keyword.keys(@serving)) == Map.new(@serving)
       assert Options.load!(concurrency: 1).concurrency == 1
       assert message(max_queue: 1) =~ "unknown option :max_queue;"
     end
 
-    test "have a name" do
+    test "need an atom as :name" do
       opts = Options.serving!([name: My.Clip, repo: :embedded] ++ @serving)
       assert %{name: My.Clip, repo: :embedded, max_queue: 3, threads: 7} = opts
 
@@ -88,7 +88,7 @@ defmodule Image.ZeroShot.OptionsTest do
       end
     end
 
-    test "stand for their model, which a call cannot choose too" do
+    test "cannot be combined with a model in one call" do
       assert Options.classify!(serving: My.Clip).serving == My.Clip
 
       assert message(serving: My.Clip, repo: :embedded) ==
@@ -101,7 +101,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert Options.classify!(serving: nil, repo: :embedded).serving == nil
     end
 
-    test "and calls have limits that can be lifted" do
+    test "and calls take :infinity for :timeout and :max_queue" do
       assert Options.classify!(timeout: :infinity).timeout == :infinity
       assert Options.classify!(timeout: 0).timeout == 0
       assert Options.load!(max_queue: :infinity).max_queue == :infinity
@@ -121,24 +121,24 @@ defmodule Image.ZeroShot.OptionsTest do
   end
 
   describe "names" do
-    test "that are misspelt are pointed out" do
+    test "that are misspelt raise with the nearest name" do
       assert message(tempalte: nil) == "unknown option :tempalte; did you mean :template?"
       assert message(max_byte: 1) == "unknown option :max_byte; did you mean :max_bytes?"
       assert message([devise: :cpu], :model!) == "unknown option :devise; did you mean :device?"
     end
 
-    test "that are like no other are told which there are" do
+    test "that resemble none raise with the list of names" do
       assert message([top: 1], :model!) ==
                "unknown option :top; the options are :timeout, :serving, :repo, :device, :cache_dir, " <>
                  ":torchscript, :revision, :token, :offline, :hub_cache, :hub_endpoint"
     end
 
-    test "of labels are none for two pictures" do
+    test "of label options are unknown to similarity" do
       assert message([template: nil], :similarity!) =~ "unknown option :template;"
       assert message([max_labels: 1], :similarity!) =~ "unknown option :max_labels;"
     end
 
-    test "come in a keyword list" do
+    test "are refused outside a keyword list" do
       assert message(%{repo: :embedded}) ==
                "expected options to be a keyword list, got: %{repo: :embedded}"
 
@@ -235,7 +235,7 @@ defmodule Image.ZeroShot.OptionsTest do
       end
     end
 
-    test ":cache_dir is that of the user, and none where there is no home" do
+    test ":cache_dir defaults to the user's, and to nil without a home" do
       default = fn env -> Packaging.with_env(env, fn -> Options.model!([]).cache_dir end) end
 
       if match?({:unix, :linux}, :os.type()) do
@@ -272,7 +272,7 @@ defmodule Image.ZeroShot.OptionsTest do
           do: assert(opts[name] == nil)
     end
 
-    test "take what makes sense" do
+    test "accept valid values and refuse others" do
       good = [
         revision: "refs/pr/15",
         offline: true,
@@ -296,7 +296,7 @@ defmodule Image.ZeroShot.OptionsTest do
       end
     end
 
-    test "are checked in both places that a revision can stand" do
+    test "are checked in :revision and in {:hf, name, revision: revision}" do
       for opts <- [[revisoin: "x"], [revision: 1], ["main"], :main] do
         assert message(repo: {:hf, "org/name", opts}) =~
                  "or {:hf, name, revision: revision}; a token goes into :token, got: "
@@ -306,7 +306,7 @@ defmodule Image.ZeroShot.OptionsTest do
                "expected :repo to be the name of a model where :revision is given, got: :embedded"
     end
 
-    test "a revision belongs to its repository" do
+    test "drop a configured revision if the call names another repository" do
       revision = fn opts -> Options.model!(opts).revision end
       hf = {:hf, "org/other", revision: "v2"}
       assert revision.(repo: hf) == "v2"
@@ -320,7 +320,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert revision.(repo: hf) == "v2"
     end
 
-    test "of a download alone" do
+    test ":refresh and :progress are known to downloads only" do
       assert %{refresh: false, progress: nil, repo: "a/b"} = Options.hub!("a/b", [])
 
       assert %{refresh: true, progress: pid} =
@@ -336,7 +336,7 @@ defmodule Image.ZeroShot.OptionsTest do
   describe "a token" do
     @canary "hf_canary_c4n4ry"
 
-    test "is wrapped, and comes out by name alone" do
+    test "is wrapped, and only Secret.reveal/1 returns it" do
       opts = Options.model!(token: @canary)
       refute inspect(opts) =~ "canary"
       refute inspect(opts, structs: false) =~ "canary"
@@ -348,7 +348,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert Options.model!(token: false).token == false
     end
 
-    test "is in no message about what is wrong" do
+    test "is in no error message" do
       wrong = [
         [token: [@canary]],
         [token: String.to_atom(@canary)],
@@ -434,7 +434,7 @@ defmodule Image.ZeroShot.OptionsTest do
              "unknown option :repo; "
   end
 
-  test "a template's placeholder is replaced wherever it stands, and nothing in the label is" do
+  test "every placeholder of a template is replaced, and nothing in the label" do
     assert Templates.prompts(["a photo of {label}"], "dog") == ["a photo of dog"]
     assert Templates.prompts(["{label} and {label}", "{label}"], "dog") == ["dog and dog", "dog"]
     assert Templates.prompts(["a {label}"], "{label}") == ["a {label}"]

@@ -115,7 +115,7 @@ defmodule Image.ZeroShot.ManyTest do
   end
 
   describe "classify_many" do
-    test "answers as classify does, in order, whatever fails in between" do
+    test "returns what classify returns, in order, past failures" do
       good = Enum.map(Pictures.samples(), &Pictures.sample/1)
       bad = [{:path, "no-such.jpg"}, "no picture", :nothing, {:path, "priv/samples/labels.txt"}]
 
@@ -193,11 +193,11 @@ defmodule Image.ZeroShot.ManyTest do
       |> then(&assert &1 == 20)
     end
 
-    test "of nothing is nothing" do
+    test "of an empty list is empty" do
       assert Enum.to_list(ZeroShot.classify_many([], @labels, @embedded)) == []
     end
 
-    test "tells how far it is, in the process that consumes" do
+    test "reports progress in the consuming process" do
       pictures = [Pictures.sample("cat.png"), {:path, "no.jpg"}, Pictures.sample("dog.jpg")]
       test = self()
       opts = [progress: &send(test, {:progress, self(), &1})] ++ @embedded
@@ -246,7 +246,7 @@ defmodule Image.ZeroShot.ManyTest do
       end
     end
 
-    test "of a picture that is no fault of the program but crashes goes on" do
+    test "goes on after a picture whose Source crashes" do
       pictures = [Pictures.sample("cat.png"), %Upload{path: :crash}, Pictures.sample("dog.jpg")]
       results = pictures |> ZeroShot.classify_many(@labels, @embedded) |> Enum.to_list()
       assert [{_, {:ok, _}}, {_, {:error, error}}, {_, {:ok, _}}] = results
@@ -256,7 +256,7 @@ defmodule Image.ZeroShot.ManyTest do
                "the work on this picture crashed: ** (RuntimeError) no such luck"
     end
 
-    test "of a Source that is a mistake in the program raises" do
+    test "raises for a Source that returns nonsense" do
       pictures = [Pictures.sample("cat.png"), %Upload{path: nil}]
       stream = ZeroShot.classify_many(pictures, @labels, @embedded)
 

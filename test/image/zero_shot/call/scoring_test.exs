@@ -47,7 +47,7 @@ defmodule Image.ZeroShot.ScoringTest do
       end
     end
 
-    test "of a label and :other is yes or no" do
+    test "of one label and :other picks the better of the two" do
       assert ZeroShot.label(@picture, ["red apple"], [other: "umbrella"] ++ @opts) == "red apple"
       assert ZeroShot.label(@picture, ["umbrella"], [other: "red apple"] ++ @opts) == "red apple"
       assert ZeroShot.label(@picture, ["umbrella"], [other: ["red apple"]] ++ @opts) == nil
@@ -80,7 +80,7 @@ defmodule Image.ZeroShot.ScoringTest do
       end
     end
 
-    test "of one label is yes or no" do
+    test "of one label compares it with the background" do
       opts = [multi_label: true, min_score: 0.5] ++ @opts
       assert ZeroShot.label(@picture, ["red apple"], opts) == "red apple"
       assert ZeroShot.label(@picture, ["umbrella"], [other: "red apple"] ++ opts) == nil
@@ -158,7 +158,7 @@ defmodule Image.ZeroShot.ScoringTest do
       assert classify(min_score: 1.1) == []
     end
 
-    test "is nil for label/3 where it is nothing" do
+    test "is nil for label/3 if no label is kept" do
       label = fn opts -> ZeroShot.label(@picture, @labels, opts ++ @opts) end
       assert label.(min_score: 1.1) == nil
       assert label.(min_score: 0.3) == "red apple"
@@ -167,8 +167,8 @@ defmodule Image.ZeroShot.ScoringTest do
     end
   end
 
-  describe "what is wrong" do
-    test "with an option says what it takes" do
+  describe "errors:" do
+    test "an option with a wrong value is an error that says what it takes" do
       for {name, values, expected} <- [
             {:scores, [:probability, nil, "cosine"], ":softmax, :logits or :cosine"},
             {:multi_label, [nil, 1, :true?], "true or false"},
@@ -186,12 +186,12 @@ defmodule Image.ZeroShot.ScoringTest do
     end
 
     @tag capture_log: true
-    test "is no :other that is as long as a label may be" do
+    test ":other may be as long as a label" do
       other = String.duplicate("é", 2_048)
       assert {:ok, [_, _]} = ZeroShot.try_classify(@picture, ["dog"], [other: other] ++ @opts)
     end
 
-    test "with the prompts of :other is an error like that of a label" do
+    test "wrong prompts of :other are an error like those of a label" do
       for {other, fault} <- [
             {<<255>>, "is not valid UTF-8: <<255>>"},
             {String.duplicate("a", 4_097),

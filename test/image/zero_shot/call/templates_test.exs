@@ -24,7 +24,7 @@ defmodule Image.ZeroShot.TemplatesTest do
     assert Templates.cast(:other) == :error
   end
 
-  test "a list of templates makes so many prompts of each label, label after label" do
+  test "a list of templates makes a prompt each of a label, label after label" do
     assert prompts(["cat", "dog"], ["a {label}", nil, "{label} or {label}"]) ==
              {["a cat", "cat", "cat or cat", "a dog", "dog", "dog or dog"], [3, 3]}
 
@@ -32,19 +32,19 @@ defmodule Image.ZeroShot.TemplatesTest do
     assert {[_ | _], [7]} = prompts(["cat"], :simple_imagenet)
   end
 
-  test "what a label holds is not a template" do
+  test "placeholders in a label are not replaced" do
     assert prompts(["{label}", "\\0 &"], ["<{label}>", "{label}{label}"]) ==
              {["<{label}>", "{label}{label}", "<\\0 &>", "\\0 &\\0 &"], [2, 2]}
   end
 
-  test "templates are left alone by labels with prompts of their own" do
+  test "labels with prompts of their own ignore templates" do
     assert prompts([{1, "one"}, "two", {3, ["{label}", "b"]}], :simple_imagenet)
            |> elem(1) == [1, 7, 2]
 
     assert {["one", "{label}"], [2]} = prompts(%{a: ["one", "{label}"]}, "x {label}")
   end
 
-  test "what is no template is told, with what would be one" do
+  test "a wrong template is an error that lists what is allowed" do
     expected =
       "expected :template to be nil, a string that contains {label}, a list of those or one of " <>
         ":openai_imagenet, :simple_imagenet, got: "

@@ -74,7 +74,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
       assert [[[{_, 1}], [_], [_]] = same, same] = columns
     end
 
-    test "takes :top, and labels that are all too low are a dash" do
+    test "takes --top, and shows a dash if every label is below --min-score" do
       assert {:ok, shown, ""} = classify(["priv/samples/dog.jpg", "--top", "1"] ++ @labels)
       assert shown =~ ~r/^priv\/samples\/dog.jpg  +\d+\.\d %  dog\n$/
 
@@ -84,7 +84,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
   end
 
   describe "what fails" do
-    test "is told on the standard error, and the rest goes on" do
+    test "is reported on the standard error, and the rest goes on" do
       argv =
         ["gone.jpg", "priv/samples/labels.txt", "priv/samples/dog.jpg", "no/*.jpg"] ++ @labels
 
@@ -235,7 +235,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
     @usage "the flags are --labels, --labels-file, --template, --top, --min-score, --multi-label, " <>
              "--format, --repo, --device; see mix help zero_shot.classify"
 
-    test "that are not known, or wrong, are an error before anything is done" do
+    test "that are unknown or wrong are an error before any work" do
       for {argv, message} <- [
             {[], ~s(expected pictures, folders or wildcards, such as "photos/*.jpg"; #{@usage})},
             {["x.jpg"], ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)},
@@ -282,7 +282,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
   # Starts VMs, and a build that has nothing to do.
   @tag :packaging
   @tag timeout: 300_000
-  test "the command writes results alone to its output, and ends with a status", %{tmp_dir: dir} do
+  test "the command writes only results to its output, and ends with a status", %{tmp_dir: dir} do
     path = picture!(dir, "ünï.jpg")
     env = [{"MIX_ENV", "test"}, {"LC_ALL", "C"}]
     script = ~S(mix zero_shot.classify "$@" 2>"$ERRORS")

@@ -35,12 +35,12 @@ defmodule Image.ZeroShot.ConsoleTest do
                 ]}
     end
 
-    test "in a folder can have names that are no text", %{tmp_dir: dir} do
+    test "in a folder can have names that are not text", %{tmp_dir: dir} do
       path = picture!(dir, <<"i", 0xE9, ".gif">>)
       assert Paths.expand([dir]) == {[path], []}
     end
 
-    test "can be called like a wildcard", %{tmp_dir: dir} do
+    test "can have a name that looks like a wildcard", %{tmp_dir: dir} do
       path = picture!(dir, "a[1]*.jpg")
       picture!(dir, "a1.jpg")
       assert Paths.expand([path]) == {[path], []}
@@ -56,7 +56,7 @@ defmodule Image.ZeroShot.ConsoleTest do
     assert row.("é") == "é          50.0 %  dog\n"
   end
 
-  test "JSON has every character in a form that comes back" do
+  test "JSON strings are read back as they were written" do
     rows = Rows.new(:json, [], [])
 
     all = for(char <- 0..0x2FF, into: "", do: <<char::utf8>>) <> "\u2028\uFFFF\u{10000}\u{10FFFF}"

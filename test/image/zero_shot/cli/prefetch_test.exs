@@ -84,7 +84,7 @@ defmodule Image.ZeroShot.PrefetchTest do
       assert length(HubSite.requests(site)) == before
     end
 
-    test "a second time says that all was there", %{site: site, cache: cache} do
+    test "says on the second run that all files are cached", %{site: site, cache: cache} do
       {:ok, _} = prefetch(["--zero-shot", "--no-export"])
       before = length(HubSite.requests(site))
       assert {:ok, shown} = prefetch(["--zero-shot", "--no-export"])
@@ -155,7 +155,7 @@ defmodule Image.ZeroShot.PrefetchTest do
   end
 
   describe "flags" do
-    test "that are not known, or wrong, are an error" do
+    test "that are unknown or wrong are an error" do
       flags = "the flags are --zero-shot, --repo, --revision, --offline-check and --no-export"
 
       for {argv, message} <- [
@@ -171,7 +171,7 @@ defmodule Image.ZeroShot.PrefetchTest do
 
     @covers "this package has only the models of zero-shot classification (--zero-shot)"
 
-    test "of image_vision are told what is covered" do
+    test "of image_vision are skipped with a note" do
       assert {:ok, shown} = prefetch(["--no-export"])
       assert String.starts_with?(shown, @covers <> "\nmodel: acme/emoji-clip at main\n")
 
@@ -203,7 +203,7 @@ defmodule Image.ZeroShot.PrefetchTest do
       assert message =~ "the encoders could not be kept"
     end
 
-    test "as the tasks raise it" do
+    test "raised by both tasks" do
       for task <- [Mix.Tasks.DownloadModels, Mix.Tasks.ImageVision.DownloadModels] do
         assert_raise Mix.Error, ~r/^unknown flag --nonsense; /, fn ->
           task.run(["--nonsense"])

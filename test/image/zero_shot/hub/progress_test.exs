@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.Hub.ProgressTest do
     assert List.last(lines) == "100 %  605.2 MB of 605.2 MB, 12.1 MB/s"
   end
 
-  test "what was there before is no speed, and goes unmentioned until something comes" do
+  test "bytes that were there before do not count as speed" do
     progress = Progress.new(:bytes)
     assert {nil, progress} = line(progress, step(50, 1_000), 0)
 
@@ -35,7 +35,7 @@ defmodule Image.ZeroShot.Hub.ProgressTest do
     assert {" 50 %  500 B of 1.0 kB", _} = line(Progress.new(:bytes), step(500, 1_000), 9)
   end
 
-  test "a step that leaps tells where it has come to, and one that falls back nothing" do
+  test "a leap makes one line, and a step back none" do
     {_, progress} = line(Progress.new(:bytes), step(0, 100), 0)
     assert {" 70 %  79 B of 100 B" <> _, progress} = line(progress, step(79, 100), 1_000)
     assert {nil, progress} = line(progress, step(20, 100), 2_000)
@@ -79,7 +79,7 @@ defmodule Image.ZeroShot.Hub.ProgressTest do
     assert line =~ "16 h left"
   end
 
-  test "nothing to download is all of it" do
+  test "an empty download is complete" do
     assert {"100 %  0 B of 0 B", _} = line(Progress.new(:bytes), step(0, 0), 5)
   end
 end

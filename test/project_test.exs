@@ -104,6 +104,33 @@ defmodule Image.ZeroShot.ProjectTest do
     assert Enum.uniq(for [_, otp] <- pairs, do: otp) |> Enum.sort() == ~w(25 26 27 28)
   end
 
+  describe "the Dockerfile" do
+    @dockerfile File.read!("Dockerfile")
+
+    test "runs tasks that exist, and starts the release that they make" do
+      tasks = for [_, task] <- Regex.scan(~r/^RUN .*\bmix (\S+)/m, @dockerfile), do: task
+      assert tasks == ~w(compile download_models release)
+      for task <- tasks, do: assert(Mix.Task.get(task), task)
+      app = Mix.Project.config()[:app]
+      assert @dockerfile =~ ~s(ENTRYPOINT ["/app/bin/#{app}"])
+    end
+
+    test "sees every file of the package" do
+      ignored = for line <- String.split(File.read!(".dockerignore"), "\n", trim: true), do: line
+
+      files =
+        for pattern <- Mix.Project.config()[:package][:files],
+            path <- Path.wildcard(pattern, match_dot: true),
+            do: path
+
+      assert files != []
+
+      for file <- files,
+          line <- ignored,
+          do: refute(file == line or String.starts_with?(file, line <> "/"))
+    end
+  end
+
   # The cells of the table under a heading, without its head.
   defp table(heading) do
     [_, section] = String.split(@rules, "## #{heading}\n", parts: 2)

@@ -1,4 +1,5 @@
 Code.require_file("libtorch.exs", __DIR__)
+Code.require_file("artifact.exs", __DIR__)
 
 defmodule Mix.Tasks.Compile.Cargo do
   @shortdoc "Builds the crates named in the project's :cargo_crates"
@@ -11,11 +12,14 @@ defmodule Mix.Tasks.Compile.Cargo do
   cargo decides what is out of date and where it builds, by its own variables and configuration, so
   that mix in every environment and `cargo test --release` share one build. It also says where each
   library lies: `CARGO_BUILD_TARGET` and the like move them.
+
+  Where `IMAGE_ZERO_SHOT_PRECOMPILED` names an archive of the libraries, they are taken from there, and
+  neither cargo nor a compiler is needed (see `native/build/artifact.exs`).
   """
 
   use Mix.Task.Compiler
 
-  alias Image.ZeroShot.Build.Libtorch
+  alias Image.ZeroShot.Build.{Artifact, Libtorch}
 
   @recursive true
   @needed "1.91"
@@ -24,15 +28,16 @@ defmodule Mix.Tasks.Compile.Cargo do
   @impl true
   def run(_args) do
     crates = crates()
-    cargo = cargo!()
-    root = Libtorch.ensure!(Path.expand("native/build"))
-    messages = build!(cargo, crates)
+
+    {root, libraries} =
+      case System.get_env(Artifact.variable(), "") do
+        "" -> built!(crates)
+        place -> precompiled!(place, crates)
+      end
 
     File.mkdir_p!("priv")
     linked = Libtorch.link!(Path.join(root, "lib"), priv("libtorch"))
-
-    installed =
-      for crate <- crates, do: messages |> artefact!(crate) |> install!(installed(crate))
+    installed = for crate <- crates, do: install!(libraries[crate], installed(crate))
 
     if Enum.any?([linked | installed]), do: {write_manifest(crates), []}, else: {:noop, []}
   end
@@ -48,6 +53,21 @@ defmodule Mix.Tasks.Compile.Cargo do
   end
 
   defp crates, do: Keyword.fetch!(Mix.Project.config(), :cargo_crates)
+
+  # What is missing is said before libtorch is downloaded.
+  defp built!(crates) do
+    cargo = cargo!()
+    root = Libtorch.ensure!(Path.expand("native/build"))
+    messages = build!(cargo, crates)
+    {root, Map.new(crates, &{&1, messages |> artefact!(&1) |> File.read!()})}
+  end
+
+  defp precompiled!(place, crates) do
+    version = Mix.Project.config()[:version]
+    libraries = Artifact.libraries!(place, crates, version, "native/build/checksums.txt")
+    root = Libtorch.ensure!(Path.expand("native/build"))
+    {Libtorch.check_version!(root), libraries}
+  end
 
   # rustup's folder may not be in PATH yet in the shell that installed it.
   defp cargo! do
@@ -127,22 +147,18 @@ defmodule Mix.Tasks.Compile.Cargo do
   end
 
   # A new file under the old name: a VM that has the old library mapped keeps it unharmed.
-  defp install!(from, to) do
-    if same?(from, to) do
+  defp install!(library, to) do
+    if File.read(to) == {:ok, library} do
       # Newer than every source, see changed?/1.
       File.touch!(to)
       false
     else
       new = "#{to}.new#{System.pid()}"
-      File.cp!(from, new)
+      File.write!(new, library)
+      File.chmod!(new, 0o755)
       File.rename!(new, to)
       true
     end
-  end
-
-  defp same?(from, to) do
-    File.exists?(to) and File.stat!(from).size == File.stat!(to).size and
-      File.read!(from) == File.read!(to)
   end
 
   # :erlang.load_nif/2 looks for .so, on macOS too.

@@ -80,6 +80,16 @@ defmodule Image.ZeroShot.Build.Libtorch do
     end
   end
 
+  @doc """
+  This platform, as Rust names it.
+  """
+  def target! do
+    case platform!("cpu") do
+      "arm64" -> "aarch64-apple-darwin"
+      processor -> "#{processor}-unknown-linux-gnu"
+    end
+  end
+
   # PyPI's Linux builds are for glibc.
   defp glibc!(rest, platform) do
     if String.contains?(rest, "musl"), do: unsupported!(platform <> rest), else: platform
@@ -89,9 +99,25 @@ defmodule Image.ZeroShot.Build.Libtorch do
     fail!("expected Linux (x86_64 or aarch64, glibc) or macOS (arm64), this is #{architecture}")
   end
 
-  defp cache_dir! do
+  def cache_dir! do
     System.user_home() || fail!("expected HOME to be set")
     :filename.basedir(:user_cache, "image_zero_shot")
+  end
+
+  @doc """
+  Raises where a libtorch says that it is of another version than this one.
+  """
+  def check_version!(root) do
+    with {:ok, text} <- File.read(Path.join(root, "build-version")),
+         found = text |> String.trim() |> String.split("+") |> hd(),
+         false <- found == @version do
+      Mix.raise(
+        "expected libtorch #{@version} for libraries that were built with it, found #{found} in " <>
+          "#{root}; unset LIBTORCH, or build from source"
+      )
+    else
+      _same_or_unknown -> root
+    end
   end
 
   defp check!(root) do

@@ -1,0 +1,45 @@
+defmodule Mix.Tasks.ImageZeroShot.Artifact do
+  @shortdoc "Packs the native libraries for projects without a compiler"
+
+  @moduledoc """
+  Packs the native libraries of this platform into an archive, for a release of this library.
+
+      $ mix image_zero_shot.artifact FOLDER
+
+  Writes the archive into the folder, `_build/artifact` by default, and enters its SHA-256 in
+  `native/build/checksums.txt`, which is to be committed. Who sets `IMAGE_ZERO_SHOT_PRECOMPILED` to
+  the archive's path or `https://` address builds without Rust and without a C++ compiler.
+
+  For maintainers: it works in a checkout of this library only.
+  """
+
+  use Mix.Task
+
+  alias Image.ZeroShot.Build.Artifact
+
+  # Comes with mix.exs, not with the compiled library.
+  @compile {:no_warn_undefined, Artifact}
+  @checksums "native/build/checksums.txt"
+
+  @impl true
+  def run(argv) do
+    config = Mix.Project.config()
+
+    unless config[:app] == :image_zero_shot and File.regular?(@checksums),
+      do: Mix.raise("expected to run in a checkout of image_zero_shot, found no #{@checksums}")
+
+    Mix.Task.run("compile")
+
+    archive =
+      Artifact.pack!(config[:cargo_crates], config[:version], "priv", folder!(argv), @checksums)
+
+    Mix.shell().info("Packed #{archive}, and entered it in #{@checksums}")
+  end
+
+  defp folder!([]), do: "_build/artifact"
+  defp folder!(["-" <> _ = flag | _]), do: Mix.raise("expected a folder, got: #{flag}")
+  defp folder!([folder]), do: folder
+
+  defp folder!(_several),
+    do: Mix.raise("expected one folder: mix image_zero_shot.artifact FOLDER")
+end

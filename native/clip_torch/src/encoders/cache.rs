@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clip::checkpoint::files;
+use tempfile::{Builder, TempDir};
 
 use crate::checkpoint::read_file;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,33 +71,21 @@ impl Slot {
         if lock.is_alone {
             remove_leftovers(parent, &prefix);
         }
-        let part = Unfinished::create(parent, &prefix)?;
-        make(&part.0)?;
-        write_checksums(&part.0)?;
+        let part = unfinished(parent, &prefix)?;
+        make(part.path())?;
+        write_checksums(part.path())?;
         // What stands there did not load: it is damaged.
         let _ = fs::remove_dir_all(&self.folder);
-        fs::rename(&part.0, &self.folder).map_err(|e| unwritable(&self.folder, e))
+        fs::rename(part.path(), &self.folder).map_err(|e| unwritable(&self.folder, e))?;
+        let _ = part.keep();
+        Ok(())
     }
 }
 
-/// A folder that goes away again unless it is renamed.
-#[derive(Debug)]
-pub(crate) struct Unfinished(pub(crate) PathBuf);
-
-impl Unfinished {
-    pub(crate) fn create(parent: &Path, prefix: &str) -> Result<Self> {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let path = parent.join(format!("{prefix}-{}-{nanos}", std::process::id()));
-        // Not with `create_dir_all`: in a folder for everyone, the name may be somebody's trap.
-        fs::create_dir(&path).map_err(|e| unwritable(&path, e))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Creates a folder that is removed again unless it is renamed and kept.
+pub(crate) fn unfinished(parent: &Path, prefix: &str) -> Result<TempDir> {
+    let made = Builder::new().prefix(&format!("{prefix}-")).rand_bytes(8).tempdir_in(parent);
+    made.map_err(|e| unwritable(parent, e))
 }
 
 /// Removes what processes left that were killed.
@@ -175,8 +163,8 @@ mod tests {
 
     use super::*;
 
-    fn scratch(name: &str) -> Unfinished {
-        Unfinished::create(&std::env::temp_dir(), &format!("clip-cache-{name}")).unwrap()
+    fn scratch(name: &str) -> TempDir {
+        unfinished(&std::env::temp_dir(), &format!("clip-cache-{name}")).unwrap()
     }
 
     fn fill(slot: &Slot, lock: &Lock, content: &[u8]) {
@@ -191,7 +179,7 @@ mod tests {
     fn one_of_many_makes_the_folder() {
         let (scratch, made) = (scratch("many"), AtomicUsize::new(0));
         let work = || {
-            let slot = Slot::new(&scratch.0, "key".to_owned());
+            let slot = Slot::new(scratch.path(), "key".to_owned());
             let lock = slot.lock().unwrap();
             if !slot.folder().exists() {
                 made.fetch_add(1, Ordering::SeqCst);
@@ -206,19 +194,20 @@ mod tests {
     #[test]
     fn failure_leaves_nothing_and_leftovers_go() {
         let scratch = scratch("failure");
-        let slot = Slot::new(&scratch.0, "key".to_owned());
+        let slot = Slot::new(scratch.path(), "key".to_owned());
         let lock = slot.lock().unwrap();
-        fs::create_dir(scratch.0.join("key.part-1-1")).unwrap();
+        fs::create_dir(scratch.path().join("key.part-1-1")).unwrap();
         let failed = slot.fill(&lock, |_| Err(Error::new(ErrorKind::Torch, "drill")));
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::Torch);
-        let left: Vec<_> = fs::read_dir(&scratch.0).unwrap().map(|e| e.unwrap().path()).collect();
-        assert_eq!(left, [scratch.0.join("key.lock")]);
+        let left: Vec<_> =
+            fs::read_dir(scratch.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [scratch.path().join("key.lock")]);
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
         let scratch = scratch("bits");
-        let slot = Slot::new(&scratch.0, "key".to_owned());
+        let slot = Slot::new(scratch.path(), "key".to_owned());
         let lock = slot.lock().unwrap();
         let content: Vec<u8> = (0..24u8).collect();
         fill(&slot, &lock, &content);

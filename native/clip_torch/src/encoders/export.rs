@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::checkpoint::Checkpoint;
-use crate::encoders::cache::{Checksums, Slot, Unfinished};
+use crate::encoders::cache::{Checksums, Slot, unfinished};
 use crate::encoders::encoder::{Contract, Encoders};
 use crate::encoders::trie;
 use crate::error::{Error, ErrorKind, Result};
@@ -78,9 +78,9 @@ fn contract(checkpoint: &Checkpoint) -> Contract {
 
 /// Encoders whose files are gone when they are loaded.
 fn make_unkept(checkpoint: &Checkpoint, matmul: Matmul, device: Device) -> Result<Encoders> {
-    let folder = Unfinished::create(&std::env::temp_dir(), "clip-export")?;
-    export(checkpoint, matmul, &folder.0)?;
-    load(&folder.0, contract(checkpoint), device)
+    let folder = unfinished(&std::env::temp_dir(), "clip-export")?;
+    export(checkpoint, matmul, folder.path())?;
+    load(folder.path(), contract(checkpoint), device)
 }
 
 fn slot(checkpoint: &Checkpoint, cache: &Path, matmul: Matmul) -> Result<Slot> {
@@ -176,8 +176,8 @@ fn export(checkpoint: &Checkpoint, matmul: Matmul, folder: &Path) -> Result<()> 
 ///
 /// Nothing depends on it but how a process ends that ends while it loads or runs its first model.
 pub(crate) fn warm_up() -> Result<()> {
-    let folder = Unfinished::create(&std::env::temp_dir(), "clip-warm-up")?;
-    let path = folder.0.join(IMAGE);
+    let folder = unfinished(&std::env::temp_dir(), "clip-warm-up")?;
+    let path = folder.path().join(IMAGE);
     let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
     let (weight, bias) = (ones(&[WARM_UP_WIDTH; 2])?, ones(&[WARM_UP_WIDTH])?);
     let module = trace("WarmUp", &[ones(&[2, WARM_UP_WIDTH])?], |x| {
@@ -275,9 +275,9 @@ mod tests {
     /// What a way to multiply makes of pictures of noise and of prompts, by the embedded model.
     fn embeddings(matmul: Matmul) -> [Vec<f32>; 2] {
         let checkpoint = embedded();
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
-        export(&checkpoint, matmul, &folder.0).unwrap();
-        let encoders = load(&folder.0, contract(&checkpoint), Device::Cpu).unwrap();
+        let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
+        export(&checkpoint, matmul, folder.path()).unwrap();
+        let encoders = load(folder.path(), contract(&checkpoint), Device::Cpu).unwrap();
         let side = checkpoint.config.vision.image_size;
         let pixels = (0..3 * 3 * side * side).map(|i| (i * i % 251) as u8).collect::<Vec<_>>();
         let pictures: Vec<&[u8]> = pixels.chunks((3 * side * side) as usize).collect();
@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn exported_code_names_no_device() {
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-export").unwrap();
-        export(&embedded(), Matmul::Linear, &folder.0).unwrap();
+        let folder = unfinished(&std::env::temp_dir(), "clip-export").unwrap();
+        export(&embedded(), Matmul::Linear, folder.path()).unwrap();
         for name in [IMAGE, TEXT] {
-            let code = crate::towers::matmul::code(&folder.0.join(name));
+            let code = crate::towers::matmul::code(&folder.path().join(name));
             assert!(code.contains("scaled_dot_product_attention"));
             assert!(!code.contains("device"), "{code}");
         }
@@ -302,19 +302,19 @@ mod tests {
     #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
     fn encoders_of_another_processor_are_not_made_anew() {
         let checkpoint = embedded();
-        let cache = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
+        let cache = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
         let matmul = Matmul::fastest(Device::Cpu);
         let [own, other] =
-            [matmul, matmul.other()].map(|way| slot(&checkpoint, &cache.0, way).unwrap());
+            [matmul, matmul.other()].map(|way| slot(&checkpoint, cache.path(), way).unwrap());
         let lock = other.lock().unwrap();
         other.fill(&lock, |folder| export(&checkpoint, matmul.other(), folder)).unwrap();
-        let (_, folder) = encoders(&checkpoint, Some(&cache.0), Device::Cpu).unwrap();
+        let (_, folder) = encoders(&checkpoint, Some(cache.path()), Device::Cpu).unwrap();
         assert_eq!(folder.unwrap(), other.folder());
         assert!(!own.folder().exists());
 
         // Damaged ones are no reason to fail.
         fs::write(other.folder().join(IMAGE), "damaged").unwrap();
-        let (_, folder) = encoders(&checkpoint, Some(&cache.0), Device::Cpu).unwrap();
+        let (_, folder) = encoders(&checkpoint, Some(cache.path()), Device::Cpu).unwrap();
         assert_eq!(folder.unwrap(), own.folder());
     }
 

@@ -146,7 +146,7 @@ mod tests {
     use tch::{CModule, Kind};
 
     use super::*;
-    use crate::encoders::cache::Unfinished;
+    use crate::encoders::cache::unfinished;
 
     #[test]
     #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
@@ -159,8 +159,8 @@ mod tests {
             let plain = x[0].f_linear(&weight, None::<&Tensor>).unwrap();
             vec![biased.f_mul(&plain).unwrap()]
         });
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
-        let path = folder.0.join("module.pt");
+        let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
+        let path = folder.path().join("module.pt");
         module.unwrap().save(&path).unwrap();
         assert_eq!(code(&path).matches("torch.linear(").count(), 2);
         let before = CModule::load(&path).unwrap().forward_ts(&[&input]).unwrap();
@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn what_is_no_archive_is_named() {
-        let folder = Unfinished::create(&std::env::temp_dir(), "clip-matmul").unwrap();
-        let path = folder.0.join("module.pt");
+        let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
+        let path = folder.path().join("module.pt");
         fs::write(&path, "no archive").unwrap();
         let error = Matmul::OneDnn.apply(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);

@@ -24,10 +24,10 @@ defmodule Image.ZeroShot.Test.Memory do
   end
 
   @doc """
-  The same with a leak: what ViT-B/32 takes for pixels stays of each request.
+  The same with a leak: what ViT-L/14@336 takes for pixels stays of each request.
   """
   def leaking(model, warm_up, requests) do
-    requests(model, warm_up, requests, fn i -> :binary.copy(<<rem(i, 256)>>, 3 * 224 * 224) end)
+    requests(model, warm_up, requests, fn i -> :binary.copy(<<rem(i, 256)>>, 3 * 336 * 336) end)
   end
 
   @doc """

@@ -35,7 +35,7 @@ defmodule Image.ZeroShot.HubTest do
   end
 
   describe "a model by name" do
-    test "is downloaded once, and answers as it does from a directory",
+    test "is downloaded once and answers as from a directory",
          %{opts: opts, tmp_dir: dir} do
       site = HubSite.start!()
       opts = model_opts(site, opts, dir)
@@ -62,9 +62,9 @@ defmodule Image.ZeroShot.HubTest do
       for {a, b} <- Enum.zip(results, expected), do: assert_in_delta(a.score, b.score, 1.0e-4)
     end
 
-    test "is the default one, and needs no more than a network", %{tmp_dir: dir} do
+    test "is the default and needs only a network", %{tmp_dir: dir} do
       site = HubSite.start!(name: "openai/clip-vit-base-patch32")
-      # Where both caches are.
+      # Both caches are below these.
       env = %{"HF_ENDPOINT" => site.url, "XDG_CACHE_HOME" => dir, "HOME" => dir}
       unset = ~w(HF_HOME HF_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_TOKEN)
 
@@ -77,7 +77,7 @@ defmodule Image.ZeroShot.HubTest do
       end)
     end
 
-    test "is downloaded once however many ask for it", %{opts: opts, tmp_dir: dir} do
+    test "is downloaded once for concurrent callers", %{opts: opts, tmp_dir: dir} do
       site = HubSite.start!()
       opts = model_opts(site, opts, dir)
 
@@ -92,7 +92,7 @@ defmodule Image.ZeroShot.HubTest do
                1
     end
 
-    test "tells what it is", %{opts: opts, tmp_dir: dir} do
+    test "has its name, commit and files in info/1", %{opts: opts, tmp_dir: dir} do
       opts = model_opts(HubSite.start!(), opts, dir)
       :ok = ZeroShot.load(opts)
       {:ok, info} = ZeroShot.info(opts)
@@ -112,7 +112,10 @@ defmodule Image.ZeroShot.HubTest do
       refute capture_log(fn -> ZeroShot.load(opts) end) =~ "downloading"
     end
 
-    test "that cannot be had fails for each call, and is tried again", %{opts: opts, tmp_dir: dir} do
+    test "is an error of each call while it cannot be fetched, and is tried again", %{
+      opts: opts,
+      tmp_dir: dir
+    } do
       trouble = :counters.new(1, [])
 
       site =
@@ -131,7 +134,7 @@ defmodule Image.ZeroShot.HubTest do
   end
 
   describe "fetch/2 and cached/2" do
-    test "tell the files, the commit and the place", %{opts: opts, cache: cache} do
+    test "return the files, the commit and the directory", %{opts: opts, cache: cache} do
       opts = [hub_endpoint: HubSite.start!().url] ++ opts
       assert Hub.cached(@name, opts) == {:ok, nil}
       assert {:ok, snapshot} = Hub.fetch(@name, opts)
@@ -157,7 +160,7 @@ defmodule Image.ZeroShot.HubTest do
       assert one.directory == other.directory
     end
 
-    test "send progress, and stop when nobody listens", %{opts: opts} do
+    test "send progress, and stop when the listener is gone", %{opts: opts} do
       opts = [hub_endpoint: HubSite.start!().url] ++ opts
       gone = spawn(fn -> :ok end)
       ref = Process.monitor(gone)
@@ -169,7 +172,7 @@ defmodule Image.ZeroShot.HubTest do
       assert last_step() == {bytes, bytes}
     end
 
-    test "ask anew where the branch is if they are told to", %{opts: opts} do
+    test "ask where the branch is with :refresh", %{opts: opts} do
       site = HubSite.start!()
       opts = [hub_endpoint: site.url] ++ opts
       {:ok, _} = Hub.fetch(@name, opts)
@@ -179,7 +182,7 @@ defmodule Image.ZeroShot.HubTest do
       assert Enum.all?(files, & &1.cached)
     end
 
-    test "are for models of the Hub" do
+    test "refuse a :repo that is not on the Hub" do
       for repo <- [:embedded, {:local, "dir"}] do
         assert_raise ArgumentError, ~r/^expected the name of a model such as "org\/name"/, fn ->
           Hub.fetch(repo)
@@ -189,7 +192,7 @@ defmodule Image.ZeroShot.HubTest do
   end
 
   describe "the environment" do
-    test "of this VM counts, as it is at the moment", %{cache: cache} do
+    test "is that of this VM at the moment of the call", %{cache: cache} do
       site = HubSite.start!()
 
       Packaging.with_env(
@@ -212,7 +215,7 @@ defmodule Image.ZeroShot.HubTest do
       )
     end
 
-    test "has no password in HF_ENDPOINT that is shown" do
+    test "may have a password in HF_ENDPOINT, which is refused and not shown" do
       Packaging.with_env(%{"HF_ENDPOINT" => "https://me:c4n4ry@hub.test"}, fn ->
         assert {:invalid_option, message} = fault(offline: false)
         assert message =~ "HF_ENDPOINT" and message =~ "hub.test"
@@ -220,7 +223,7 @@ defmodule Image.ZeroShot.HubTest do
       end)
     end
 
-    test "without a home is an error that says what to set", %{opts: opts} do
+    test "without a home directory is an error that says what to set", %{opts: opts} do
       names = ~w(HOME XDG_CACHE_HOME HF_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE)
 
       Packaging.with_env(Map.new(names, &{&1, nil}), fn ->
@@ -252,7 +255,10 @@ defmodule Image.ZeroShot.HubTest do
       end)
     end
 
-    test "gives way to options, and they to those of the call", %{opts: opts, tmp_dir: dir} do
+    test "gives way to the configuration, and that to options of the call", %{
+      opts: opts,
+      tmp_dir: dir
+    } do
       site = HubSite.start!()
       Application.put_env(:image_zero_shot, :hub_endpoint, site.url)
       Application.put_env(:image_zero_shot, :offline, true)

@@ -1,5 +1,5 @@
 defmodule Image.ZeroShot.Hub.RefusalTest do
-  # What goes wrong is told apart, and says what to do.
+  # Every failure has its own reason and a message with the way out.
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot.{Error, Hub}
@@ -24,7 +24,7 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
     fault([hub_endpoint: site.url] ++ opts)
   end
 
-  test "a hub that refuses is told from one that lacks something, with the way out", %{opts: opts} do
+  test "a refusal and a missing repository or revision are different errors", %{opts: opts} do
     assert {:unauthorized, message} = refusing(401, "-", opts)
     assert message =~ "HF_TOKEN"
     assert {:gated, message} = refusing(403, "GatedRepo", opts)
@@ -38,7 +38,7 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
     assert message =~ ~s("v9") and message =~ ~s("main")
   end
 
-  test "a model that lacks a file is told with it", %{opts: opts} do
+  test "a missing file is an error that names it", %{opts: opts} do
     site =
       HubSite.start!(
         intercept: fn request, answer ->
@@ -52,13 +52,13 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
     assert message =~ "model.safetensors"
   end
 
-  test "what is no hub is told from one", %{opts: opts} do
+  test "a web page instead of a hub is an error", %{opts: opts} do
     site = HubSite.start!(intercept: fn _, _ -> {200, [], "<html>Log in</html>"} end)
     assert {:not_a_hub, message} = fault([hub_endpoint: site.url] ++ opts)
     assert message =~ "HF_ENDPOINT"
   end
 
-  test "what is not as announced does not come into the cache", %{opts: opts, cache: cache} do
+  test "content that does not match its hash stays out of the cache", %{opts: opts, cache: cache} do
     site =
       HubSite.start!(
         intercept: fn
@@ -75,7 +75,9 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
     assert Path.wildcard(Path.join(cache, "**/model.safetensors")) == []
   end
 
-  test "what is no name but a place is told how to be given", %{opts: opts} do
+  test "a path or an address instead of a name is an error that says how to give it", %{
+    opts: opts
+  } do
     for name <- [
           "/srv/models/clip",
           "./clip",
@@ -102,7 +104,7 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
     assert {:invalid_name, message} = fault("https://me:c4n4ry@hub.test/org/name", opts)
     refute message =~ "c4n4ry"
 
-    # The name of a directory that is here.
+    # The name is that of a directory on this machine.
     opts = Keyword.put(opts, :offline, true)
     assert {:offline, message} = fault("test/support", opts)
     assert message =~ ~s(given as {:local, "test/support"})

@@ -1,5 +1,5 @@
 defmodule Image.ZeroShot.Hub.TokenTest do
-  # Looks at every process that loads a model, and at all that is logged.
+  # Looks at every process that loads a model, and at the whole log.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
@@ -33,14 +33,14 @@ defmodule Image.ZeroShot.Hub.TokenTest do
     opts
   end
 
-  # All that a user could see of a call.
+  # Everything a user could see of a call.
   defp shown(function) do
     log = capture_log(fn -> send(self(), {:result, function.()}) end)
     assert_received {:result, result}
     log <> inspect(result, structs: false, limit: :infinity, printable_limit: :infinity)
   end
 
-  test "goes to the hub alone, and is in no state", %{opts: opts, tmp_dir: dir} do
+  test "the token goes only to the hub and stays out of every state", %{opts: opts, tmp_dir: dir} do
     site = HubSite.start!()
     opts = model_opts(site, opts, dir)
 
@@ -62,7 +62,7 @@ defmodule Image.ZeroShot.Hub.TokenTest do
     refute Enum.any?(content, &(&1.head =~ "canary"))
   end
 
-  test "is in no error, whatever the hub says", %{opts: opts} do
+  test "the token is in no error, whatever the hub answers", %{opts: opts} do
     for status <- [301, 401, 403, 404, 410] do
       answer = {status, [{"x-error-message", "bad #{@canary}"}], @canary}
       site = HubSite.start!(intercept: fn _, _ -> answer end)
@@ -73,14 +73,14 @@ defmodule Image.ZeroShot.Hub.TokenTest do
     end
   end
 
-  test "that cannot be one is not shown either", %{opts: opts} do
+  test "an invalid token is not shown either", %{opts: opts} do
     opts = Keyword.put(opts, :token, "hf_canary\r\nx-header: y")
     assert {:error, %Error{reason: :invalid_option, message: message}} = Hub.fetch(@name, opts)
     refute message =~ "canary"
   end
 
-  test "is in nothing that the native library raises", %{opts: opts} do
-    # Of another node, so it is no process that a native function can send to.
+  test "the token is not in what the native library raises", %{opts: opts} do
+    # A process of another node: a native function cannot send to it.
     elsewhere = :erlang.binary_to_term(<<131, 88, 100, 3::16, "a@b", 1::32, 0::32, 1::32>>)
     assert is_pid(elsewhere)
     shown = shown(fn -> Hub.fetch(@name, [progress: elsewhere] ++ opts) end)
@@ -104,7 +104,7 @@ defmodule Image.ZeroShot.Hub.TokenTest do
     def close(_model), do: :ok
   end
 
-  test "is in no report of a crash while a model is loaded", %{opts: opts} do
+  test "the token is not in the report of a crash while a model is loaded", %{opts: opts} do
     opts = [repo: @name] |> Keyword.merge(opts) |> Options.model!()
     opts = Map.merge(opts, %{runner: Crash, crash: make_ref()})
     log = capture_log(fn -> assert {:error, _} = Client.load(opts) end)

@@ -62,7 +62,7 @@ fn case(name: impl Into<String>, bytes: Vec<u8>, fate: Fate) -> Case {
 
 /// The kind of error, `None` for pixels; processor time and peak memory.
 fn measure(case: &Case) -> (Option<ErrorKind>, Duration, usize) {
-    let start = processor_time();
+    let start = support::processor_time();
     let options = DecodeOptions { color_profile: case.color_profile, ..DecodeOptions::default() };
     let prepare = || {
         let rgb = decode(&case.bytes, &options, &Budget::default())?;
@@ -74,12 +74,7 @@ fn measure(case: &Case) -> (Option<ErrorKind>, Duration, usize) {
         assert!(!text.is_empty() && text.len() < 400 && !text.contains("assert"), "{text}");
         error.kind()
     });
-    (kind, processor_time() - start, peak)
-}
-
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+    (kind, support::processor_time() - start, peak)
 }
 
 fn check(case: &Case) -> Result<(), String> {

@@ -197,7 +197,8 @@ fn a_connection_that_keeps_breaking_is_an_error() {
     let (error, _) = faulty(|_, reply| reply.how(How::Stall(0)));
     // The head came, and for a HEAD that is all.
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    // Long before the server would go on.
+    assert!(start.elapsed() < Duration::from_secs(40));
 }
 
 #[test]

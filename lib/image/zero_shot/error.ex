@@ -61,6 +61,7 @@ defmodule Image.ZeroShot.Error do
   | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | the content is not what the Hub announced |
   | `:redirect_loop`, `:too_many_redirects`, `:insecure` | the Hub redirects in a way that is not followed |
   | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no room for the model, or no directory to store it in |
+  | `:cache_not_readable` | a file of the cache cannot be read |
   | `:cancelled` | the process that asked for the download has ended |
   """
 
@@ -121,6 +122,7 @@ defmodule Image.ZeroShot.Error do
           | :too_large
           | :disk_full
           | :cache_not_writable
+          | :cache_not_readable
           | :cancelled
 
   @type t :: %__MODULE__{reason: reason(), message: String.t()}

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 use crate::limits::Limits;
 
 /// How many times its own length a decoder may read a file, and what it may read of a small one. No
@@ -151,18 +151,17 @@ impl<'a> Budget<'a> {
         let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if late || self.wanted.is_some_and(|wanted| !wanted()) {
             let message = "the time limit of the call was reached while its picture was decoded; \
-                send a smaller one or raise :timeout";
-            return Err(Error::new(ErrorKind::Timeout, message));
+                send a smaller one or";
+            return Err(Error::new(ErrorKind::Timeout, message).with_remedy(Remedy::MoreTime));
         }
         if processor_time().saturating_sub(self.began) > self.limits.max_decode_time {
-            return Err(Error::new(
-                ErrorKind::ImageTooLarge,
-                format!(
-                    "picture took {} ms of processor time and was not decoded yet, the limit; \
-                    resize it or save it as a plain JPEG or PNG, or raise :max_decode_ms",
-                    self.limits.max_decode_time.as_millis()
-                ),
-            ));
+            let message = format!(
+                "picture took {} ms of processor time and was not decoded yet, the limit; resize \
+                it or save it as a plain JPEG or PNG, or",
+                self.limits.max_decode_time.as_millis()
+            );
+            let error = Error::new(ErrorKind::ImageTooLarge, message);
+            return Err(error.with_remedy(Remedy::Raise(Limit::DecodeTime)));
         }
         Ok(())
     }

@@ -1,56 +1,27 @@
-//! The one error type of this crate.
+//! The one error type, here and in the crates that build on this one.
+
+mod kind;
+mod remedy;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Once;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
+use std::sync::{Arc, Once};
 
-/// What went wrong, for a program to match on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The bytes are not a picture that can be read to its end.
-    InvalidImage,
-    /// A picture, but of a format or a kind that is not read here.
-    UnsupportedImage,
-    /// The picture exceeds one of [`Limits`](crate::Limits).
-    ImageTooLarge,
-    /// `preprocessor_config.json` makes no sense.
-    InvalidConfig,
-    /// An argument of a call is out of range.
-    InvalidArgument,
-    /// The time of the call was over, or nobody waited for the result any more.
-    Timeout,
-    /// Others hold what this needs; the same may succeed when they have ended.
-    Busy,
-    /// A fault of this library: a panic that was caught.
-    Internal,
-}
-
-impl ErrorKind {
-    /// The kind as a `snake_case` word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidImage => "invalid_image",
-            Self::UnsupportedImage => "unsupported_image",
-            Self::ImageTooLarge => "image_too_large",
-            Self::InvalidConfig => "invalid_config",
-            Self::InvalidArgument => "invalid_argument",
-            Self::Timeout => "timeout",
-            Self::Busy => "overloaded",
-            Self::Internal => "internal",
-        }
-    }
-}
+pub use kind::ErrorKind;
+pub use remedy::{Limit, Remedy};
 
 /// What caused an error.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error: a kind to match on, and a sentence that names the thing, what was expected and the
 /// way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    source: Option<Source>,
+    remedy: Option<Remedy>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The result of everything here that can fail.
@@ -59,13 +30,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of this kind. The message is lower case without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), remedy: None, source: None }
+    }
+
+    /// Ends the message with a way out: the message leads up to it, such as `...; resize it or`.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+
+    /// Says where it happened, in front of the message.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
     }
 
     /// Keeps the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 
@@ -74,15 +59,22 @@ impl Error {
         self.kind
     }
 
-    /// Takes it apart, for a crate whose own errors have more kinds.
-    pub fn into_parts(self) -> (ErrorKind, String, Option<Source>) {
-        (self.kind, self.message, self.source)
+    /// The message, with the remedy in words of the caller's choice.
+    pub fn message(&self, words: impl FnOnce(&Remedy) -> String) -> String {
+        match &self.remedy {
+            None => self.message.clone(),
+            Some(remedy) => format!("{} {}", self.message, words(remedy)),
+        }
     }
 }
 
+// Nothing in an error changes once it is made, its source included.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message(Remedy::to_string))
     }
 }
 
@@ -114,7 +106,7 @@ pub fn caught<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     });
     let outer = CATCHING.replace(true);
     // What `job` borrowed is dropped or discarded by every caller when it fails.
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(job));
     CATCHING.set(outer);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 
 /// What a picture may cost before it is refused.
 ///
 /// The size is read from the header, so a picture over a limit is refused before its pixels are
-/// decoded. Every error names the limit that it hit by the name of its option, such as
-/// `:max_pixels`.
+/// decoded. Every error names the limit that it hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Width times height, in pixels.
@@ -45,10 +44,10 @@ impl Limits {
         if len as u64 <= self.max_bytes {
             return Ok(());
         }
-        Err(too_large(format!(
-            "picture is {len} bytes long, the limit is {} bytes; compress it or raise :max_bytes",
-            self.max_bytes
-        )))
+        let most = self.max_bytes;
+        let message =
+            format!("picture is {len} bytes long, the limit is {most} bytes; compress it or");
+        Err(too_large(message, Limit::Bytes))
     }
 
     /// Refuses a picture of no pixels, of too many, or with too long a side.
@@ -63,18 +62,12 @@ impl Limits {
             return Err(Error::new(ErrorKind::InvalidImage, message));
         }
         if pixels > self.max_pixels {
-            return Err(too_large(format!(
-                "picture is {width} x {height} pixels, the limit is {} pixels; resize it first or \
-                raise :max_pixels",
-                self.max_pixels
-            )));
+            let most = format!("{} pixels", self.max_pixels);
+            return Err(size_too_large(width, height, &most, Limit::Pixels));
         }
         if width.max(height) > self.max_side {
-            return Err(too_large(format!(
-                "picture is {width} x {height} pixels, the limit is {} pixels a side; resize it \
-                first or raise :max_side",
-                self.max_side
-            )));
+            let most = format!("{} pixels a side", self.max_side);
+            return Err(size_too_large(width, height, &most, Limit::Side));
         }
         Ok(())
     }
@@ -87,14 +80,21 @@ impl Limits {
         if needed <= self.max_decode_bytes {
             return Ok(());
         }
-        Err(too_large(format!(
+        let message = format!(
             "picture takes {needed} bytes of memory to decode, the limit is {} bytes; resize it \
-            first or raise :max_decode_bytes",
+            first or",
             self.max_decode_bytes
-        )))
+        );
+        Err(too_large(message, Limit::DecodeBytes))
     }
 }
 
-fn too_large(message: String) -> Error {
-    Error::new(ErrorKind::ImageTooLarge, message)
+fn size_too_large(width: u32, height: u32, most: &str, limit: Limit) -> Error {
+    let message =
+        format!("picture is {width} x {height} pixels, the limit is {most}; resize it first or");
+    too_large(message, limit)
+}
+
+fn too_large(message: String, limit: Limit) -> Error {
+    Error::new(ErrorKind::ImageTooLarge, message).with_remedy(Remedy::Raise(limit))
 }

@@ -229,7 +229,7 @@ fn raw_pixels_are_checked_and_converted() {
     assert_eq!(message(0, 2, 3), "picture is 2 x 0 pixels, it has to have at least one");
     assert!(
         message(u32::MAX, u32::MAX, 4)
-            .contains("the limit is 50000000 pixels; resize it first or raise :max_pixels")
+            .contains("the limit is 50000000 pixels; resize it first or raise max_pixels")
     );
 }
 

@@ -145,7 +145,7 @@ fn parts_of_a_profile_in_a_jpeg_that_do_not_fit_are_an_error() {
             refusal(&with_parts(&plain, parts)),
             format!(
                 "cannot read the colour profile of the JPEG picture: {why}; decode it without its \
-                profile with color_profile: :ignore"
+                profile"
             )
         );
     }
@@ -194,7 +194,7 @@ fn a_broken_profile_is_an_error() {
     for (profile, why) in cases {
         let message = refusal(&with_parts(&plain, &[(1, 1, &profile)]));
         assert!(message.contains(why), "{message}");
-        assert!(message.ends_with("with color_profile: :ignore"), "{message}");
+        assert!(message.ends_with("; decode it without its profile"), "{message}");
     }
     let large = vec![0; 65_000];
     let parts: Vec<_> = (1..=100).map(|number| (number, 100, &large[..])).collect();

@@ -77,7 +77,7 @@ impl Downloader<'_> {
                 self.attempt(transfer, remote, reporter)
             });
             match result {
-                Err(error) if error.kind().is_transient() && transfer.done() >= before + AHEAD => {}
+                Err(error) if error.is_transient() && transfer.done() >= before + AHEAD => {}
                 result => return result,
             }
         }
@@ -149,7 +149,7 @@ pub(crate) fn retrying<T>(
 
 /// Returns how long to wait before the next attempt, if there is one.
 fn pause(retries: &Retries, number: u32, error: &Error) -> Option<Duration> {
-    if number >= retries.attempts || !error.kind().is_transient() {
+    if number >= retries.attempts || !error.is_transient() {
         return None;
     }
     if let Some(asked) = error.retry_after() {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clip::checkpoint::files;
+use clip::error::Remedy;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{HubOptions, Token};
@@ -128,9 +129,8 @@ impl<'a> Environment<'a> {
             .or_else(|| Some(self.hf_home()?.join("hub")))
             .ok_or_else(|| {
                 let message = "no directory to keep models in: neither HOME nor XDG_CACHE_HOME is \
-                               set; set HF_HOME to a directory that can be written, or give one \
-                               as :hub_cache";
-                Error::new(ErrorKind::CacheNotWritable, message)
+                               set; set HF_HOME to a directory that can be written, or";
+                Error::new(ErrorKind::CacheNotWritable, message).with_remedy(Remedy::NameHubCache)
             })
     }
 
@@ -209,7 +209,10 @@ mod tests {
             let error = of(homeless).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CacheNotWritable);
             let message = error.to_string();
-            assert!(message.contains("HF_HOME") && message.contains(":hub_cache"), "{message}");
+            assert!(
+                message.contains("HF_HOME") && message.ends_with(", or name one for the cache"),
+                "{message}"
+            );
         }
         assert_eq!(cache(&[("HF_HOME", "/hf")]), "/hf/hub");
         let overrides = Overrides { cache_dir: Some("/own".into()), ..Overrides::default() };

@@ -1,133 +1,20 @@
-//! The one error type of this crate.
+//! [`clip::Error`], with what the Hub asked for.
 
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-/// What went wrong, for a program to match on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The name of a repository, revision or file is not one.
-    InvalidName,
-    /// An option makes no sense: the endpoint, the token, the file with certificates.
-    InvalidOption,
-    /// Not in the cache, and offline mode is on.
-    Offline,
-    /// 401: a token is needed, or the one given is not accepted.
-    Unauthorized,
-    /// The licence of the model has to be accepted first.
-    Gated,
-    /// 403 for another reason, or 451.
-    Forbidden,
-    /// There is no such repository, or it is private.
-    RepoNotFound,
-    /// The repository has no such branch, tag or commit.
-    RevisionNotFound,
-    /// The repository lacks a file that is needed.
-    FileNotFound,
-    /// 410: removed from the Hub.
-    Gone,
-    /// 429: too many requests; [`Error::retry_after`] has what the hub asked for.
-    RateLimited,
-    /// 408 or 5xx, every time it was tried.
-    Server,
-    /// A status that is not part of this protocol.
-    UnexpectedStatus,
-    /// An answer that no hub gives: a login page, no commit, no content hash.
-    NotAHub,
-    /// The content came compressed although we did not ask for that.
-    Encoded,
-    /// The connection ended before the content did.
-    Truncated,
-    /// The content has another length than the hub said.
-    WrongLength,
-    /// The content does not match its hash.
-    HashMismatch,
-    /// No answer, or no bytes, for too long; or far too few of them.
-    Timeout,
-    /// The hub could not be reached or the connection broke.
-    Connection,
-    /// A redirect led to where one had been before.
-    RedirectLoop,
-    /// One redirect too many.
-    TooManyRedirects,
-    /// A redirect to where nothing should be fetched from: plain HTTP, a link-local address.
-    Insecure,
-    /// More bytes than `max_bytes` allows.
-    TooLarge,
-    /// No space left for the model.
-    DiskFull,
-    /// The cache cannot be written to, or something is in the way.
-    CacheNotWritable,
-    /// A file of the cache cannot be read.
-    CacheNotReadable,
-    /// `model.safetensors.index.json` cannot be used.
-    InvalidIndex,
-    /// The caller asked to stop.
-    Cancelled,
-}
+use clip::error::{Remedy, Source};
 
-impl ErrorKind {
-    /// The kind as a `snake_case` word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidName => "invalid_name",
-            Self::InvalidOption => "invalid_option",
-            Self::Offline => "offline",
-            Self::Unauthorized => "unauthorized",
-            Self::Gated => "gated",
-            Self::Forbidden => "forbidden",
-            Self::RepoNotFound => "repo_not_found",
-            Self::RevisionNotFound => "revision_not_found",
-            Self::FileNotFound => "file_not_found",
-            Self::Gone => "gone",
-            Self::RateLimited => "rate_limited",
-            Self::Server => "server_error",
-            Self::UnexpectedStatus => "unexpected_status",
-            Self::NotAHub => "not_a_hub",
-            _ => self.transfer_str(),
-        }
-    }
+pub use clip::ErrorKind;
 
-    fn transfer_str(self) -> &'static str {
-        match self {
-            Self::Encoded => "encoded",
-            Self::Truncated => "truncated",
-            Self::WrongLength => "wrong_length",
-            Self::HashMismatch => "hash_mismatch",
-            Self::Timeout => "timeout",
-            Self::Connection => "connection",
-            Self::RedirectLoop => "redirect_loop",
-            Self::TooManyRedirects => "too_many_redirects",
-            Self::Insecure => "insecure",
-            Self::TooLarge => "too_large",
-            Self::DiskFull => "disk_full",
-            Self::CacheNotWritable => "cache_not_writable",
-            Self::CacheNotReadable => "cache_not_readable",
-            Self::InvalidIndex => "invalid_index",
-            _ => "cancelled",
-        }
-    }
-
-    /// Whether the same request may succeed a little later.
-    pub(crate) fn is_transient(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited | Self::Server | Self::Truncated | Self::Timeout | Self::Connection
-        )
-    }
-}
-
-/// An error: a kind to match on, and a sentence that names the thing, what was expected and the
-/// way out.
+/// A [`clip::Error`], and how long the Hub asked to wait.
 #[derive(Debug)]
 pub struct Error {
-    kind: ErrorKind,
-    message: String,
+    error: clip::Error,
     retry_after: Option<Duration>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The result of everything here that can fail.
@@ -136,16 +23,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of this kind. The message is lower case without a full stop.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, source: None }
+        Self { error: clip::Error::new(kind, message), retry_after: None }
     }
 
     #[must_use]
-    pub(crate) fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        self.source = Some(source.into());
-        self
+    pub(crate) fn with_source(self, source: impl Into<Source>) -> Self {
+        Self { error: self.error.with_source(source), ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn with_remedy(self, remedy: Remedy) -> Self {
+        Self { error: self.error.with_remedy(remedy), ..self }
     }
 
     #[must_use]
@@ -154,14 +42,16 @@ impl Error {
         self
     }
 
-    /// What went wrong, for a program to match on.
-    pub fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-
-    /// How long the hub asked to wait, with [`ErrorKind::RateLimited`] and [`ErrorKind::Server`].
+    /// How long the Hub asked to wait, with [`ErrorKind::RateLimited`] and [`ErrorKind::Server`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        use ErrorKind::{Connection, RateLimited, Server, Timeout, Truncated};
+
+        matches!(self.kind(), RateLimited | Server | Truncated | Timeout | Connection)
     }
 
     /// A failed read below the cache directory.
@@ -197,14 +87,28 @@ impl Error {
     }
 }
 
+impl Deref for Error {
+    type Target = clip::Error;
+
+    fn deref(&self) -> &clip::Error {
+        &self.error
+    }
+}
+
+impl From<Error> for clip::Error {
+    fn from(error: Error) -> Self {
+        error.error
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        self.error.fmt(f)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source.as_ref() as _)
+        std::error::Error::source(&self.error)
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use clip::checkpoint::layout::MAX_INDEX;
+use clip::error::Remedy;
 
 use crate::cache::{RepoCache, Snapshot, SnapshotFile, read};
 use crate::download::{Downloader, limit};
@@ -120,13 +121,12 @@ fn obtain(
 
 fn offline(repo: &Repo, cache: &RepoCache, missing: &[String]) -> Error {
     let message = format!(
-        "{repo} is not in the cache {} (missing: {}) and offline mode is on; unset HF_HUB_OFFLINE, \
-         or run `mix image_vision.download_models --zero-shot --repo {}` where there is a network",
+        "{repo} is not in the cache {} (missing: {}) and offline mode is on; unset HF_HUB_OFFLINE, or",
         cache.root().display(),
         missing.join(", "),
-        repo.name()
     );
-    Error::new(ErrorKind::Offline, message)
+    let remedy = Remedy::FetchElsewhere(repo.name().to_owned());
+    Error::new(ErrorKind::Offline, message).with_remedy(remedy)
 }
 
 /// Finds a revision in the cache: a whole snapshot, or a list of what is missing.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clip::checkpoint::files::{self, LFS_POINTER_FOUND, is_lfs_pointer};
 use clip::checkpoint::json;
 use clip::checkpoint::layout::{CONFIG, FOLDERS, PROCESSORS};
+use clip::error::Remedy;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,17 +74,22 @@ fn commit_of(directory: &Path) -> Option<&str> {
 
 fn read_config(directory: &Path) -> Result<Config> {
     let bytes = read_file(&directory.join(CONFIG), MAX_CONFIG, ErrorKind::InvalidConfig)?;
-    Config::from_json(&bytes).map_err(|error| within(directory, &error))
+    Config::from_json(&bytes).map_err(|error| error.at(format!("in {}", directory.display())))
 }
 
 /// What to say of a directory without `config.json`.
 fn without_config(directory: &Path) -> Error {
     let message = format!("no {CONFIG} in {}", directory.display());
     match NOT_CLIP.iter().find(|(name, _)| is_there(&directory.join(name))) {
-        Some((_, what)) => Error::new(ErrorKind::UnsupportedModel, format!("{message}: {what}")),
         None => Error::new(ErrorKind::NotFound, message),
+        Some((name, what)) => {
+            let error = Error::new(ErrorKind::UnsupportedModel, format!("{message}: {what}"));
+            if *name == OPEN_CLIP { error.with_remedy(Remedy::LoadTorchScript) } else { error }
+        }
     }
 }
+
+const OPEN_CLIP: &str = "open_clip_config.json";
 
 /// Files that tell what a directory without `config.json` is.
 const NOT_CLIP: [(&str, &str); 4] = [
@@ -93,10 +99,9 @@ const NOT_CLIP: [(&str, &str); 4] = [
          0_CLIPModel; choose one that has it, such as sentence-transformers/clip-ViT-B-32",
     ),
     (
-        "open_clip_config.json",
+        OPEN_CLIP,
         "it is a model of open_clip in its own layout; take its conversion for transformers, or \
-         export its encoders as TorchScript (training/export_open_clip.py) and load them with the \
-         option :torchscript",
+         export its encoders as TorchScript (training/export_open_clip.py) and",
     ),
     (
         "model_index.json",
@@ -129,17 +134,14 @@ fn read_preprocessing(directory: &Path, side: u32) -> Result<Preprocessing> {
             .to_string()
             .into()
     };
-    Preprocessing::from_json(&bytes, side).map_err(|error| within(directory, &error.into()))
+    Preprocessing::from_json(&bytes, side)
+        .map_err(|error| error.at(format!("in {}", directory.display())).into())
 }
 
 /// Whether a name stands in its directory. A link that leads nowhere does: what it should lead to
 /// is missing, which is an error, not a reason to look for something else.
 pub(crate) fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
-}
-
-fn within(directory: &Path, error: &Error) -> Error {
-    Error::new(error.kind(), format!("in {}: {error}", directory.display()))
 }
 
 /// Reads a whole file of at most `most` bytes. That it is larger, or not the file itself, is an

@@ -1,82 +1,16 @@
-//! The one error type of this crate.
+//! [`clip::Error`], which libtorch's errors become too.
 
 use std::fmt;
+use std::ops::Deref;
 
-use clip::error::{Source, caught};
+use clip::error::{Remedy, Source, caught};
 
-/// What went wrong, for a program to match on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The bytes are not a picture that can be read to its end.
-    InvalidImage,
-    /// A picture, but of a format or a kind that is not read here.
-    UnsupportedImage,
-    /// The picture exceeds one of [`Limits`](crate::Limits).
-    ImageTooLarge,
-    /// A file of the checkpoint is missing.
-    NotFound,
-    /// `config.json` or `preprocessor_config.json` makes no sense.
-    InvalidConfig,
-    /// The weights are damaged, incomplete or of another shape than the config says.
-    InvalidWeights,
-    /// `tokenizer.json` cannot be used with the model.
-    InvalidTokenizer,
-    /// A sound checkpoint of something that is not a CLIP model.
-    UnsupportedModel,
-    /// The device asked for is not there.
-    DeviceUnavailable,
-    /// The device has no memory left for the call.
-    OutOfMemory,
-    /// An argument of a call is out of range.
-    InvalidArgument,
-    /// The model was unloaded.
-    ModelUnloaded,
-    /// A file could not be read or written.
-    Io,
-    /// libtorch refused an operation.
-    Torch,
-    /// The time of the call was over before a picture was decoded.
-    Timeout,
-    /// Other pictures hold the memory that decoding this one takes.
-    Busy,
-    /// A fault of this library: a panic that was caught.
-    Internal,
-}
+pub use clip::ErrorKind;
 
-impl ErrorKind {
-    /// The kind as a `snake_case` word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidImage => "invalid_image",
-            Self::UnsupportedImage => "unsupported_image",
-            Self::ImageTooLarge => "image_too_large",
-            Self::NotFound => "not_found",
-            Self::InvalidConfig => "invalid_config",
-            Self::InvalidWeights => "invalid_weights",
-            Self::InvalidTokenizer => "invalid_tokenizer",
-            Self::UnsupportedModel => "unsupported_model",
-            Self::DeviceUnavailable => "device_unavailable",
-            Self::OutOfMemory => "out_of_memory",
-            Self::InvalidArgument => "invalid_argument",
-            Self::ModelUnloaded => "model_unloaded",
-            Self::Io => "io",
-            Self::Torch => "torch",
-            Self::Timeout => "timeout",
-            Self::Busy => "overloaded",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-/// An error: a kind to match on, and a sentence that names the thing, what was expected and the
-/// way out.
-#[derive(Debug)]
-pub struct Error {
-    kind: ErrorKind,
-    message: String,
-    source: Option<Source>,
-}
+/// A [`clip::Error`]. A type of its own, because only a crate's own type can say in it how an error
+/// of `tch` is converted.
+#[derive(Debug, Clone)]
+pub struct Error(clip::Error);
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -84,31 +18,57 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of this kind. The message is lower case without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self(clip::Error::new(kind, message))
+    }
+
+    /// Says where it happened, in front of the message.
+    #[must_use]
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        Self(self.0.at(place))
+    }
+
+    /// Ends the message with a way out: the message leads up to it, such as `...; resize it or`.
+    #[must_use]
+    pub fn with_remedy(self, remedy: Remedy) -> Self {
+        Self(self.0.with_remedy(remedy))
     }
 
     /// Keeps the error that caused this one.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
-        self
+    pub fn with_source(self, source: impl Into<Source>) -> Self {
+        Self(self.0.with_source(source))
     }
+}
 
-    /// What went wrong, for a program to match on.
-    pub fn kind(&self) -> ErrorKind {
-        self.kind
+impl Deref for Error {
+    type Target = clip::Error;
+
+    fn deref(&self) -> &clip::Error {
+        &self.0
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        self.0.fmt(f)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source.as_ref() as _)
+        std::error::Error::source(&self.0)
+    }
+}
+
+impl From<clip::Error> for Error {
+    fn from(error: clip::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Error> for clip::Error {
+    fn from(error: Error) -> Self {
+        error.0
     }
 }
 
@@ -139,25 +99,6 @@ const NO_MEMORY: [&str; 3] =
 fn cause(text: &str) -> &str {
     let raised = text.lines().find_map(|line| line.strip_prefix("RuntimeError: "));
     raised.or_else(|| text.lines().next()).unwrap_or_default()
-}
-
-impl From<clip::Error> for Error {
-    fn from(error: clip::Error) -> Self {
-        use clip::ErrorKind as Base;
-
-        let (kind, message, source) = error.into_parts();
-        let kind = match kind {
-            Base::InvalidImage => ErrorKind::InvalidImage,
-            Base::UnsupportedImage => ErrorKind::UnsupportedImage,
-            Base::ImageTooLarge => ErrorKind::ImageTooLarge,
-            Base::InvalidConfig => ErrorKind::InvalidConfig,
-            Base::InvalidArgument => ErrorKind::InvalidArgument,
-            Base::Timeout => ErrorKind::Timeout,
-            Base::Busy => ErrorKind::Busy,
-            Base::Internal => ErrorKind::Internal,
-        };
-        Self { kind, message, source }
-    }
 }
 
 /// Runs `job` so that a panic in it becomes an error.
@@ -197,25 +138,5 @@ mod tests {
         let text = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`";
         let error = Error::from(tch::TchError::Torch(text.to_owned()));
         assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-    }
-
-    #[test]
-    fn an_error_of_the_base_keeps_its_kind_its_message_and_its_source() {
-        use clip::ErrorKind as Base;
-
-        for kind in [
-            Base::InvalidImage,
-            Base::UnsupportedImage,
-            Base::ImageTooLarge,
-            Base::InvalidConfig,
-            Base::InvalidArgument,
-            Base::Internal,
-        ] {
-            let base = clip::Error::new(kind, "what happened").with_source("the cause");
-            let error = Error::from(base);
-            assert_eq!(error.kind().as_str(), kind.as_str());
-            assert_eq!(error.to_string(), "what happened");
-            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the cause");
-        }
     }
 }

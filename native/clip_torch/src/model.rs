@@ -84,7 +84,7 @@ pub struct Info {
     /// Commit of the repository, if the directory is a snapshot in Hugging Face's cache.
     pub commit: Option<String>,
     /// Folder of the exported encoders, or why they could not be kept.
-    pub encoders: Result<PathBuf, String>,
+    pub encoders: Result<PathBuf>,
     /// Bytes that the encoders hold, on their device and once for all threads.
     pub memory: u64,
     /// How many calls run at once.
@@ -315,7 +315,7 @@ fn guarded_inference<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// What the thread that loaded the encoders tells of them.
 struct Origin {
-    folder: Result<PathBuf, String>,
+    folder: Result<PathBuf>,
     bytes: u64,
 }
 

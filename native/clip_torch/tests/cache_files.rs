@@ -164,12 +164,15 @@ fn a_pipe_in_the_cache_is_no_reason_to_wait() {
     for file in ["image.pt", "text.pt", "checksums.txt"] {
         mkfifo(&kept.join(file));
         let model = load(&small(), cache.path());
-        assert_eq!((&model.info().encoders, answer(&model)), (&Ok(kept.clone()), expected.clone()));
+        assert_eq!(
+            (model.info().encoders.as_ref().unwrap(), answer(&model)),
+            (&kept, expected.clone())
+        );
     }
     fs::remove_dir_all(&kept).unwrap();
     mkfifo(&kept.with_file_name(lock_name(&kept)));
     let model = load(&small(), cache.path());
-    assert!(model.info().encoders.as_ref().unwrap_err().contains(".lock"));
+    assert!(model.info().encoders.as_ref().unwrap_err().to_string().contains(".lock"));
     assert_eq!(answer(&model), expected);
 }
 
@@ -180,6 +183,7 @@ fn without_a_cache_encoders_are_made_for_now() {
     let mut options = LoadOptions::new(DeviceRequest::Cpu, "");
     options.cache = None;
     let model = Model::load(&small(), &options).unwrap();
-    assert!(model.info().encoders.as_ref().unwrap_err().contains("neither HOME nor"));
+    let why = model.info().encoders.as_ref().unwrap_err().to_string();
+    assert_eq!(why, "there is no directory to keep them in; name one");
     assert_eq!(answer(&model), expected);
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use clip_hub::{HubOptions, Overrides, Progress, Repo, Snapshot, Token, TokenChoice};
-use nif_terms::Failure;
+use nif_terms::{Failure, guarded};
 use rustler::{Encoder, Env, LocalPid, NifMap, NifUntaggedEnum};
 
 /// How often a caller hears of a download, at most.
@@ -138,10 +138,6 @@ impl Listener<'_> {
             _ => ControlFlow::Continue(()),
         }
     }
-}
-
-fn guarded<T>(body: impl FnOnce() -> clip_hub::Result<T>) -> Result<T, Failure> {
-    nif_terms::guarded(|error| error.kind().as_str(), body)
 }
 
 fn repo(name: &str, revision: Option<&str>) -> clip_hub::Result<Repo> {

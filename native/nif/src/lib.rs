@@ -10,12 +10,8 @@ mod layout;
 mod pictures;
 
 use clip::score::{self, Kind, Scoring};
-use nif_terms::{Failure, Floats};
+use nif_terms::{Failure, Floats, guarded};
 use rustler::{Binary, NifMap, NifUnitEnum};
-
-fn guarded<T>(body: impl FnOnce() -> clip::Result<T>) -> Result<T, Failure> {
-    nif_terms::guarded(|error| error.kind().as_str(), body)
-}
 
 /// `[{index, score}]` of the rows of `texts`, best first; the background comes after the last row.
 #[rustler::nif(schedule = "DirtyCpu")]

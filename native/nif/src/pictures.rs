@@ -11,14 +11,13 @@ use clip::budget::Memory;
 use clip::image::{self, Background, ColorProfile, DecodeOptions, Rgb};
 use clip::pool::{Pool, Task, Ticket};
 use clip::{Budget, Error, ErrorKind, Limits, Preprocessing};
-use nif_terms::{Failure, PreprocessingTerm};
+use nif_terms::{Failure, PreprocessingTerm, guarded};
 use rustler::env::SavedTerm;
 use rustler::{
     Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum,
     NifUntaggedEnum, OwnedEnv, Resource, ResourceArc, Term,
 };
 
-use crate::guarded;
 use crate::layout::Layout;
 
 /// As many threads as the machine runs at once: decoding never waits for anything.
@@ -164,7 +163,7 @@ impl Task for Picture {
     }
 
     fn reply(mut self, result: clip::Result<Vec<u8>>) {
-        let result = result.map(Bytes).map_err(|error| Failure::new(error.kind().as_str(), error));
+        let result = result.map(Bytes).map_err(Failure::from);
         let tag = self.tag;
         // Who has ended in the meantime misses nothing.
         let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));

@@ -7,9 +7,8 @@ mod preprocessing;
 compile_error!("the native library needs panics that unwind: take `panic=abort` out of RUSTFLAGS");
 
 use std::borrow::Cow;
-use std::fmt::Display;
 
-use clip::error::caught;
+use clip::error::{Limit, Remedy, caught};
 use clip::{Error, ErrorKind, Result};
 use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term};
 
@@ -22,11 +21,38 @@ pub struct Failure {
     message: String,
 }
 
-impl Failure {
-    /// What became of an error.
-    pub fn new(reason: &'static str, error: impl Display) -> Self {
-        Self { reason, message: error.to_string() }
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { reason: error.kind().as_str(), message: message(&error) }
     }
+}
+
+/// What an error says to a user of the Elixir library.
+pub fn message(error: &Error) -> String {
+    error.message(in_elixir)
+}
+
+/// A way out, in the words of Elixir's side: the one place for the names of its options and tasks.
+fn in_elixir(remedy: &Remedy) -> String {
+    let fixed = match remedy {
+        Remedy::Raise(Limit::Pixels) => "raise :max_pixels",
+        Remedy::Raise(Limit::Side) => "raise :max_side",
+        Remedy::Raise(Limit::Bytes) => "raise :max_bytes",
+        Remedy::Raise(Limit::DecodeBytes) => "raise :max_decode_bytes",
+        Remedy::Raise(Limit::DecodeTime) => "raise :max_decode_ms",
+        Remedy::MoreTime => "raise :timeout",
+        Remedy::IgnoreProfile => "decode it without its profile with color_profile: :ignore",
+        Remedy::LoadTorchScript => "load them with the option :torchscript",
+        Remedy::NameEncoderCache => "set HOME or XDG_CACHE_HOME, or give one as :cache_dir",
+        Remedy::NameHubCache => "give one as :hub_cache",
+        Remedy::FetchElsewhere(repo) => {
+            return format!(
+                "run `mix image_vision.download_models --zero-shot --repo {repo}` where there is a \
+                 network"
+            );
+        }
+    };
+    fixed.to_owned()
 }
 
 impl Encoder for Failure {
@@ -35,16 +61,13 @@ impl Encoder for Failure {
     }
 }
 
-/// Runs the body of a function so that a panic in it is an error value. `reason` gives the word for
-/// the kind of an error.
-pub fn guarded<T, E: Display>(
-    reason: fn(&E) -> &'static str,
-    body: impl FnOnce() -> Result<T, E>,
-) -> Result<T, Failure> {
-    match caught(body) {
-        Ok(result) => result.map_err(|error| Failure::new(reason(&error), error)),
-        Err(panic) => Err(Failure::new("internal", format!("a native function failed: {panic}"))),
-    }
+/// Runs the body of a function so that a panic in it is an error value.
+pub fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T, Failure> {
+    let result = caught(body).unwrap_or_else(|panic| {
+        let message = format!("a native function failed: {panic}");
+        Err(Error::new(ErrorKind::Internal, message))
+    });
+    result.map_err(Failure::from)
 }
 
 /// f32 values that travel as a binary in the machine's byte order.

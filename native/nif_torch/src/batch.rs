@@ -3,12 +3,13 @@
 //! Waiting would keep a dirty scheduler from the rest of the application, for as long as a batch
 //! takes. So a call only queues the batch, on whatever scheduler it is made.
 
-use clip_torch::{Error, ErrorKind, Inference};
-use nif_terms::{Failure, Floats};
+use clip::{Error, ErrorKind};
+use clip_torch::Inference;
+use nif_terms::{Failure, Floats, guarded};
 use rustler::env::SavedTerm;
 use rustler::{Atom, Binary, Decoder, Env, LocalPid, OwnedEnv, Term};
 
-use crate::{Ref, guarded};
+use crate::Ref;
 
 mod atoms {
     rustler::atoms! { queued }
@@ -59,7 +60,7 @@ impl Batch {
         let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));
     }
 
-    fn embeddings(&self, running: &Inference<'_>) -> clip_torch::Result<Embeddings> {
+    fn embeddings(&self, running: &Inference<'_>) -> clip::Result<Embeddings> {
         self.terms.run(|env| {
             let pixels: Vec<Binary<'_>> = decode(self.pixels.load(env), "a list of binaries")?;
             let prompts: Vec<&str> = decode(self.prompts.load(env), "a list of strings")?;
@@ -71,7 +72,7 @@ impl Batch {
     }
 }
 
-fn decode<'a, T: Decoder<'a>>(term: Term<'a>, expected: &str) -> clip_torch::Result<T> {
+fn decode<'a, T: Decoder<'a>>(term: Term<'a>, expected: &str) -> clip::Result<T> {
     term.decode().map_err(|_| {
         Error::new(ErrorKind::InvalidArgument, format!("expected {expected}, got another term"))
     })

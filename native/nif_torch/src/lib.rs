@@ -12,7 +12,7 @@ mod terms;
 use std::path::Path;
 
 use clip_torch::{Drill, Model};
-use nif_terms::Failure;
+use nif_terms::{Failure, guarded};
 use rustler::{Atom, Resource, ResourceArc};
 
 use terms::{LoadOptionsTerm, ModelInfo};
@@ -29,10 +29,6 @@ struct ModelResource(Model);
 impl Resource for ModelResource {}
 
 type Ref = ResourceArc<ModelResource>;
-
-fn guarded<T>(body: impl FnOnce() -> clip_torch::Result<T>) -> Result<T, Failure> {
-    nif_terms::guarded(|error| error.kind().as_str(), body)
-}
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn model_load(directory: String, options: LoadOptionsTerm) -> Result<Ref, Failure> {

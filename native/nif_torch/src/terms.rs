@@ -68,7 +68,7 @@ impl From<&clip_torch::Info> for ModelInfo {
             tokenizer: info.tokenizer.iter().map(|path| path.display().to_string()).collect(),
             commit: info.commit.clone(),
             encoders: encoders.ok().map(|path| path.display().to_string()),
-            encoders_note: encoders.err().cloned(),
+            encoders_note: encoders.err().map(|error| nif_terms::message(error)),
             preprocessing: (&info.preprocessing).into(),
         }
     }

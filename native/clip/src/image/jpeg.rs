@@ -21,7 +21,7 @@ use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
 use super::{Whole, broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 use crate::limits::Limits;
 
 /// Every scan costs something, however small the picture. No encoder writes nearly as many.
@@ -133,10 +133,11 @@ pub(super) fn check_nanos(nanos: u64, what: &str, limits: &Limits) -> Result<()>
         return Ok(());
     }
     let [nanos, most] = [nanos, most].map(|nanos| nanos / 1_000_000);
-    Err(too_large(format!(
+    let error = too_large(format!(
         "{what} could take {nanos} ms of processor time to decode, the limit is {most} ms; save it \
-        as a baseline JPEG or raise :max_pixels"
-    )))
+        as a baseline JPEG or"
+    ));
+    Err(error.with_remedy(Remedy::Raise(Limit::Pixels)))
 }
 
 fn check_scans(frame: &Frame, outline: &Outline) -> Result<()> {

@@ -17,7 +17,7 @@ use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
 use super::{jpeg, png, tiff, webp};
 use crate::budget::Budget;
-use crate::error::{Error, ErrorKind, Result, caught};
+use crate::error::{Error, ErrorKind, Remedy, Result, caught};
 use crate::limits::Limits;
 
 /// Profiles of presses are larger than others, and take 3 MB at most.
@@ -175,18 +175,14 @@ fn find<'a>(
 }
 
 fn broken(format: Format, why: impl std::fmt::Display) -> Error {
-    let message = format!(
-        "cannot read the colour profile of the {format} picture: {why}; decode it without its \
-        profile with color_profile: :ignore"
-    );
-    Error::new(ErrorKind::InvalidImage, message)
+    let message = format!("cannot read the colour profile of the {format} picture: {why};");
+    Error::new(ErrorKind::InvalidImage, message).with_remedy(Remedy::IgnoreProfile)
 }
 
 fn unsupported(format: Format, why: &str) -> Error {
     let message = format!(
         "cannot convert the colours of the {format} picture to sRGB by a profile of this kind \
-        ({why}); convert the picture first, or decode it without its profile with color_profile: \
-        :ignore"
+        ({why}); convert the picture first, or"
     );
-    Error::new(ErrorKind::UnsupportedImage, message)
+    Error::new(ErrorKind::UnsupportedImage, message).with_remedy(Remedy::IgnoreProfile)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::pace::Pace;
 use super::{REPLIED, Task, Ticket};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Remedy};
 
 /// A quarter of the time for what nobody foresees.
 const MARGIN: f64 = 1.25;
@@ -193,8 +193,9 @@ impl<T: Task> Entry<T> {
     pub(super) fn refuse(self) {
         if self.ticket.settle(REPLIED) {
             let message = "other pictures wait to be decoded, and this one would not be in time; \
-                try again later or raise :timeout";
-            self.task.reply(Err(Error::new(ErrorKind::Busy, message)));
+                try again later or";
+            self.task
+                .reply(Err(Error::new(ErrorKind::Busy, message).with_remedy(Remedy::MoreTime)));
         }
     }
 }

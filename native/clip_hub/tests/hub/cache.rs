@@ -181,8 +181,7 @@ fn offline_sends_no_request_and_says_what_is_missing() {
         error.to_string(),
         format!(
             "org/model at main is not in the cache {} (missing: revision main) and offline mode is \
-             on; unset HF_HUB_OFFLINE, or run `mix image_vision.download_models --zero-shot --repo \
-             org/model` where there is a network",
+             on; unset HF_HUB_OFFLINE, or fetch org/model where there is a network",
             cache.display()
         )
     );

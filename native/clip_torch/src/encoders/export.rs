@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use clip::error::Remedy;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::checkpoint::Checkpoint;
@@ -33,10 +34,6 @@ const PRECISION: &str = "f32";
 const WARM_UP_WIDTH: i64 = 512;
 const WARM_UP_ROWS: [i64; 4] = [1, 7, 50, 400];
 
-/// What stands in [`Info::encoders`](crate::Info) where there is no cache.
-const NO_CACHE: &str = "there is no directory to keep them in: neither HOME nor XDG_CACHE_HOME is \
-                        set, and no :cache_dir is given";
-
 pub(crate) const IMAGE: &str = "image.pt";
 pub(crate) const TEXT: &str = "text.pt";
 
@@ -47,10 +44,10 @@ pub(crate) fn encoders(
     checkpoint: &Checkpoint,
     cache: Option<&Path>,
     device: Device,
-) -> Result<(Encoders, Result<PathBuf, String>)> {
+) -> Result<(Encoders, Result<PathBuf>)> {
     let matmul = Matmul::fastest(device);
     let Some(cache) = cache else {
-        return Ok((make_unkept(checkpoint, matmul, device)?, Err(NO_CACHE.to_owned())));
+        return Ok((make_unkept(checkpoint, matmul, device)?, Err(no_cache())));
     };
     let slot = slot(checkpoint, cache, matmul)?;
     // Those of another maker's processor, in a container's image say, do on this one too.
@@ -64,10 +61,16 @@ pub(crate) fn encoders(
         Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
         // If it is the cache's fault, and not the checkpoint's, it works without one.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Torch) => {
-            Ok((make_unkept(checkpoint, matmul, device)?, Err(error.to_string())))
+            Ok((make_unkept(checkpoint, matmul, device)?, Err(error)))
         }
         Err(error) => Err(error),
     }
+}
+
+/// What stands in [`Info::encoders`](crate::Info) where there is no cache.
+fn no_cache() -> Error {
+    let message = "there is no directory to keep them in;";
+    Error::new(ErrorKind::Io, message).with_remedy(Remedy::NameEncoderCache)
 }
 
 /// Our towers take tries, and give unit embeddings as they are.

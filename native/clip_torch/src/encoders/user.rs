@@ -46,7 +46,8 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
 fn open(folder: &Path, name: &str, device: Device) -> Result<CModule> {
     let path = folder.join(name);
     if !path.is_file() {
-        let message = format!("no {name} in {}, which :torchscript names", folder.display());
+        let message =
+            format!("no {name} in {}, the directory of exported encoders", folder.display());
         return Err(Error::new(ErrorKind::NotFound, message));
     }
     check_pointer(&path).map_err(|e| breach(folder, name, &e))?;

@@ -162,15 +162,6 @@ defmodule Image.ZeroShot.NativeTest do
     assert {:error, %Error{reason: :model_unloaded}} = Model.encode(ref, make_ref(), pixels, [])
   end
 
-  test "every reason there is in the core is a documented one" do
-    {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Error)
-    sources = Enum.map(~w(clip clip_torch), &File.read!("native/#{&1}/src/error.rs"))
-    reasons = Regex.scan(~r/=> "([a-z_]+)",/, Enum.join(sources))
-
-    assert length(reasons) > 15
-    for [_, reason] <- reasons, do: assert(documentation =~ "`:#{reason}`")
-  end
-
   describe "a library that cannot be loaded" do
     test "is named, with what the system said and the way out" do
       message =

@@ -1,6 +1,9 @@
 //! What a checkpoint in the layout of Hugging Face transformers is made of: one rule, for the
 //! directory that is loaded and for the repository that is fetched by name.
 
+pub mod config;
+pub mod contents;
+pub mod directory;
 pub mod files;
 pub mod json;
 pub mod layout;

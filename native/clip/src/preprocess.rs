@@ -87,7 +87,7 @@ impl Preprocessing {
         }
     }
 
-    /// Reads the content of a `preprocessor_config.json`, of the old form or the new, or of a
+    /// Reads the content of `file`, a `preprocessor_config.json` of the old form or the new or a
     /// `processor_config.json`, for a model whose pictures are `image_size` x `image_size` pixels.
     ///
     /// Missing fields take the values of the processor that the file names, OpenAI's CLIP if none.
@@ -96,8 +96,8 @@ impl Preprocessing {
     ///
     /// # Errors
     /// `InvalidConfig`, naming the file and the field.
-    pub fn from_json(bytes: &[u8], image_size: u32) -> Result<Self> {
-        config::parse(bytes, image_size)
+    pub fn from_json(file: &str, bytes: &[u8], image_size: u32) -> Result<Self> {
+        config::parse(file, bytes, image_size)
     }
 
     /// Resizes and crops a picture to 3 x height x width bytes, all red ones first.

@@ -7,12 +7,14 @@ mod support;
 use clip::error::ErrorKind;
 use clip::preprocess::{Filter, Preprocessing, Resize};
 
+const FILE: &str = "preprocessor_config.json";
+
 fn parse(json: &str) -> Preprocessing {
-    Preprocessing::from_json(json.as_bytes(), 224).unwrap()
+    Preprocessing::from_json(FILE, json.as_bytes(), 224).unwrap()
 }
 
 fn refuse(json: &str) -> String {
-    let error = Preprocessing::from_json(json.as_bytes(), 224).unwrap_err();
+    let error = Preprocessing::from_json(FILE, json.as_bytes(), 224).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     error.to_string()
 }
@@ -40,7 +42,7 @@ fn old_new_and_empty_forms_are_openais_recipe() {
     for json in [old, new, &nested, "{}", r#"{"size": null, "do_pad": null}"#] {
         assert_eq!(parse(json), Preprocessing::clip(224));
     }
-    assert_eq!(Preprocessing::from_json(b"{}", 64).unwrap(), Preprocessing::clip(64));
+    assert_eq!(Preprocessing::from_json(FILE, b"{}", 64).unwrap(), Preprocessing::clip(64));
 }
 
 #[test]
@@ -48,9 +50,9 @@ fn published_configs_are_read() {
     let published = support::project("test/fixtures/published");
     let read =
         |name: &str| std::fs::read(published.join(name).join("preprocessor_config.json")).unwrap();
-    let clip = Preprocessing::from_json(&read("clip-vit-base-patch32"), 224).unwrap();
+    let clip = Preprocessing::from_json(FILE, &read("clip-vit-base-patch32"), 224).unwrap();
     assert_eq!(clip, Preprocessing::clip(224));
-    let siglip = Preprocessing::from_json(&read("siglip-base-patch16-224"), 224).unwrap();
+    let siglip = Preprocessing::from_json(FILE, &read("siglip-base-patch16-224"), 224).unwrap();
     assert_eq!(siglip.resize, Resize::Exact { height: 224, width: 224 });
     assert_eq!((siglip.crop, siglip.filter), (None, Filter::Bicubic));
     assert_eq!((siglip.mean, siglip.std), ([0.5; 3], [0.5; 3]));
@@ -147,8 +149,28 @@ fn sizes_have_to_fit_each_other_and_the_model() {
 #[test]
 fn what_is_no_object_is_refused() {
     assert!(refuse("").starts_with("preprocessor_config.json cannot be used: it is not JSON: "));
-    assert_eq!(refuse("[]"), "preprocessor_config.json is not a JSON object");
-    assert_eq!(refuse(r#"{"image_processor": 3}"#), "processor_config.json is not a JSON object");
+    assert_eq!(refuse("[]"), "preprocessor_config.json cannot be used: it is not a JSON object");
+    assert_eq!(
+        refuse(r#"{"image_processor": 3}"#),
+        "preprocessor_config.json cannot be used: it has no object image_processor"
+    );
     let long = format!(r#"{{"size": "{}"}}"#, "x".repeat(100_000));
     assert!(refuse(&long).len() < 500);
+}
+
+#[test]
+fn errors_name_the_file_that_was_read() {
+    let newer = "processor_config.json";
+    let refusal =
+        |json: &str| Preprocessing::from_json(newer, json.as_bytes(), 224).unwrap_err().to_string();
+    let none = "processor_config.json cannot be used: it has no object image_processor";
+    for json in ["{}", "[]", r#"{"image_processor": 3}"#, r#"{"size": 224}"#] {
+        assert_eq!(refusal(json), none);
+    }
+    assert!(refusal("{").starts_with("processor_config.json cannot be used: it is not JSON: "));
+    let wrong = refusal(r#"{"image_processor": {"size": 0}}"#);
+    assert!(wrong.starts_with("processor_config.json has size 0, "), "{wrong}");
+    let inner = r#"{"image_processor": {"size": 224}}"#;
+    let read = Preprocessing::from_json(newer, inner.as_bytes(), 224).unwrap();
+    assert_eq!(read, Preprocessing::clip(224));
 }

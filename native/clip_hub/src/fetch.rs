@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use clip::checkpoint::layout::MAX_INDEX;
+use clip::checkpoint::contents::{self, Listing};
+use clip::checkpoint::layout::{Format, Index, MAX_INDEX};
 use clip::error::Remedy;
 
 use crate::cache::{RepoCache, Snapshot, SnapshotFile, read};
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::Http;
 use crate::names::{Commit, Repo};
 use crate::options::HubOptions;
-use crate::plan::{self, Planner, Source, Wanted, check_room, known_bytes};
+use crate::plan::{self, Planner, Wanted, check_room, known_bytes};
 use crate::progress::{Progress, Reporter};
 use crate::refusal::Subject;
 use crate::write;
@@ -135,7 +136,7 @@ fn look_up(cache: &RepoCache, repo: &Repo) -> Result<Snapshot, Vec<String>> {
         return Err(vec![format!("revision {}", repo.revision())]);
     };
     let mut cached = Cached { cache, commit, files: Vec::new() };
-    match plan::missing(&mut cached) {
+    match contents::missing(&mut cached) {
         Ok(missing) if missing.is_empty() => Ok(Snapshot::new(cache, &cached.commit, cached.files)),
         Ok(missing) => Err(missing),
         Err(error) => Err(vec![error.to_string()]),
@@ -148,14 +149,17 @@ struct Cached<'a> {
     files: Vec<SnapshotFile>,
 }
 
-impl Source for Cached<'_> {
+impl Listing for Cached<'_> {
+    type Error = Error;
+
     fn has(&mut self, file: &str) -> Result<bool> {
         let Some(size) = self.cache.size(&self.commit, file) else { return Ok(false) };
         self.files.push(SnapshotFile { name: file.to_owned(), size, cached: true });
         Ok(true)
     }
 
-    fn index(&mut self, file: &str) -> Result<Vec<u8>> {
-        read(&self.cache.snapshot(&self.commit).join(file), MAX_INDEX)
+    fn index(&mut self, file: &str, format: Format) -> Result<Index> {
+        let bytes = read(&self.cache.snapshot(&self.commit).join(file), MAX_INDEX)?;
+        plan::index(file, &bytes, format)
     }
 }

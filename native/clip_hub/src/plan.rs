@@ -2,13 +2,10 @@
 //!
 //! Before anything large is fetched, we know the commit, all files and their sizes.
 //!
-//! The rule is [`layout`]'s, which the loader uses too. [`missing`] applies it to the cache and to
-//! the hub alike.
+//! Which files those are says [`contents`], for the loader too.
 
-use clip::checkpoint::layout::{
-    self, CONFIG, FOLDERS, Format, Index, MAX_INDEX, PROCESSORS, TOKENIZER, TOKENIZER_EXTRAS,
-    TOKENIZER_PIECES, WEIGHTS,
-};
+use clip::checkpoint::contents::{self, Listing};
+use clip::checkpoint::layout::{CONFIG, Format, Index, MAX_INDEX};
 
 use crate::cache::{RepoCache, read};
 use crate::download::{Downloader, limit, retrying};
@@ -58,7 +55,7 @@ impl<'a, 'r> Planner<'a, 'r> {
 
     /// Returns the commit of the revision and all files of its checkpoint.
     pub(crate) fn plan(mut self) -> Result<(Commit, Vec<Wanted>)> {
-        let missing = missing(&mut self)?;
+        let missing = contents::missing(&mut self)?;
         if let (true, Some(refusal)) = (self.wanted.is_empty(), self.refusal.take()) {
             return Err(refusal);
         }
@@ -121,7 +118,9 @@ impl<'a, 'r> Planner<'a, 'r> {
     }
 }
 
-impl Source for Planner<'_, '_> {
+impl Listing for Planner<'_, '_> {
+    type Error = Error;
+
     fn has(&mut self, file: &str) -> Result<bool> {
         let Some(remote) = self.ask(file)? else { return Ok(false) };
         let wanted = self.wanted(file, remote);
@@ -129,9 +128,9 @@ impl Source for Planner<'_, '_> {
         Ok(true)
     }
 
-    fn index(&mut self, file: &str) -> Result<Vec<u8>> {
+    fn index(&mut self, file: &str, format: Format) -> Result<Index> {
         let Some(wanted) = self.wanted.iter().find(|wanted| wanted.name == file) else {
-            return Ok(Vec::new());
+            return index(file, &[], format);
         };
         let cache = self.downloader.cache;
         let subject = Subject { repo: self.repo, file, endpoint: &self.endpoint };
@@ -146,7 +145,7 @@ impl Source for Planner<'_, '_> {
             true => cache.snapshot(&wanted.remote.commit).join(file),
             false => cache.blob(&wanted.remote.hash),
         };
-        read(&path, MAX_INDEX)
+        index(file, &read(&path, MAX_INDEX)?, format)
     }
 }
 
@@ -193,86 +192,10 @@ fn free(cache: &RepoCache) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// A place to look for files.
-pub(crate) trait Source {
-    /// Whether there is such a file. If so, it becomes part of the checkpoint.
-    fn has(&mut self, file: &str) -> Result<bool>;
-    /// Returns the content of an index of shards that is there.
-    fn index(&mut self, file: &str) -> Result<Vec<u8>>;
-}
-
-/// Looks for a whole checkpoint. Returns what is missing, in words.
-pub(crate) fn missing(source: &mut dyn Source) -> Result<Vec<String>> {
-    for folder in FOLDERS {
-        if source.has(&path(folder, CONFIG))? {
-            return missing_beside(source, folder);
-        }
-    }
-    Ok(vec![CONFIG.to_owned()])
-}
-
-/// Looks for everything else, in the folder with the `config.json`.
-fn missing_beside(source: &mut dyn Source, folder: &str) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
-    if !has_any(source, folder, &PROCESSORS)? {
-        missing.push(PROCESSORS.join(" or "));
-    }
-    if !source.has(&path(folder, TOKENIZER))? && !has_all(source, folder, &TOKENIZER_PIECES)? {
-        missing.push(format!("{TOKENIZER} or {}", TOKENIZER_PIECES.join(" with ")));
-    }
-    for extra in TOKENIZER_EXTRAS {
-        source.has(&path(folder, extra))?;
-    }
-    missing.extend(missing_weights(source, folder)?);
-    Ok(missing)
-}
-
-fn missing_weights(source: &mut dyn Source, folder: &str) -> Result<Vec<String>> {
-    for weights in WEIGHTS {
-        let file = path(folder, weights.name);
-        if !source.has(&file)? {
-            continue;
-        }
-        let mut missing = Vec::new();
-        if weights.is_index {
-            for shard in shards(&file, &source.index(&file)?, weights.format)? {
-                if !source.has(&path(folder, &shard))? {
-                    missing.push(shard);
-                }
-            }
-        }
-        return Ok(missing);
-    }
-    Ok(vec![format!("weights ({})", layout::weights_names())])
-}
-
-/// Returns the files that an index names, each once, in order.
-fn shards(file: &str, index: &[u8], format: Format) -> Result<Vec<String>> {
-    let index = Index::parse(index, format).map_err(|why| {
+/// Reads an index of shards.
+pub(crate) fn index(file: &str, bytes: &[u8], format: Format) -> Result<Index> {
+    Index::parse(bytes, format).map_err(|why| {
         let message = format!("{file} cannot be used: {why}; choose another revision of the model");
         Error::new(ErrorKind::InvalidIndex, message)
-    })?;
-    Ok(index.shards().into_iter().map(str::to_owned).collect())
-}
-
-fn path(folder: &str, file: &str) -> String {
-    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
-}
-
-fn has_any(source: &mut dyn Source, folder: &str, files: &[&str]) -> Result<bool> {
-    for file in files {
-        if source.has(&path(folder, file))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn has_all(source: &mut dyn Source, folder: &str, files: &[&str]) -> Result<bool> {
-    for file in files {
-        if !source.has(&path(folder, file))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    })
 }

@@ -2,18 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use clip::checkpoint::files::{self, LFS_POINTER_FOUND, is_lfs_pointer};
-use clip::checkpoint::json;
-use clip::checkpoint::layout::{CONFIG, FOLDERS, PROCESSORS};
+use clip::checkpoint::config::Config;
+use clip::checkpoint::contents;
+use clip::checkpoint::directory::{Directory, is_there, read_file};
+use clip::checkpoint::layout::{CONFIG, MAX_CONFIG, PROCESSORS};
 use clip::error::Remedy;
 
-use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Preprocessing;
 use crate::weights::WeightsFiles;
-
-/// Largest JSON configuration that is read. Real ones have a few KB.
-pub(crate) const MAX_CONFIG: u64 = 1024 * 1024;
 
 /// The files of one directory: `config.json`, `preprocessor_config.json`, a tokenizer and weights.
 ///
@@ -39,9 +36,8 @@ impl Checkpoint {
             ));
         }
         let commit = commit_of(directory).map(str::to_owned);
-        let mut folders = FOLDERS.into_iter().map(|folder| directory.join(folder));
-        let folder = folders.find(|folder| is_there(&folder.join(CONFIG)));
-        let directory = folder.ok_or_else(|| without_config(directory))?;
+        let folder = contents::folder(&mut Directory(directory))?;
+        let directory = directory.join(folder.ok_or_else(|| without_config(directory))?);
         let config = read_config(&directory)?;
         let preprocessing = read_preprocessing(&directory, config.vision.image_size as u32)?;
         let weights = WeightsFiles::find(&directory)?;
@@ -74,7 +70,7 @@ fn commit_of(directory: &Path) -> Option<&str> {
 
 fn read_config(directory: &Path) -> Result<Config> {
     let bytes = read_file(&directory.join(CONFIG), MAX_CONFIG, ErrorKind::InvalidConfig)?;
-    Config::from_json(&bytes).map_err(|error| error.at(format!("in {}", directory.display())))
+    Ok(Config::from_json(&bytes).map_err(|error| within(directory, error))?)
 }
 
 /// What to say of a directory without `config.json`.
@@ -115,51 +111,14 @@ const NOT_CLIP: [(&str, &str); 4] = [
     ),
 ];
 
-/// Processors of transformers 5 write `processor_config.json` instead, with the same fields one
-/// level deeper. Without either, transformers refuses to guess, and so do we.
+/// Without any such file, transformers refuses to guess, and so do we.
 fn read_preprocessing(directory: &Path, side: u32) -> Result<Preprocessing> {
-    let [path, newer] = PROCESSORS.map(|name| directory.join(name));
-    let bytes = if is_there(&path) || !is_there(&newer) {
-        read_file(&path, MAX_CONFIG, ErrorKind::InvalidConfig)?
-    } else {
-        let invalid = |why: String| {
-            let message = format!("{} cannot be used: {why}", newer.display());
-            Error::new(ErrorKind::InvalidConfig, message)
-        };
-        let root = json::parse(&read_file(&newer, MAX_CONFIG, ErrorKind::InvalidConfig)?)
-            .map_err(invalid)?;
-        let inner = root.get("image_processor").filter(|value| value.is_object());
-        inner
-            .ok_or_else(|| invalid("it has no object image_processor".to_owned()))?
-            .to_string()
-            .into()
-    };
-    Preprocessing::from_json(&bytes, side)
-        .map_err(|error| error.at(format!("in {}", directory.display())).into())
+    let name = contents::processor(&mut Directory(directory), "")?.unwrap_or(PROCESSORS[0]);
+    let bytes = read_file(&directory.join(name), MAX_CONFIG, ErrorKind::InvalidConfig)?;
+    let preprocessing = Preprocessing::from_json(name, &bytes, side);
+    Ok(preprocessing.map_err(|error| within(directory, error))?)
 }
 
-/// Whether a name stands in its directory. A link that leads nowhere does: what it should lead to
-/// is missing, which is an error, not a reason to look for something else.
-pub(crate) fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
-/// Reads a whole file of at most `most` bytes. That it is larger, or not the file itself, is an
-/// error of this kind.
-pub(crate) fn read_file(path: &Path, most: u64, unusable: ErrorKind) -> Result<Vec<u8>> {
-    let bytes = files::read(path, most).map_err(|e| {
-        let kind = match e.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
-    })?;
-    let path = path.display();
-    match bytes {
-        None => Err(Error::new(unusable, format!("{path} is larger than {most} bytes"))),
-        Some(bytes) if is_lfs_pointer(&bytes) => {
-            Err(Error::new(unusable, format!("{path} cannot be used: {LFS_POINTER_FOUND}")))
-        }
-        Some(bytes) => Ok(bytes),
-    }
+fn within(directory: &Path, error: clip::Error) -> clip::Error {
+    error.at(format!("in {}", directory.display()))
 }

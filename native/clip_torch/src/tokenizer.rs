@@ -7,8 +7,11 @@ pub(crate) mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{is_there, read_file};
-use crate::config::TextConfig;
+use clip::checkpoint::config::TextConfig;
+use clip::checkpoint::contents;
+use clip::checkpoint::directory::{Directory, read_file};
+use clip::checkpoint::layout::{TOKENIZER, TOKENIZER_PIECES};
+
 use crate::error::{Error, ErrorKind, Result, guarded};
 use beginning::{Beginnings, SHORT, squeezed};
 
@@ -42,24 +45,18 @@ impl Tokenizer {
     /// Reads the tokenizer of a model directory: `tokenizer.json`, or else `vocab.json` and
     /// `merges.txt`. Checks that it fits the model.
     pub fn open(directory: &Path, text: &TextConfig) -> Result<Self> {
-        let (vocab, merges) = (directory.join("vocab.json"), directory.join("merges.txt"));
-        let whole = directory.join("tokenizer.json");
-        if is_there(&whole) {
-            return Self::from_file(&whole, text);
-        }
-        if !is_there(&vocab) || !is_there(&merges) {
-            let directory = directory.display();
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!(
-                    "no tokenizer in {directory}, expected tokenizer.json, or vocab.json and merges.txt"
-                ),
-            ));
+        let Some(names) = contents::tokenizer(&mut Directory(directory), "")? else {
+            let (directory, pieces) = (directory.display(), TOKENIZER_PIECES.join(" and "));
+            let message = format!("no tokenizer in {directory}, expected {TOKENIZER}, or {pieces}");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        };
+        if let [whole] = names {
+            return Self::from_file(&directory.join(whole), text);
         }
         let inner = guarded("building the tokenizer", ErrorKind::InvalidTokenizer, || {
             vocabulary::tokenizer(directory)
         })?;
-        Self::checked(inner, vec![vocab, merges], text)
+        Self::checked(inner, names.iter().map(|name| directory.join(name)).collect(), text)
     }
 
     /// Reads a `tokenizer.json` and checks that it fits the model.

@@ -48,7 +48,7 @@ pub(crate) const PROMPT: Target = model_file(
 pub(crate) const CONFIG: Target = model_file(
     "config",
     || files(FIXTURES, "/config.json"),
-    |bytes| Config::from_json(bytes).map(|_| "config".to_owned()).map_err(error),
+    |bytes| Config::from_json(bytes).map(|_| "config".to_owned()).map_err(|e| error(e.into())),
 );
 
 pub(crate) const PROCESSOR: Target = model_file(

@@ -31,6 +31,8 @@ pub const WEIGHTS: [Weights; 4] = [
     Weights { name: "pytorch_model.bin.index.json", format: Format::PyTorch, is_index: true },
 ];
 
+/// Largest JSON configuration that is read, in bytes. Real ones have a few KB.
+pub const MAX_CONFIG: u64 = 1024 * 1024;
 /// Largest index of shards that is read, in bytes. Real ones have some 200 KB.
 pub const MAX_INDEX: u64 = 10 * 1024 * 1024;
 /// Most shards of a checkpoint.
@@ -101,6 +103,12 @@ impl Index {
             0..=MAX_SHARDS => Ok(index),
             many => Err(format!("it names {many} files, the limit is {MAX_SHARDS}")),
         }
+    }
+
+    /// The tensors that a file has.
+    pub fn tensors_in(&self, file: &str) -> impl Iterator<Item = &str> {
+        let tensors = self.0.iter().filter(move |(_, name)| *name == file);
+        tensors.map(|(tensor, _)| tensor.as_str())
     }
 
     /// The files that it names, each once.

@@ -1,9 +1,10 @@
-//! `preprocessor_config.json`, as written by Hugging Face transformers of any age.
+//! `preprocessor_config.json` and `processor_config.json`, as written by Hugging Face transformers of any age.
 
 use serde_json::{Map, Value};
 
 use super::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Resize};
 use crate::checkpoint::json;
+use crate::checkpoint::layout::PROCESSORS;
 use crate::error::{Error, ErrorKind, Result};
 
 /// No model takes larger pictures; a larger number is a mistake.
@@ -20,21 +21,20 @@ enum Family {
     Siglip,
 }
 
-pub(super) fn parse(bytes: &[u8], image_size: u32) -> Result<Preprocessing> {
-    let json = json::parse(bytes)
-        .map_err(|why| invalid("preprocessor_config.json", &format!("cannot be used: {why}")))?;
-    // Newer releases save one processor_config.json, in which the picture's part has a field of its
-    // own.
-    let (file, json) = match json.get("image_processor") {
-        Some(inner) => ("processor_config.json", inner),
-        None => ("preprocessor_config.json", &json),
+pub(super) fn parse(file: &str, bytes: &[u8], image_size: u32) -> Result<Preprocessing> {
+    let cannot = |why: &str| invalid(file, &format!("cannot be used: {why}"));
+    let json = json::parse(bytes).map_err(|why| cannot(&why))?;
+    // The newer file is of all processors, and has the picture's in a field of its own.
+    let (map, why) = match json.get("image_processor") {
+        None if file != PROCESSORS[1] => (json.as_object(), "it is not a JSON object"),
+        part => (part.and_then(Value::as_object), "it has no object image_processor"),
     };
-    let map = json.as_object().ok_or_else(|| invalid(file, "is not a JSON object"))?;
+    let map = map.ok_or_else(|| cannot(why))?;
     Fields { file, map, image_size }.preprocessing()
 }
 
 struct Fields<'a> {
-    file: &'static str,
+    file: &'a str,
     map: &'a Map<String, Value>,
     image_size: u32,
 }

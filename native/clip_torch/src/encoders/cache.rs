@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use clip::checkpoint::directory::read_file;
 use clip::checkpoint::files;
 use tempfile::{Builder, TempDir};
 
-use crate::checkpoint::read_file;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Name of the list of checksums in a folder.

@@ -13,10 +13,10 @@
 
 use std::path::Path;
 
+use clip::checkpoint::config::Config;
 use clip::checkpoint::files;
 use tch::{CModule, Device, Kind, Tensor};
 
-use crate::config::Config;
 use crate::encoders::encoder::{Contract, Encoders, TextPass};
 use crate::encoders::export::{IMAGE, TEXT, bytes};
 use crate::error::{Error, ErrorKind, Result};

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clip::checkpoint::directory::{is_there, read_file};
 use clip::checkpoint::json;
+use clip::checkpoint::layout::MAX_CONFIG;
 use serde_json::{Map, Value};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -18,7 +20,6 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use crate::checkpoint::{MAX_CONFIG, is_there, read_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tokenizer::MAX_FILE;
 

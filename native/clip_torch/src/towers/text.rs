@@ -1,8 +1,8 @@
 //! The text tower: a causal transformer from token ids to unit embeddings.
 
+use clip::checkpoint::config::Config;
 use tch::{Kind, Tensor};
 
-use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::float;
 use crate::towers::matmul::Matmul;

@@ -12,9 +12,9 @@
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
 
+use clip::checkpoint::config::{Activation, TransformerConfig};
 use tch::Tensor;
 
-use crate::config::{Activation, TransformerConfig};
 use crate::error::Result;
 use crate::tensor::float;
 use crate::towers::matmul::Matmul;

@@ -1,8 +1,8 @@
 //! The image tower: a vision transformer from u8 pixels to unit embeddings.
 
+use clip::checkpoint::config::Config;
 use tch::{Kind, Tensor};
 
-use crate::config::Config;
 use crate::error::Result;
 use crate::preprocess::Preprocessing;
 use crate::tensor::float;

@@ -109,9 +109,11 @@ impl Weights {
             self.tensors = found;
             return Ok(());
         };
-        for name in index.names_in(path) {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        for name in index.tensors_in(&file) {
             let stored = found.remove(name).ok_or_else(|| {
-                let why = format!("it has no tensor {name:?}, which {} says", index.name());
+                let index = files.path.file_name().unwrap_or_default().display();
+                let why = format!("it has no tensor {name:?}, which {index} says");
                 Wrong::Content(why).of(path)
             })?;
             self.tensors.insert(name.to_owned(), stored);

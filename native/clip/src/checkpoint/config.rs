@@ -5,9 +5,9 @@
 
 mod fields;
 
-use clip::checkpoint::json;
 use serde_json::{Map, Value};
 
+use super::json;
 use crate::error::{Error, ErrorKind, Result};
 use fields::{Fields, invalid};
 
@@ -101,6 +101,9 @@ impl Pooling {
 
 impl Config {
     /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, naming the field; `UnsupportedModel` for another model than CLIP.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let root = json::parse(bytes)
             .map_err(|why| invalid(format!("config.json cannot be used: {why}")))?;

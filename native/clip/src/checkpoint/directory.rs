@@ -1,0 +1,57 @@
+//! A checkpoint in a directory.
+
+use std::path::Path;
+
+use super::contents::Listing;
+use super::files::{self, LFS_POINTER_FOUND, is_lfs_pointer};
+use super::layout::{Format, Index, MAX_INDEX};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A directory in which the files of a checkpoint are looked for.
+#[derive(Debug)]
+pub struct Directory<'a>(pub &'a Path);
+
+impl Listing for Directory<'_> {
+    type Error = Error;
+
+    fn has(&mut self, file: &str) -> Result<bool> {
+        Ok(is_there(&self.0.join(file)))
+    }
+
+    fn index(&mut self, file: &str, format: Format) -> Result<Index> {
+        let path = self.0.join(file);
+        let bytes = read_file(&path, MAX_INDEX, ErrorKind::InvalidWeights)?;
+        Index::parse(&bytes, format).map_err(|why| {
+            let message = format!("{} cannot be used: {why}", path.display());
+            Error::new(ErrorKind::InvalidWeights, message)
+        })
+    }
+}
+
+/// Whether a name stands in its directory. A link that leads nowhere does: what it should lead to
+/// is missing, which is an error, not a reason to look for something else.
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Reads a whole file of at most `most` bytes.
+///
+/// # Errors
+/// `NotFound` or `Io` where it cannot be read; `unusable` where it is larger, or a Git LFS pointer.
+pub fn read_file(path: &Path, most: u64, unusable: ErrorKind) -> Result<Vec<u8>> {
+    let bytes = files::read(path, most).map_err(|e| {
+        let kind = match e.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
+    })?;
+    let path = path.display();
+    match bytes {
+        None => Err(Error::new(unusable, format!("{path} is larger than {most} bytes"))),
+        Some(bytes) if is_lfs_pointer(&bytes) => {
+            Err(Error::new(unusable, format!("{path} cannot be used: {LFS_POINTER_FOUND}")))
+        }
+        Some(bytes) => Ok(bytes),
+    }
+}

@@ -1,4 +1,9 @@
 //! Jobs on their way to the inference threads.
+//!
+//! Not the queue of [`clip::pool`], which decides what runs next: it gives owners turns, refuses
+//! what would be late and retries what found no memory. Batches arrive here decided, by the serving
+//! that made them. They need first in, first out, and the one thing a pool never does: an end, which
+//! drops what waits.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -4,8 +4,9 @@ defmodule Image.ZeroShot.Test.Cluster do
   # Other nodes for tests, on the loopback interface alone. They are driven over their standard
   # input, so that a test can cut the connection that the servings use and still reach the node.
 
-  alias Image.ZeroShot.Serving
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Test.Runner
+  alias Image.ZeroShot.Serving.Handle
 
   @loopback ~c"127.0.0.1"
   # On a busy machine a node may take long to start.
@@ -91,8 +92,8 @@ defmodule Image.ZeroShot.Test.Cluster do
     keeper =
       spawn(fn ->
         Process.group_leader(self(), Process.whereis(:init))
-        {:ok, server} = Serving.start_link({:name, name}, opts)
-        {:ok, _info} = Serving.await(server)
+        {:ok, server} = Server.start_link({:name, name}, opts)
+        {:ok, _info} = Handle.await(server)
         send(asker, {self(), server})
         Process.sleep(:infinity)
       end)

@@ -9,6 +9,7 @@ defmodule Image.ZeroShot.Test.Servings do
   alias Image.ZeroShot.Serving
   alias Image.ZeroShot.Serving.{Client, Directory, Gate}
   alias Image.ZeroShot.Test.Runner
+  alias Image.ZeroShot.Serving.Handle
 
   def start(opts) do
     on_exit(fn -> Client.unload(opts) end)
@@ -52,7 +53,7 @@ defmodule Image.ZeroShot.Test.Servings do
   end
 
   def counted(server) do
-    {:ok, info} = Serving.describe(server)
+    {:ok, info} = Handle.describe(server)
     info
   end
 end

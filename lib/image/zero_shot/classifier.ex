@@ -16,9 +16,10 @@ defmodule Image.ZeroShot.Classifier do
   """
 
   alias Image.ZeroShot.{Error, Native, Serving}
-  alias Image.ZeroShot.Call.{Labels, Options, Pipeline, Secret}
+  alias Image.ZeroShot.Call.{Labels, Options, Secret}
   alias Image.ZeroShot.Classifier.Codec
-  alias Image.ZeroShot.Serving.Directory
+  alias Image.ZeroShot.Call.Started
+  alias Image.ZeroShot.Serving.Client
 
   # How far the embedding of one prompt may be off and still be of the same model: precisions and
   # devices differ by less, models by far more.
@@ -98,10 +99,10 @@ defmodule Image.ZeroShot.Classifier do
   def from_binary(binary, opts \\ []) do
     all = Options.classifier!(opts)
 
-    with :ok <- Directory.check_started(),
+    with :ok <- Started.check(),
          {:ok, kept} <- Codec.decode(binary),
          {prompt, row} = kept.probe,
-         {:ok, {info, %{texts: again}}} <- Pipeline.embed_prompts([prompt], all),
+         {:ok, {info, %{texts: again}}} <- Client.embed_prompts([prompt], all),
          :ok <- same_model(kept, row, again, info),
          do:
            {:ok, struct!(__MODULE__, Map.merge(kept, %{model: identity(info), opts: hide(opts)}))}

@@ -49,7 +49,7 @@ defmodule Image.ZeroShot.Hub do
   alias Image.ZeroShot.Call.{Options, Secret}
   alias Image.ZeroShot.Hub.Repo
   alias Image.ZeroShot.Hub.Announcer
-  alias Image.ZeroShot.Serving.Directory
+  alias Image.ZeroShot.Call.Started
 
   @typedoc "The name of a model on the Hub, with a revision or without."
   @type name :: String.t() | {:hf, String.t()} | {:hf, String.t(), revision: String.t()}
@@ -117,9 +117,19 @@ defmodule Image.ZeroShot.Hub do
 
   # For a model that is about to be loaded. No caller watches the download, so it is logged.
   @doc false
-  @spec obtain(Options.t()) :: {:ok, snapshot()} | {:error, Error.t()}
-  def obtain(opts) do
-    announcer = Announcer.start(Repo.hub_name(opts.repo))
+  @spec directory(Options.t()) :: {:ok, Path.t()} | {:error, Error.t()}
+  def directory(opts) do
+    with {:hub, name, _revision, _cache, _endpoint} <- Repo.source(opts),
+         {:ok, snapshot} <- announced(opts, name) do
+      {:ok, snapshot.directory}
+    else
+      {:directory, directory} -> {:ok, directory}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp announced(opts, name) do
+    announcer = Announcer.start(name)
 
     try do
       request(opts, announcer)
@@ -140,7 +150,7 @@ defmodule Image.ZeroShot.Hub do
     if Native.loaded?() do
       with {:error, error} <- Error.from_native(call.()), do: {:error, hint(error, name)}
     else
-      Directory.not_started()
+      Started.error()
     end
   rescue
     ArgumentError ->

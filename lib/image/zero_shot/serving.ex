@@ -93,7 +93,7 @@ defmodule Image.ZeroShot.Serving do
 
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.{Directory, Keeper, Server}
+  alias Image.ZeroShot.Serving.Keeper
 
   @typedoc """
   Facts about a model. The serving itself needs `:concurrency` and `:max_batch`; the rest is for callers.
@@ -121,62 +121,5 @@ defmodule Image.ZeroShot.Serving do
   def start_link(opts) do
     opts = Options.serving!(opts)
     Keeper.start_link({:name, opts.name}, opts)
-  end
-
-  @doc false
-  @spec start_link(Directory.key(), map()) :: GenServer.on_start()
-  def start_link(key, opts), do: Server.start_link(key, opts)
-
-  # How logs call the model of these options.
-  @doc false
-  @spec model(map()) :: String.t()
-  def model(opts), do: inspect(Map.get(opts, :repo))
-
-  @doc false
-  @spec await(pid()) :: {:ok, info()} | {:error, Error.t()} | :gone
-  def await(server) do
-    GenServer.call(server, :await, :infinity)
-  catch
-    :exit, _reason -> :gone
-  end
-
-  @doc false
-  @spec entry(pid()) :: Directory.entry() | nil
-  def entry(server) do
-    GenServer.call(server, :entry)
-  catch
-    :exit, _reason -> nil
-  end
-
-  @doc false
-  @spec describe(pid()) :: {:ok, map()} | {:error, Error.t()}
-  def describe(server) do
-    GenServer.call(server, :describe)
-  catch
-    :exit, _reason ->
-      Error.error(:serving_down, "the process that keeps the model does not answer")
-  end
-
-  # What a caller gets whose serving is gone.
-  @doc false
-  @spec terminated() :: {:error, Error.t()}
-  def terminated,
-    do: Error.error(:serving_down, "the serving terminated during the call; try again")
-
-  # Returns when the memory is given back.
-  @doc false
-  @spec unload(pid()) :: :ok
-  def unload(server) do
-    monitor = Process.monitor(server)
-
-    try do
-      {runner, model} = GenServer.call(server, :unload)
-      receive do: ({:DOWN, ^monitor, :process, _server, _reason} -> :ok)
-      if model, do: runner.close(model), else: :ok
-    catch
-      :exit, _reason -> :ok
-    after
-      Process.demonitor(monitor, [:flush])
-    end
   end
 end

@@ -221,29 +221,28 @@ defprotocol Image.ZeroShot.Source do
 end
 
 defimpl Image.ZeroShot.Source, for: BitString do
-  alias Image.ZeroShot.Picture
+  alias Image.ZeroShot.Picture.Reader
 
   def prepare(bytes, _limits) when is_binary(bytes), do: {:ok, {:encoded, bytes}}
-  def prepare(bits, _limits), do: Picture.refuse(bits)
+  def prepare(bits, _limits), do: Reader.refuse(bits)
 end
 
 defimpl Image.ZeroShot.Source, for: Tuple do
-  alias Image.ZeroShot.Picture
-  alias Image.ZeroShot.Picture.Pixels
+  alias Image.ZeroShot.Picture.{Pixels, Reader}
 
-  def prepare({:path, path}, %{max_bytes: max}) when is_binary(path), do: Picture.read(path, max)
+  def prepare({:path, path}, %{max_bytes: max}) when is_binary(path), do: Reader.read(path, max)
 
   def prepare({kind, data, height, width}, limits)
       when kind in [:grey, :rgb, :rgba] and is_binary(data),
       do: Pixels.of_binary(kind, data, height, width, limits)
 
-  def prepare(tuple, _limits), do: Picture.refuse(tuple)
+  def prepare(tuple, _limits), do: Reader.refuse(tuple)
 end
 
 # What an image input of Livebook delivers.
 defimpl Image.ZeroShot.Source, for: Map do
-  alias Image.ZeroShot.{Error, Picture}
-  alias Image.ZeroShot.Picture.Pixels
+  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Picture.{Pixels, Reader}
 
   def prepare(%{format: :rgb, data: data, height: height, width: width}, limits)
       when is_binary(data),
@@ -262,15 +261,14 @@ defimpl Image.ZeroShot.Source, for: Map do
     )
   end
 
-  def prepare(map, _limits), do: Picture.refuse(map)
+  def prepare(map, _limits), do: Reader.refuse(map)
 end
 
 defimpl Image.ZeroShot.Source, for: Any do
-  alias Image.ZeroShot.Picture
-  alias Image.ZeroShot.Picture.{NxTensor, VixImage}
+  alias Image.ZeroShot.Picture.{NxTensor, Reader, VixImage}
 
   # By name, at run time: neither library is a dependency, and both may be there all the same.
   def prepare(%{__struct__: Vix.Vips.Image} = image, limits), do: VixImage.read(image, limits)
   def prepare(%{__struct__: Nx.Tensor} = tensor, limits), do: NxTensor.read(tensor, limits)
-  def prepare(other, _limits), do: Picture.refuse(other)
+  def prepare(other, _limits), do: Reader.refuse(other)
 end

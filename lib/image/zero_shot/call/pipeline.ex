@@ -78,22 +78,6 @@ defmodule Image.ZeroShot.Call.Pipeline do
     end
   end
 
-  @doc """
-  The rows of prompts, and the facts about the model that made them.
-  """
-  @spec embed_prompts([String.t()], Options.t()) ::
-          {:ok, {Image.ZeroShot.Serving.info(), Client.embeddings()}} | {:error, Error.t()}
-  def embed_prompts(prompts, opts) do
-    with {:ok, lease} <- Client.checkout(opts, needs([], prompts, 1)) do
-      try do
-        with {:ok, embeddings} <- Client.run(lease, [], prompts),
-             do: {:ok, {lease.info, embeddings}}
-      after
-        Client.checkin(lease)
-      end
-    end
-  end
-
   defp labels(%Classifier{} = classifier, _opts), do: {:ok, classifier}
   defp labels(labels, opts), do: Labels.new(labels, opts)
 

@@ -3,7 +3,6 @@ defmodule Image.ZeroShot.Hub.Repo do
 
   # From the `:repo` option to a directory on this machine.
 
-  alias Image.ZeroShot.{Error, Hub}
   alias Image.ZeroShot.Call.Options
 
   @type t ::
@@ -49,20 +48,6 @@ defmodule Image.ZeroShot.Hub.Repo do
     if Path.type(path) == :absolute and not (path =~ ~r{//|/\.\.?(/|\z)|./\z}),
       do: path,
       else: Path.expand(path)
-  end
-
-  @doc """
-  The directory of the model, which is fetched unless it is there. Takes as long as that takes.
-  """
-  @spec directory(Options.t()) :: {:ok, Path.t()} | {:error, Error.t()}
-  def directory(opts) do
-    case source(opts) do
-      {:directory, directory} ->
-        {:ok, directory}
-
-      {:hub, _name, _revision, _cache, _endpoint} ->
-        with {:ok, snapshot} <- Hub.obtain(opts), do: {:ok, snapshot.directory}
-    end
   end
 
   @doc """

@@ -7,8 +7,11 @@ defmodule Image.ZeroShot.Serving.Client do
   # the caller's mailbox.
 
   alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.{Admission, Directory, Keeper, Lease, Local, Remote, Runner}
+  alias Image.ZeroShot.Serving.{Admission, Directory, Keeper, Lease, Local, Remote, Runners}
+  alias Image.ZeroShot.Serving.Handle
+  alias Image.ZeroShot.Call.Started
 
   # A caller can meet a serving that is about to terminate. Five times in a row is not an accident.
   @attempts 5
@@ -35,7 +38,7 @@ defmodule Image.ZeroShot.Serving.Client do
 
     remote = fn key ->
       # What estimates the wait is loaded with the application.
-      with :ok <- Directory.check_started(),
+      with :ok <- Started.check(),
            :ok <- Admission.decoding_in_time(needs, opts.timeout),
            do: Remote.checkout(key, opts.timeout, needs.pictures)
     end
@@ -59,6 +62,23 @@ defmodule Image.ZeroShot.Serving.Client do
   defp via({:remote, _courier, _reply_to}), do: Remote
 
   @doc """
+  Returns the rows of prompts, and the facts about the model that made them.
+  """
+  @spec embed_prompts([String.t()], Options.t()) ::
+          {:ok, {Serving.info(), embeddings()}} | {:error, Error.t()}
+  def embed_prompts(prompts, opts) do
+    needs = %{pictures: 0, decoded_here: 0, prompts: prompts, parts: 1}
+
+    with {:ok, lease} <- checkout(opts, needs) do
+      try do
+        with {:ok, embeddings} <- run(lease, [], prompts), do: {:ok, {lease.info, embeddings}}
+      after
+        checkin(lease)
+      end
+    end
+  end
+
+  @doc """
   Waits until the model is loaded; loading starts now unless it has started before.
   """
   @spec load(Options.t()) :: {:ok, Serving.info()} | {:error, Error.t()}
@@ -70,16 +90,16 @@ defmodule Image.ZeroShot.Serving.Client do
 
     case {lookup(key), key} do
       {{:error, error}, _key} -> {:error, error}
-      {{server, _entry}, _key} -> Serving.describe(server)
+      {{server, _entry}, _key} -> Handle.describe(server)
       {nil, {:name, _name}} -> Remote.describe(key)
       {nil, _model} -> unloaded()
     end
   end
 
   defp unloaded do
-    if Directory.started?(),
+    if Started.started?(),
       do: Error.error(:model_unloaded, "the model is not loaded"),
-      else: Directory.not_started()
+      else: Started.error()
   end
 
   @doc """
@@ -87,12 +107,12 @@ defmodule Image.ZeroShot.Serving.Client do
   """
   @spec unload(Options.t()) :: :ok
   def unload(opts) do
-    with {server, _entry} <- Directory.lookup(key(opts)), do: Serving.unload(server)
+    with {server, _entry} <- Directory.lookup(key(opts)), do: Handle.unload(server)
     :ok
   end
 
   defp key(%{serving: name}) when name != nil, do: {:name, name}
-  defp key(opts), do: {:model, Runner.key(opts)}
+  defp key(opts), do: {:model, Runners.key(opts)}
 
   # Calls that have not started when a serving terminates start again with the next one.
   defp with_serving(opts, local, remote, attempts \\ @attempts)
@@ -120,8 +140,8 @@ defmodule Image.ZeroShot.Serving.Client do
         remote.(key)
 
       {nil, _model} ->
-        with server when is_pid(server) <- Directory.start(key, opts),
-             do: if(entry = Serving.entry(server), do: local.(server, entry), else: :gone)
+        with server when is_pid(server) <- Server.start_child(key, opts),
+             do: if(entry = Handle.entry(server), do: local.(server, entry), else: :gone)
     end
   end
 
@@ -131,7 +151,7 @@ defmodule Image.ZeroShot.Serving.Client do
          {:name, _name} <- key,
          [] <- Directory.others(key),
          server when is_pid(server) <- Keeper.server(key) do
-      if entry = Serving.entry(server), do: {server, entry}
+      if entry = Handle.entry(server), do: {server, entry}
     else
       {:error, error} -> {:error, error}
       {server, %{} = entry} -> {server, entry}

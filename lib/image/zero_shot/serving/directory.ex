@@ -6,9 +6,11 @@ defmodule Image.ZeroShot.Serving.Directory do
 
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Serving.{Gate, TextCache}
+  alias Image.ZeroShot.Serving.Handle
 
   @registry Image.ZeroShot.Serving.Registry
   @supervisor Image.ZeroShot.Serving.Supervisor
+  @scope Image.ZeroShot.Serving.Cluster
 
   @typedoc "A name that an application chose, or what tells one model from another."
   @type key :: {:name, atom()} | {:model, term()}
@@ -30,7 +32,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   @spec tree() :: [Supervisor.child_spec() | {module(), term()}]
   def tree do
     [
-      %{id: :pg, start: {:pg, :start_link, [Serving]}},
+      %{id: :pg, start: {:pg, :start_link, [@scope]}},
       {Registry, keys: :unique, name: @registry},
       # A serving that is killed comes back, and no number of killed ones may end the others. None
       # can come back forever: if its model cannot be loaded, it ends normally.
@@ -45,7 +47,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   def lookup(key) do
     case find(key) do
       # The registry learns a moment later that a process has ended, and that it has a gate.
-      {server, nil} -> if entry = Serving.entry(server), do: {server, entry}
+      {server, nil} -> if entry = Handle.entry(server), do: {server, entry}
       {server, entry} -> if Gate.open?(entry.gate), do: {server, entry}
       nil -> nil
     end
@@ -68,40 +70,10 @@ defmodule Image.ZeroShot.Serving.Directory do
   end
 
   @doc """
-  Starts a serving under the supervisor of this library, unless another caller was faster.
+  The supervisor of servings that nobody named.
   """
-  @spec start(key(), map()) :: pid() | {:error, Error.t()}
-  def start(key, opts) do
-    spec = %{id: key, start: {Serving, :start_link, [key, opts]}, restart: :transient}
-
-    case DynamicSupervisor.start_child(@supervisor, spec) do
-      {:ok, server} -> server
-      {:error, {:already_started, server}} -> server
-      # The registry ended before the supervisor did.
-      {:error, _reason} -> not_started()
-    end
-  catch
-    # The exit shows all arguments of the call, options included.
-    :exit, _reason -> not_started()
-  end
-
-  @doc """
-  What a call gets before the application is started, while it stops, and after that.
-  """
-  @spec not_started() :: {:error, Error.t()}
-  def not_started do
-    Error.error(
-      :serving_down,
-      "the application :image_zero_shot is not started, or is stopping: in a script call " <>
-        "Application.ensure_all_started(:image_zero_shot), or use `mix run`"
-    )
-  end
-
-  @spec check_started() :: :ok | {:error, Error.t()}
-  def check_started, do: if(started?(), do: :ok, else: not_started())
-
-  @spec started?() :: boolean()
-  def started?, do: :ets.whereis(@registry) != :undefined
+  @spec supervisor() :: module()
+  def supervisor, do: @supervisor
 
   @spec via(key()) :: GenServer.name()
   def via(key), do: {:via, Registry, {@registry, key, nil}}
@@ -167,7 +139,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   """
   @spec remove(key()) :: :ok
   def remove(key) do
-    safely(fn -> :pg.leave(Serving, key, self()) end)
+    safely(fn -> :pg.leave(@scope, key, self()) end)
     Registry.unregister(@registry, key)
   end
 
@@ -175,7 +147,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   Tells the cluster of a serving that has a name. To be called by the serving itself.
   """
   @spec announce(key()) :: :ok
-  def announce({:name, _name} = key), do: safely(fn -> :pg.join(Serving, key, self()) end)
+  def announce({:name, _name} = key), do: safely(fn -> :pg.join(@scope, key, self()) end)
   def announce(_key), do: :ok
 
   # If the process group has ended, the registry ends next, and every serving with it.
@@ -191,7 +163,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   """
   @spec others(key()) :: [pid()]
   def others(key) do
-    (:pg.get_members(Serving, key) -- :pg.get_local_members(Serving, key)) |> Enum.shuffle()
+    (:pg.get_members(@scope, key) -- :pg.get_local_members(@scope, key)) |> Enum.shuffle()
   rescue
     # There is no process group.
     ArgumentError -> []

@@ -13,8 +13,9 @@ defmodule Image.ZeroShot.Serving.Keeper do
 
   require Logger
 
-  alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.{Directory, Runner, Server}
+  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Serving.{Directory, Runners, Server}
+  alias Image.ZeroShot.Call.Started
 
   # A server that lived so long does not end for the reason that ended the one before.
   @calm_ms 10_000
@@ -37,7 +38,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
   @spec start_link(Directory.key(), map()) ::
           {:ok, pid()} | {:error, Error.t() | {:already_started, pid()}}
   def start_link(key, opts) do
-    facts = Directory.remembered(key, Runner.key(opts))
+    facts = Directory.remembered(key, Runners.key(opts))
     if facts, do: spread_restarts(key)
 
     with {:ok, keeper} <- link({key, opts, facts}, Directory.via({:keeper, key})),
@@ -51,7 +52,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
     GenServer.start_link(__MODULE__, arguments, name: name)
   rescue
     # The registry is not there.
-    ArgumentError -> Directory.not_started()
+    ArgumentError -> Started.error()
   end
 
   # Keeps a supervisor with the default limits from giving up when keepers are killed in a row.
@@ -115,7 +116,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
 
   @impl true
   def handle_info({:loaded, server, {:ok, info}}, %{server: server} = state) do
-    Directory.remember(state.key, Runner.key(state.opts), info)
+    Directory.remember(state.key, Runners.key(state.opts), info)
     {:noreply, settle(%{state | facts: info}, :ok)}
   end
 
@@ -165,7 +166,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
   end
 
   defp not_started(%{facts: nil} = state, :not_started),
-    do: give_up(state, Directory.not_started())
+    do: give_up(state, Started.error())
 
   defp not_started(%{facts: nil} = state, reason), do: give_up(state, {:error, reason})
   defp not_started(state, reason), do: restart(state, reason)
@@ -214,7 +215,7 @@ defmodule Image.ZeroShot.Serving.Keeper do
 
   defp warn(state, reason, pause) do
     Logger.warning(
-      "the serving #{name(state)} of #{Serving.model(state.opts)} terminated " <>
+      "the serving #{name(state)} of #{Runners.title(state.opts)} terminated " <>
         "(#{describe(reason)}), and starts again #{if pause == 0, do: "now", else: "in #{pause} ms"}"
     )
   end

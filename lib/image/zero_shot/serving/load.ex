@@ -8,7 +8,7 @@ defmodule Image.ZeroShot.Serving.Load do
   # once.
 
   alias Image.ZeroShot.{Error, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.Runner
+  alias Image.ZeroShot.Serving.Runners
 
   @first_pause_ms 1_000
   @longest_pause_ms 60_000
@@ -31,7 +31,7 @@ defmodule Image.ZeroShot.Serving.Load do
   def start(load, opts) do
     task =
       Task.async(fn ->
-        Telemetry.span(:load, %{repo: Map.get(opts, :repo)}, fn -> Runner.of(opts).open(opts) end)
+        Telemetry.span(:load, %{repo: Map.get(opts, :repo)}, fn -> Runners.of(opts).open(opts) end)
       end)
 
     %{load | task: task, next_try: nil}

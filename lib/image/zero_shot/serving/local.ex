@@ -7,6 +7,7 @@ defmodule Image.ZeroShot.Serving.Local do
   alias Image.ZeroShot.Call.Deadline
   alias Image.ZeroShot.Serving.{Admission, Batch, Client, Directory, Gate, Lease, Queue, Request}
   alias Image.ZeroShot.Serving.TextCache
+  alias Image.ZeroShot.Serving.Handle
 
   @doc """
   Checks out a place, once the model is loaded. Returns `:gone` if the serving terminated first.
@@ -48,7 +49,7 @@ defmodule Image.ZeroShot.Serving.Local do
   @spec loaded(pid(), Directory.entry()) :: {:ok, Serving.info()} | {:error, Error.t()} | :gone
   def loaded(_server, %{info: %{} = info}), do: {:ok, info}
   def loaded(_server, %{error: %Error{} = error}), do: {:error, error}
-  def loaded(server, _loading), do: Serving.await(server)
+  def loaded(server, _loading), do: Handle.await(server)
 
   @spec run(Lease.t(), [binary()], [String.t()]) ::
           {:ok, Client.embeddings()} | {:error, Error.t()}
@@ -99,6 +100,9 @@ defmodule Image.ZeroShot.Serving.Local do
     end
   end
 
+  defp terminated,
+    do: Error.error(:serving_down, "the serving terminated during the call; try again")
+
   defp request(_server, _deadline, [], []), do: {:ok, {<<>>, <<>>, []}}
 
   defp request(server, deadline, pixels, prompts) do
@@ -117,7 +121,7 @@ defmodule Image.ZeroShot.Serving.Local do
 
     receive do
       {^monitor, result} -> result
-      {:DOWN, ^monitor, :process, _server, _reason} -> Serving.terminated()
+      {:DOWN, ^monitor, :process, _server, _reason} -> terminated()
     after
       Deadline.remaining(deadline) -> give_up(monitor)
     end

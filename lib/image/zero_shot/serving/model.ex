@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Serving.Model do
 
   @behaviour Image.ZeroShot.Serving.Runner
 
-  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.{Error, Hub}
   alias Image.ZeroShot.Hub.Repo
   alias Image.ZeroShot.Native.{Loader, Torch}
 
@@ -26,7 +26,7 @@ defmodule Image.ZeroShot.Serving.Model do
   @impl true
   def open(opts) do
     with :ok <- Loader.torch(),
-         {:ok, directory} <- Repo.directory(opts),
+         {:ok, directory} <- Hub.directory(opts),
          {:ok, ref} <- directory |> Torch.model_load(settings(opts)) |> Error.from_native(),
          {:ok, info} <- ref |> Torch.model_info() |> Error.from_native(),
          do: {:ok, ref, Map.merge(info, more(info, opts, directory))}

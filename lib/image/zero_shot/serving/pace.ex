@@ -6,8 +6,6 @@ defmodule Image.ZeroShot.Serving.Pace do
   #
   # Work is counted in prompts; a picture counts as 16.
 
-  alias Image.ZeroShot.Serving.Batch
-
   @prompts_a_picture 16
 
   # What stays of the sums with a full batch. A small one makes less of what is known forgotten: it
@@ -66,9 +64,11 @@ defmodule Image.ZeroShot.Serving.Pace do
   def room(pace, max_batch),
     do: min(most(max_batch), max(round(@growth * pace.work / pace.batches), @prompts_a_picture))
 
-  @spec record(t(), Batch.t(), nanoseconds :: integer(), pos_integer()) :: t()
-  def record(pace, batch, took, max_batch) do
-    work = Batch.work(batch)
+  @doc """
+  Takes a batch of this work into account.
+  """
+  @spec record(t(), work :: pos_integer(), nanoseconds :: integer(), pos_integer()) :: t()
+  def record(pace, work, took, max_batch) do
     kept = :math.pow(@kept, min(max(work / most(max_batch), @smallest_share), 1))
 
     %__MODULE__{

@@ -17,6 +17,8 @@ defmodule Image.ZeroShot.Serving.Remote do
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Deadline
   alias Image.ZeroShot.Serving.{Client, Directory, Lease, Local}
+  alias Image.ZeroShot.Serving.Handle
+  alias Image.ZeroShot.Call.Started
 
   # Raise it whenever the messages or the requests change.
   @protocol 2
@@ -88,7 +90,7 @@ defmodule Image.ZeroShot.Serving.Remote do
 
   # In a process of its own, since the connection may be blocked.
   defp describe_in_time(server) do
-    {helper, monitor} = spawn_monitor(fn -> exit({:shutdown, Serving.describe(server)}) end)
+    {helper, monitor} = spawn_monitor(fn -> exit({:shutdown, Handle.describe(server)}) end)
 
     receive do
       {:DOWN, ^monitor, :process, _helper, {:shutdown, answer}} -> answer
@@ -102,7 +104,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   end
 
   defp nowhere({:name, name}) do
-    if Directory.started?(), do: no_serving(name), else: Directory.not_started()
+    if Started.started?(), do: no_serving(name), else: Started.error()
   end
 
   defp no_serving(name) do
@@ -251,7 +253,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   def attend(@protocol, server, courier, call) do
     needs = %{pictures: call.pictures, decoded_here: 0, prompts: [], parts: 1}
 
-    with entry when entry != nil <- Serving.entry(server),
+    with entry when entry != nil <- Handle.entry(server),
          {:ok, lease} <- Local.checkout(server, entry, call.timeout, needs) do
       decode_ms = Deadline.remaining(lease.decode_until)
       send(courier, {:lease, self(), Map.put(lease.info, :node, node()), decode_ms})

@@ -25,10 +25,4 @@ defmodule Image.ZeroShot.Serving.Runner do
   Waits until the memory is freed. Called by the process that unloads.
   """
   @callback close(model()) :: :ok
-
-  @spec of(map()) :: module()
-  def of(opts), do: Map.get(opts, :runner, Serving.Model)
-
-  @spec key(map()) :: term()
-  def key(opts), do: of(opts).key(opts)
 end

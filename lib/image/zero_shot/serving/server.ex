@@ -8,7 +8,8 @@ defmodule Image.ZeroShot.Serving.Server do
   require Logger
 
   alias Image.ZeroShot.{Error, Native, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, Runner}
+  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, Runners}
+  alias Image.ZeroShot.Call.Started
   alias Image.ZeroShot.Serving.TextCache
 
   # How often the places of killed callers are freed.
@@ -28,6 +29,24 @@ defmodule Image.ZeroShot.Serving.Server do
     GenServer.start_link(__MODULE__, arguments, name: Directory.via(key))
   end
 
+  @doc """
+  Starts a serving under the supervisor of this library, unless another caller was faster.
+  """
+  @spec start_child(Directory.key(), map()) :: pid() | {:error, Error.t()}
+  def start_child(key, opts) do
+    spec = %{id: key, start: {__MODULE__, :start_link, [key, opts]}, restart: :transient}
+
+    case DynamicSupervisor.start_child(Directory.supervisor(), spec) do
+      {:ok, server} -> server
+      {:error, {:already_started, server}} -> server
+      # The registry ended before the supervisor did.
+      {:error, _reason} -> Started.error()
+    end
+  catch
+    # The exit shows all arguments of the call, options included.
+    :exit, _reason -> Started.error()
+  end
+
   @impl true
   def init({key, opts, keeper, facts}) do
     # A crash while loading is reported to the waiting callers; it must not end this process.
@@ -35,7 +54,7 @@ defmodule Image.ZeroShot.Serving.Server do
     Process.send_after(self(), :sweep, @sweep_ms)
 
     state = %{
-      runner: Runner.of(opts),
+      runner: Runners.of(opts),
       key: key,
       opts: opts,
       keeper: keeper,
@@ -201,9 +220,9 @@ defmodule Image.ZeroShot.Serving.Server do
   end
 
   defp title(%{key: {:name, name}} = state),
-    do: "the model #{Serving.model(state.opts)} of the serving #{inspect(name)}"
+    do: "the model #{Runners.title(state.opts)} of the serving #{inspect(name)}"
 
-  defp title(state), do: "the model #{Serving.model(state.opts)}"
+  defp title(state), do: "the model #{Runners.title(state.opts)}"
 
   # Starts runs while there is work and a copy of the model to do it.
   defp run(state) do
@@ -297,7 +316,7 @@ defmodule Image.ZeroShot.Serving.Server do
 
   defp keep_pace(state, batch) do
     took = System.convert_time_unit(System.monotonic_time() - batch.started, :native, :nanosecond)
-    pace = Pace.record(state.pace, batch, took, state.info.max_batch)
+    pace = Pace.record(state.pace, Batch.work(batch), took, state.info.max_batch)
     Gate.put_rates(state.gate, Pace.rates(pace))
     %{state | pace: pace}
   end

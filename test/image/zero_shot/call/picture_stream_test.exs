@@ -7,6 +7,7 @@ defmodule Image.ZeroShot.ManyTest do
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.{ParallelMap, PictureStream}
   alias Image.ZeroShot.Test.{Pictures, Runner, Upload}
+  alias Image.ZeroShot.Serving.Handle
 
   @embedded [repo: :embedded, device: :cpu]
   @labels ["cat", "dog", "pizza"]
@@ -58,7 +59,7 @@ defmodule Image.ZeroShot.ManyTest do
 
     defp until_waiting(server, count) do
       eventually(fn ->
-        {:ok, %{queue: %{waiting: waiting}}} = ZeroShot.Serving.describe(server)
+        {:ok, %{queue: %{waiting: waiting}}} = Handle.describe(server)
         waiting >= count
       end)
     end

@@ -5,8 +5,10 @@ defmodule Image.ZeroShot.ClusterTest do
   import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Serving.{Client, Directory, Remote}
   alias Image.ZeroShot.Test.{Cluster, Runner}
+  alias Image.ZeroShot.Serving.Handle
 
   @moduletag timeout: 120_000
 
@@ -37,7 +39,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
   defp serve(peer, name, more \\ []) do
     server = Cluster.serve(peer, name, more)
-    eventually(fn -> server in :pg.get_members(Serving, {:name, name}) end)
+    eventually(fn -> server in :pg.get_members(Image.ZeroShot.Serving.Cluster, {:name, name}) end)
     server
   end
 
@@ -65,7 +67,7 @@ defmodule Image.ZeroShot.ClusterTest do
   end
 
   defp admitted(peer, server) do
-    {:ok, info} = :peer.call(peer.control, Serving, :describe, [server])
+    {:ok, info} = :peer.call(peer.control, Handle, :describe, [server])
     info.queue.admitted
   end
 
@@ -80,16 +82,16 @@ defmodule Image.ZeroShot.ClusterTest do
     assert {:ok, %{node: node}} = Client.info(opts)
     assert node == peer.node
 
-    {:ok, local} = Serving.start_link(key, Runner.ready(serving: name))
-    {:ok, _} = Serving.await(local)
+    {:ok, local} = Server.start_link(key, Runner.ready(serving: name))
+    {:ok, _} = Handle.await(local)
     assert {:ok, %{node: node, batches: %{count: 0}}} = Client.info(opts)
     assert node == node()
     assert {:ok, _} = Runner.call(opts, [<<1>>])
     assert {:ok, %{batches: %{count: 1}}} = Client.info(opts)
 
-    :ok = Serving.unload(local)
-    eventually(fn -> :pg.get_members(Serving, key) == [remote] end)
-    :ok = :peer.call(peer.control, Serving, :unload, [remote])
+    :ok = Handle.unload(local)
+    eventually(fn -> :pg.get_members(Image.ZeroShot.Serving.Cluster, key) == [remote] end)
+    :ok = :peer.call(peer.control, Handle, :unload, [remote])
     eventually(fn -> Directory.others(key) == [] end)
     assert {:error, %Error{reason: :serving_down} = error} = Runner.call(opts, [<<1>>])
     assert error.message =~ "supervision tree"
@@ -135,7 +137,10 @@ defmodule Image.ZeroShot.ClusterTest do
     assert second != first
     Runner.answer(run)
     assert {{:ok, _}, _} = answer(task)
-    eventually(fn -> :pg.get_members(Serving, {:name, name}) == [second] end)
+
+    eventually(fn ->
+      :pg.get_members(Image.ZeroShot.Serving.Cluster, {:name, name}) == [second]
+    end)
 
     task = async(name)
     assert_receive {:run, ^second, _, _, _}
@@ -266,7 +271,7 @@ defmodule Image.ZeroShot.ClusterTest do
   end
 
   defp waiting(peer, server) do
-    {:ok, info} = :peer.call(peer.control, Serving, :describe, [server])
+    {:ok, info} = :peer.call(peer.control, Handle, :describe, [server])
     info.queue.waiting
   end
 

@@ -6,8 +6,11 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
   import Image.ZeroShot.Test.{Servings, Wait}
 
   alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Serving.{Directory, Gate}
   alias Image.ZeroShot.Test.Runner
+  alias Image.ZeroShot.Serving.Handle
+  alias Image.ZeroShot.Call.Started
 
   defp name, do: {:name, :"Directory#{System.unique_integer([:positive])}"}
 
@@ -22,7 +25,7 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
 
   test "a serving whose model is being loaded is found too" do
     opts = Runner.opts()
-    server = Directory.start({:model, opts.id}, opts)
+    server = Server.start_child({:model, opts.id}, opts)
     assert_receive {:opening, loader}
     assert {^server, %{info: nil, error: nil}} = lookup(opts)
     send(loader, {:open, {:error, %Error{reason: :io, message: "no such luck"}}})
@@ -32,7 +35,7 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
   test "of callers who start a serving at once one does, and all have it" do
     opts = Runner.ready()
     on_exit(fn -> Serving.Client.unload(opts) end)
-    start = fn -> Directory.start({:model, opts.id}, opts) end
+    start = fn -> Server.start_child({:model, opts.id}, opts) end
     servers = 1..20 |> Enum.map(fn _ -> Task.async(start) end) |> await_all()
     assert [server] = Enum.uniq(servers)
     assert {^server, _entry} = lookup(opts)
@@ -41,7 +44,7 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
   test "a serving is not found once it has ended, nor after it hid itself" do
     opts = Runner.ready()
     server = start(opts)
-    Serving.unload(server)
+    Handle.unload(server)
     assert lookup(opts) == nil
 
     key = name()
@@ -61,7 +64,7 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
     send(hidden, :hide)
     assert_receive {:hidden, :ok}
     assert Directory.find(key) == nil
-    assert :pg.get_members(Serving, key) == []
+    assert :pg.get_members(Image.ZeroShot.Serving.Cluster, key) == []
     send(hidden, :stop)
   end
 
@@ -78,11 +81,11 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
   test "the servings of other nodes are found, this node's are not" do
     key = name()
     :ok = Directory.announce(key)
-    assert :pg.get_members(Serving, key) == [self()]
+    assert :pg.get_members(Image.ZeroShot.Serving.Cluster, key) == [self()]
     assert Directory.others(key) == []
     # Only what has a name is for other nodes.
     :ok = Directory.announce({:model, key})
-    assert :pg.get_members(Serving, {:model, key}) == []
+    assert :pg.get_members(Image.ZeroShot.Serving.Cluster, {:model, key}) == []
   end
 
   test "the facts about a name's model are remembered, but not as those of another model" do
@@ -104,12 +107,12 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
 
   test "without the application nothing is found, and nothing raises" do
     on_exit(fn -> {:ok, _} = Application.ensure_all_started(:image_zero_shot) end)
-    assert Directory.check_started() == :ok
+    assert Started.check() == :ok
     capture_log(fn -> :ok = Application.stop(:image_zero_shot) end)
     key = name()
-    refute Directory.started?()
-    assert {:error, %Error{reason: :serving_down}} = Directory.check_started()
-    assert {:error, %Error{reason: :serving_down}} = Directory.start(key, Runner.ready())
+    refute Started.started?()
+    assert {:error, %Error{reason: :serving_down}} = Started.check()
+    assert {:error, %Error{reason: :serving_down}} = Server.start_child(key, Runner.ready())
     assert Directory.lookup(key) == nil
     assert Directory.others(key) == []
     assert Directory.remembered(key, :one) == nil

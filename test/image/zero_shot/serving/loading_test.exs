@@ -7,8 +7,10 @@ defmodule Image.ZeroShot.Serving.LoadingTest do
   import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Serving.{Client, Directory}
   alias Image.ZeroShot.Test.Runner
+  alias Image.ZeroShot.Serving.Handle
 
   @error %Error{reason: :io, message: "no such luck"}
 
@@ -60,14 +62,14 @@ defmodule Image.ZeroShot.Serving.LoadingTest do
 
     test "that crashes before anybody waits for it is not tried again either" do
       opts = Runner.opts()
-      server = Directory.start({:model, opts.id}, opts)
+      server = Server.start_child({:model, opts.id}, opts)
       assert_receive {:opening, loader}
       log = capture_log(fn -> await_end(loader, fn -> send(loader, {:open, :raise}) end) end)
       assert log =~ "no such luck"
 
       # Its link and its monitor both tell of the end, in an order that nobody promises.
       send(server, {:EXIT, loader, :killed})
-      assert {:error, %Error{reason: :internal}} = Serving.await(server)
+      assert {:error, %Error{reason: :internal}} = Handle.await(server)
       refute_receive {:opening, _loader}
     end
 

@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.Serving.LocalTest do
   import Image.ZeroShot.Test.{Servings, Wait}
 
   alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Serving.{Client, Directory, Gate, Local}
   alias Image.ZeroShot.Test.Runner
 
@@ -73,7 +74,7 @@ defmodule Image.ZeroShot.Serving.LocalTest do
 
   test "a model that cannot be loaded is an error, and its place is free again" do
     opts = Runner.opts()
-    server = Directory.start({:model, opts.id}, opts)
+    server = Server.start_child({:model, opts.id}, opts)
     assert_receive {:opening, loader}
     {^server, entry} = entry(opts)
     task = Task.async(fn -> Local.checkout(server, entry, 1_000, @needs) end)

@@ -3,6 +3,7 @@ defmodule Image.ZeroShot.ModelTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot
+  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Serving.Model
@@ -122,7 +123,7 @@ defmodule Image.ZeroShot.ModelTest do
     # The native library goes on with what it began, whatever becomes of the process.
     all = Options.load!(opts)
     key = {:model, Model.key(all)}
-    server = Directory.start(key, all)
+    server = Server.start_child(key, all)
     Process.exit(server, :kill)
     assert {:ok, "dog"} = label(opts)
   end

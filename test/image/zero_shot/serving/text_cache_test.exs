@@ -8,6 +8,7 @@ defmodule Image.ZeroShot.TextCacheTest do
   alias Image.ZeroShot.Serving
   alias Image.ZeroShot.Serving.{Client, Directory, TextCache}
   alias Image.ZeroShot.Test.{Embeddings, Pictures, Runner}
+  alias Image.ZeroShot.Serving.Handle
 
   defp start(opts) do
     on_exit(fn -> Client.unload(opts) end)
@@ -18,7 +19,7 @@ defmodule Image.ZeroShot.TextCacheTest do
 
   # What was computed is known once the serving has answered this.
   defp stats(server) do
-    {:ok, info} = Serving.describe(server)
+    {:ok, info} = Handle.describe(server)
     info.text_cache
   end
 
@@ -55,7 +56,7 @@ defmodule Image.ZeroShot.TextCacheTest do
                {:ok, {images, texts, []}}
 
       assert %{size: 4, hits: 4, misses: 4} = stats(server)
-      assert {:ok, %{batches: %{count: 3, pictures: 3, prompts: 4}}} = Serving.describe(server)
+      assert {:ok, %{batches: %{count: 3, pictures: 3, prompts: 4}}} = Handle.describe(server)
     end
 
     test "is asked nothing for texts that are known" do

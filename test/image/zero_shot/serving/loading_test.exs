@@ -6,11 +6,9 @@ defmodule Image.ZeroShot.Serving.LoadingTest do
   import Image.ZeroShot.Test.Servings
   import Image.ZeroShot.Test.Wait
 
-  alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.Server
-  alias Image.ZeroShot.Serving.{Client, Directory}
+  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Serving.{Client, Handle, Server}
   alias Image.ZeroShot.Test.Runner
-  alias Image.ZeroShot.Serving.Handle
 
   @error %Error{reason: :io, message: "no such luck"}
 

@@ -7,7 +7,6 @@ defmodule Image.ZeroShot.ModelTest do
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Serving.Directory
 
   @moduletag :tmp_dir
 

@@ -6,7 +6,6 @@ defmodule Image.ZeroShot.Test.Servings do
   import ExUnit.Callbacks, only: [on_exit: 1]
   import Image.ZeroShot.Test.Wait
 
-  alias Image.ZeroShot.Serving
   alias Image.ZeroShot.Serving.{Client, Directory, Gate}
   alias Image.ZeroShot.Test.Runner
   alias Image.ZeroShot.Serving.Handle

@@ -45,7 +45,8 @@ defmodule Image.ZeroShot do
   ## Options
 
   A wrong option is a mistake in the program and raises an `ArgumentError`. Every option can be given
-  for the whole application. Each call reads the configuration, and an option in the call wins:
+  for the whole application; a misspelt name there is logged as a warning when the application starts.
+  Each call reads the configuration, and an option in the call wins:
 
       config :image_zero_shot, repo: "openai/clip-vit-large-patch14", device: :cuda
 
@@ -57,18 +58,18 @@ defmodule Image.ZeroShot do
   #{Image.ZeroShot.Call.OptionTable.docs(:call)}
   * #{Image.ZeroShot.Call.OptionTable.mention(:hub)} - how a model is fetched by its name; see `Image.ZeroShot.Hub`
   * #{Image.ZeroShot.Call.OptionTable.mention(:serving)} - how a model is served; see `Image.ZeroShot.Serving`.
-    Not options of a call: `load/1` and the configuration take them
+    Calls do not take them; `load/1` and the configuration do
 
   > #### TorchScript runs code {: .warning}
   >
   > Encoders given as `:torchscript` are programs with the rights of the VM. Name only files that you
   > would run.
 
-  ### Labels
+  ### The labels
 
   #{Image.ZeroShot.Call.OptionTable.docs(:labels)}
 
-  ### Pictures
+  ### The picture
 
   #{Image.ZeroShot.Call.OptionTable.docs(:picture)}
 
@@ -81,9 +82,12 @@ defmodule Image.ZeroShot do
   | choice | score of a label | score of `:other` |
   | --- | --- | --- |
   | `scores: :softmax` | `exp(z) / (sum of exp(z) of all labels + sum of exp(z_b))` | its part of the same sum |
-  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))`; without `:other`, the prompt "a photo" is the background of each label. Give `:other`: the background decides what a score means | none |
+  | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))` | none |
   | `scores: :logits` | `z` | `log(sum of exp(z_b))` |
   | `scores: :cosine` | the cosine of the embeddings of label and picture | the highest of its prompts |
+
+  With `multi_label: true` and without `:other`, the prompt "a photo" is the background of each label. Give
+  `:other`: the background decides what a score means.
 
   > #### Scores are not probabilities {: .warning}
   >
@@ -164,14 +168,24 @@ defmodule Image.ZeroShot do
       `:waiting`; how many batches are `:running`; how many requests were `:dropped` because their
       caller was gone
     * `:pixels` - the threads of that node that decode and resize pictures, shared by its servings:
-      how many `:threads` there are at most, pictures that they are `:busy` with and that are
-      `:waiting`, `:oldest_ms` since the oldest of those was handed in, `:wait_ms` that the next
-      caller's picture would wait, `:each_ms` that a picture has taken lately, and the `:memory` that
-      they have reserved, in bytes
-    * `:text_cache` - how many prompts' embeddings are kept, their `:size` and `:max`, and since it
-      was loaded the `:hits` and `:misses` of prompts that were asked for
-    * `:batches` - since it was loaded: their `:count`, the `:pictures` and `:prompts` in them, the
-      pictures of the `:largest`, and how many `:failed`
+      * `:threads` - the most threads there can be
+      * `:busy` - how many pictures are being worked on
+      * `:waiting` - how many pictures wait
+      * `:oldest_ms` - the milliseconds since the oldest of all these was handed in
+      * `:wait_ms` - how long the next caller's picture would wait
+      * `:each_ms` - how long a picture has taken lately
+      * `:memory` - the bytes that decoding has reserved
+    * `:text_cache` - the embeddings of prompts that are kept:
+      * `:size` - how many there are
+      * `:max` - the most there can be
+      * `:hits` - how many prompts of calls were found there, since loading
+      * `:misses` - how many were not, since loading
+    * `:batches` - since loading:
+      * `:count` - how many batches ran
+      * `:pictures` - how many pictures were in them
+      * `:prompts` - how many prompts were in them
+      * `:largest` - the most pictures of one batch
+      * `:failed` - how many batches failed
 
   More may come with later versions.
   """
@@ -285,12 +299,12 @@ defmodule Image.ZeroShot do
 
   ## Options
 
-  The [options](#module-options) of this module, one of them with another default, and:
+  The [options](#module-options) of this module, with another default for `:timeout`, and:
 
   #{Image.ZeroShot.Call.OptionTable.docs(:stream)}
-  * `:timeout` - for each picture, including the wait for those before it. While a serving is full of
-    other callers, the pictures wait for a place as long and are not refused. The configuration does
-    not count here. Defaults to `:infinity`
+  * `:timeout` - the time for each picture, including the wait for those before it. While other callers
+    fill the serving, a picture waits for a place within this time and is not refused. A `:timeout` in the
+    configuration does not apply. Defaults to `:infinity`
 
   If users of a web application should not wait behind such a job, give it a serving of its own or a
   small `:window`.

@@ -24,7 +24,7 @@ defmodule Image.ZeroShot.Error do
   | `:not_found` | the file or the model directory does not exist |
   | `:io` | the file or the directory exists, but cannot be read |
   | `:unsupported_model` | the directory holds a model, but not a CLIP model with both towers |
-  | `:invalid_config` | `config.json` or `preprocessor_config.json` is damaged or contradicts the weights |
+  | `:invalid_config` | `config.json`, `preprocessor_config.json` or `processor_config.json` is damaged or contradicts the weights |
   | `:invalid_weights` | the file with the weights is damaged, or lacks a tensor |
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
   | `:device_unavailable` | the device asked for is not there |
@@ -40,7 +40,7 @@ defmodule Image.ZeroShot.Error do
   | `:invalid_argument` | the native library does not take an argument |
   | `:internal` | a bug in this library. The VM goes on; please report it. In `classify_many/3` also an `Image.ZeroShot.Source` of yours that crashed |
 
-  Reasons of fetching a model by name. Each message says what to do:
+  Reasons when a model is fetched by name. Each message says what to do:
 
   | reason | meaning |
   | --- | --- |

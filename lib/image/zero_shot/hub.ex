@@ -10,13 +10,13 @@ defmodule Image.ZeroShot.Hub do
       snapshot.directory
 
   The cache is that of Hugging Face's own tools, in their layout. What Python's `huggingface_hub` has
-  downloaded is used without a request, and Python finds what is downloaded here. A file is in the cache
-  whole and with the content that its hash names, or not at all. Any number of processes can fetch the
+  downloaded is used without a request, and Python finds what is downloaded here. A file enters the
+  cache only when it is complete and its content matches its hash. Any number of processes can fetch the
   same model at once.
 
   A file system without symbolic links works too, as does `HF_HUB_DISABLE_SYMLINKS`: the model's directory
   then holds the files themselves, as Hugging Face's tools leave them. Models of sentence-transformers
-  (`0_CLIPModel`) are found. A model may have 16 GiB.
+  (`0_CLIPModel`) are found. A model may be up to 16 GiB.
 
   A model in the cache is used without a request, even if its branch has moved since. `:refresh` asks the
   Hub. A commit as `:revision` names one version forever.

@@ -28,10 +28,10 @@ defmodule Image.ZeroShot.Serving do
       and the time of the next try. Meanwhile calls get that reason at once, such as `:not_found`, and
       `Image.ZeroShot.info/1` returns `state: :failed`, `:last_error` and `:retry_in`. If another node
       of the cluster has a serving of that name, calls go there.
-    * A start is a restart if a serving of the same name has loaded the same model since the
-      application `:image_zero_shot` was started. It returns after the first try, and succeeds even if
-      that fails. So your supervisor can restart the child at no risk, whether it was killed or a
-      sibling crashed.
+    * A start counts as a restart if a serving of the same name has loaded the same model since the
+      application `:image_zero_shot` was started. Such a start returns after the first try, and succeeds
+      even if that try fails. So your supervisor can restart the child at no risk, whether it was killed
+      or a sibling crashed.
     * If the child itself is killed more than twice within six seconds, its next start waits until these
       six seconds are over. So a supervisor with the default limits, three restarts within five seconds,
       does not give up. The supervisor waits too, and restarts nothing else meanwhile.
@@ -52,20 +52,24 @@ defmodule Image.ZeroShot.Serving do
   the model is loaded. Requests whose caller died, or whose deadline has passed, are dropped before they
   run. A refusal costs microseconds: try again later, or tell the user that the service is busy.
 
-  A caller that would not be served in time is refused too. There are two estimates:
+  A caller that would not be served in time is refused too. There are two estimates, with the times of
+  recent work:
 
-    * decoding: the bytes of the waiting pictures (one of each caller), times the recent time for a
-      byte, divided by the number of threads; plus the recent time for a picture and for the last batches
-    * the model: the pictures and new prompts of all callers inside, times the time that each has taken
-      in the last batches. A prompt counts as a 16th of a picture
+      decoding  = waiting bytes * time for a byte / decode threads
+                  + pictures of the call * time to decode one + 2 * time of a batch
+      the model = (pictures + new prompts / 16) * time for a picture / concurrency
 
-  The longer estimate counts, and twice that has to fit into the `:timeout`. Costs change while a call
-  waits, so waiting calls are judged again after each picture and each batch. A call can still be refused
-  then, before its deadline. An idle serving never refuses.
+  The waiting bytes are those of one picture for each caller. The pictures and new prompts are those of all
+  callers inside, this one included; of others' long lists, only the parts that run first count.
+
+  Twice the longer estimate has to fit into the `:timeout`; for a call with a long list of new prompts, the
+  longer estimate itself. Costs change while a call waits, so waiting calls are judged again after each
+  picture and each batch. A call can still be refused then, before its deadline. An idle serving never
+  refuses.
 
   Long lists of new prompts are split into parts of at most one batch. A batch of other calls runs after
-  each part, so those wait for one part, however many callers have long lists. At most 16 prompts for each
-  of `:max_queue` wait in such lists; the next long list is refused.
+  each part, so other calls wait for one part, however many long lists there are. At most 16 x `:max_queue`
+  prompts wait in long lists; the next long list is refused.
 
   ## Clusters
 

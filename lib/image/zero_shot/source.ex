@@ -44,8 +44,8 @@ defprotocol Image.ZeroShot.Source do
   The first picture is read, from a still or an animation, and placed where it belongs on its canvas.
   Alpha counts if the file's flags or its lossless pixels announce it. A file that libwebp refuses is
   refused, including one with a chunk cut short after its pixels, or with a later frame outside its
-  canvas. One difference is left: lossy pixels that need one byte more than the file has are decoded
-  here, with 0 for that byte.
+  canvas. One difference remains: lossy pixels that lack one byte are decoded here, with 0 for that
+  byte.
 
   ## Colour profiles
 
@@ -62,9 +62,9 @@ defprotocol Image.ZeroShot.Source do
   | `Vix.Vips.Image` | the field `icc-profile-data`, converted by libvips |
   | GIF, BMP, pixels as a tuple, `Nx.Tensor` | none: the option has no effect |
 
-  A picture without a profile stays unchanged. So does a picture whose profile is for another kind, such
-  as a grey picture with a profile for RGB; libvips takes such a picture for sRGB too. CMYK without a
-  profile for CMYK is converted by Pillow's plain formula.
+  A picture without a profile stays unchanged. So does a picture whose profile is for another colour
+  model, such as a grey picture with a profile for RGB; libvips takes such a picture for sRGB too. CMYK
+  without a profile for CMYK is converted by Pillow's plain formula.
 
   A profile that is damaged, lacks a part, or has more than 100 tags or 4 MiB is an `:invalid_image`. A
   profile that moxcms, the crate behind it, cannot apply is an `:unsupported_image`. Both messages name

@@ -52,7 +52,7 @@ defmodule Image.ZeroShot.Telemetry do
         nil
       )
 
-  Without `:telemetry` in the system, an event costs one look into the table of functions.
+  Without `:telemetry` in the system, an event costs one lookup of an exported function.
   """
 
   # Not a dependency: applications that want the events have it.

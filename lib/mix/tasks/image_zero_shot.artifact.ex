@@ -7,8 +7,8 @@ defmodule Mix.Tasks.ImageZeroShot.Artifact do
       $ mix image_zero_shot.artifact FOLDER
 
   Writes the archive into the folder, `_build/artifact` by default, and enters its SHA-256 in
-  `native/build/checksums.txt`, which is to be committed. Who sets `IMAGE_ZERO_SHOT_PRECOMPILED` to
-  the archive's path or `https://` address builds without Rust and without a C++ compiler.
+  `native/build/checksums.txt`, which is to be committed. With `IMAGE_ZERO_SHOT_PRECOMPILED` set to
+  the archive's path or `https://` address, a project builds without Rust and without a C++ compiler.
 
   For maintainers: it works in a checkout of this library only.
   """

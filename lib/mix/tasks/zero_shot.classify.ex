@@ -6,16 +6,15 @@ defmodule Mix.Tasks.ZeroShot.Classify do
 
       $ mix zero_shot.classify photos --labels "a dog, a cat, a car"
       $ mix zero_shot.classify "photos/**/*.jpg" --labels-file labels.txt --format csv > photos.csv
-      $ mix zero_shot.classify priv/samples --labels "a dog, a cat, a pizza" --repo embedded
+      $ mix zero_shot.classify priv/samples --labels-file priv/samples/labels.txt --repo embedded
 
-  A folder is searched with all folders in it, for files whose names end like those of pictures and
-  do not begin with a dot; links to folders are not followed. A file that is named itself, or found
-  by a wildcard, is taken whatever its name. The order is that of the command line, and sorted within
-  a folder.
+  A folder is searched with all folders in it, for files with a picture's extension and no leading
+  dot; links to folders are not followed. A file that is named itself, or found by a wildcard, is taken
+  whatever its name. The order is that of the command line, and sorted within a folder.
 
   The model is the one that the application is configured for, downloaded and loaded if need be.
   Pictures are read and resized on all cores while the model works, as by
-  `Image.ZeroShot.classify_many/3`, and each result is written when it is there.
+  `Image.ZeroShot.classify_many/3`, and each result is written, in this order, as soon as it is ready.
 
   A picture that fails is reported on the standard error and does not stop the rest; the exit status is
   then 1. On a terminal the last line shows the progress.
@@ -27,10 +26,10 @@ defmodule Mix.Tasks.ZeroShot.Classify do
       out. Can be given several times, and beside `--labels`
     * `--template "a drawing of {label}"` - the prompt made of each label. Given several times, their
       embeddings are averaged; `openai_imagenet` and `simple_imagenet` are lists by name
-    * `--top N` - so many labels of each picture, best first. Defaults to 3 in a table, and to all
+    * `--top N` - at most N labels of each picture, best first. Defaults to 3 in a table, and to all
       elsewhere
     * `--min-score SCORE` - leaves out labels below it, such as `0.2`
-    * `--multi-label` - scores each label for itself, so that several or none can be high
+    * `--multi-label` - scores each label by itself, so that several or none can be high
     * `--format FORMAT` - `table`, `json` or `csv`. Defaults to `table`
     * `--repo MODEL` - another model: `org/name` on the Hugging Face Hub, a directory, or `embedded`
       for the small one in this library, which knows emoji and no photographs

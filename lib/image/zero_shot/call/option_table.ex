@@ -122,9 +122,9 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """},
     {:max_batch, {:or, [nil], @limit}, nil, :serving,
      """
-     the most pictures of one run; 16 prompts count as one picture. With a smaller batch callers wait
-     less for those before them, and fewer pictures a second are classified. `nil` is 16 for each of
-     the `:threads` on a CPU, at most 256, and 256 on a GPU
+     the most pictures of one run; 16 prompts count as one picture. A smaller batch shortens waits, and
+     fewer pictures a second are classified. `nil` is 16 for each of the `:threads` on a CPU, at most
+     256, and 256 on a GPU
      """},
     {:max_cached_prompts, {:integer, 0, 0xFFFF_FFFF}, 50_000, :serving,
      """
@@ -173,10 +173,9 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """},
     {:other, :other, nil, :scores,
      """
-     what stands for "none of these": a label, a list of prompts, or `{label, prompts}`. It takes part
-     beside the labels and appears in the results, a list of prompts with the label `nil`. The template
-     makes one prompt of a label, as of any other; the prompts of a list count each by itself. `nil`
-     adds nothing
+     what stands for "none of these": a label, a list of prompts, or `{label, prompts}`. It competes
+     with the labels and appears in the results, a list of prompts with the label `nil`. A label gets
+     the template like any other; the prompts of a list each compete by themselves. `nil` adds nothing
      """},
     {:top_k, {:or, [nil], @limit}, nil, :scores,
      """
@@ -203,8 +202,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      `:srgb` converts the colours of a picture to sRGB by the ICC profile that its file embeds, as
      libvips and browsers do. `:ignore` takes the numbers unconverted, as `convert("RGB")` of Pillow,
-     transformers and image_vision do. Photos of phones are often in Display P3, whose numbers taken
-     for sRGB are duller colours. See "Colour profiles" in `Image.ZeroShot.Source`
+     transformers and image_vision do. Phone photos are often in Display P3; read as sRGB, their
+     colours are duller. See "Colour profiles" in `Image.ZeroShot.Source`
      """},
     {:decode, {:one_of, [:exact, :fast]}, :exact, :picture,
      """
@@ -212,7 +211,7 @@ defmodule Image.ZeroShot.Call.OptionTable do
      its width and height, as long as both stay four times the size that the model resizes to. Smaller
      pictures and other formats come out as with `:exact`. A photo of 12 megapixels takes half the
      time. Of the photos measured, resized pixels differed by 0.04 to 0.27 of 255 levels in the mean;
-     noise and checks can differ by more
+     noise and checkerboards can differ by more
      """},
     {:max_bytes, @limit, 25_000_000, :picture_limits,
      """
@@ -239,14 +238,14 @@ defmodule Image.ZeroShot.Call.OptionTable do
     # Many pictures.
     {:window, {:or, [nil], {:integer, 1, 100_000}}, nil, :stream,
      """
-     how many pictures may be in flight, from 1 to 100000. `nil` is two batches of the model and a
-     picture a core, and at most three quarters of the serving's `:max_queue`
+     how many pictures may be in flight, from 1 to 100000. `nil` is 2 x `:max_batch` x `:concurrency` of
+     the serving plus the number of cores, and at most three quarters of its `:max_queue`
      """},
     {:progress, {:or, [nil], {:function, 1}}, nil, :stream,
      """
-     a function that is called for each picture, before the picture is taken from the stream and in
-     the process that takes it, with `%{done: count, failed: count, total: count}`. `:done` includes
-     `:failed`; `:total` is `nil` unless the pictures are a list
+     a function that is called for each picture, in the process that consumes the stream and before it
+     gets the picture, with `%{done: count, failed: count, total: count}`. `:done` includes `:failed`;
+     `:total` is `nil` unless the pictures are a list
      """}
   ]
 

@@ -163,6 +163,9 @@ defmodule Image.ZeroShot.Hub do
   # People also give a model's page, or its directory on this machine.
   defp hint(error, name) do
     cond do
+      name == "embedded" ->
+        way_out(error, "the model that ships with this library is given as repo: :embedded")
+
       error.reason == :invalid_name and name =~ ~r{://|\A(www\.)?(huggingface|hf)\.co/} ->
         way_out(
           error,

@@ -15,6 +15,8 @@ defmodule Mix.Tasks.DownloadModels do
   alias Image.ZeroShot.CLI.Prefetch
 
   @impl true
+  def run([help | _]) when help in ["--help", "-h"], do: Mix.Task.run("help", ["download_models"])
+
   def run(argv) do
     # Only the configuration: the project itself is not started.
     Mix.Task.run("app.config")

@@ -36,5 +36,8 @@ defmodule Mix.Tasks.ImageVision.DownloadModels do
   use Mix.Task
 
   @impl true
+  def run([help | _]) when help in ["--help", "-h"],
+    do: Mix.Task.run("help", ["image_vision.download_models"])
+
   def run(argv), do: Mix.Tasks.DownloadModels.run(argv)
 end

@@ -22,6 +22,9 @@ defmodule Mix.Tasks.ImageZeroShot.Artifact do
   @checksums "native/build/checksums.txt"
 
   @impl true
+  def run([help | _]) when help in ["--help", "-h"],
+    do: Mix.Task.run("help", ["image_zero_shot.artifact"])
+
   def run(argv) do
     config = Mix.Project.config()
 

@@ -55,6 +55,9 @@ defmodule Mix.Tasks.ZeroShot.Classify do
   alias Image.ZeroShot.CLI.Console
 
   @impl true
+  def run([help | _]) when help in ["--help", "-h"],
+    do: Mix.Task.run("help", ["zero_shot.classify"])
+
   def run(argv) do
     configure()
     {:ok, _started} = Application.ensure_all_started(:image_zero_shot)

@@ -122,7 +122,8 @@ fn obtain(
 
 fn offline(repo: &Repo, cache: &RepoCache, missing: &[String]) -> Error {
     let message = format!(
-        "{repo} is not in the cache {} (missing: {}) and offline mode is on; unset HF_HUB_OFFLINE, or",
+        "{repo} is not in the cache {} (missing: {}) and offline mode is on; switch it off \
+         (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE or the option offline), or",
         cache.root().display(),
         missing.join(", "),
     );

@@ -249,6 +249,10 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """}
   ]
 
+  @doc "All groups."
+  @spec groups() :: [atom()]
+  def groups, do: @rows |> Enum.map(&elem(&1, 3)) |> Enum.uniq()
+
   @doc "The rows of these groups, in their order."
   @spec rows([group()]) :: [row()]
   def rows(groups), do: for(group <- groups, row <- @rows, elem(row, 3) == group, do: row)

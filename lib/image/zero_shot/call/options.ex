@@ -4,6 +4,8 @@ defmodule Image.ZeroShot.Call.Options do
   # The options of each call, from `OptionTable`. An option given in a call wins over
   # `config :image_zero_shot`, which every call reads anew, and that wins over the default.
 
+  require Logger
+
   alias Image.ZeroShot.Call.{OptionTable, OptionType, Secret}
   alias Image.ZeroShot.Hub.Repo
 
@@ -19,6 +21,20 @@ defmodule Image.ZeroShot.Call.Options do
   @given_only [:name, :stream]
 
   @type t :: %{required(atom()) => term()}
+
+  @doc """
+  Logs what no call will read. A call cannot: it looks for its own options only.
+  """
+  @spec warn_of_unknown_configuration() :: :ok
+  def warn_of_unknown_configuration do
+    names = OptionTable.names(OptionTable.groups() -- @given_only)
+
+    for {name, _value} <- Application.get_all_env(@app),
+        name not in names,
+        do: Logger.warning("config #{inspect(@app)} has an #{unknown(name, names)}")
+
+    :ok
+  end
 
   @spec classify!(keyword()) :: t()
   def classify!(opts), do: opts |> call!(@classify) |> one_scoring!()
@@ -162,15 +178,31 @@ defmodule Image.ZeroShot.Call.Options do
         )
   end
 
-  defp unknown!(name, names) do
-    nearest = Enum.max_by(names, &String.jaro_distance(to_string(&1), to_string(name)))
+  defp unknown!(name, names), do: raise(ArgumentError, unknown(name, names))
+
+  defp unknown(name, names) do
+    nearest = Enum.max_by(names, &likeness(&1, name))
 
     hint =
-      if String.jaro_distance(to_string(nearest), to_string(name)) > 0.77,
-        do: "did you mean #{inspect(nearest)}?",
-        else: "the options are #{Enum.map_join(names, ", ", &inspect/1)}"
+      cond do
+        name in OptionTable.names([:serving]) ->
+          "it belongs to Image.ZeroShot.load/1, to Image.ZeroShot.Serving and to the configuration"
 
-    raise ArgumentError, "unknown option #{inspect(name)}; #{hint}"
+        likeness(nearest, name) > 0.77 ->
+          "did you mean #{inspect(nearest)}?"
+
+        true ->
+          "the options are #{Enum.map_join(names, ", ", &inspect/1)}"
+      end
+
+    "unknown option #{inspect(name)}; #{hint}"
+  end
+
+  # Who mistypes a word rarely mistypes its first letter.
+  defp likeness(option, name) do
+    [option, name] = [to_string(option), to_string(name)]
+    same_start = String.first(option) == String.first(name)
+    String.jaro_distance(option, name) - if(same_start, do: 0, else: 0.15)
   end
 
   # A revision belongs to a repository: the one in the configuration does not go with a repository

@@ -181,7 +181,8 @@ fn offline_sends_no_request_and_says_what_is_missing() {
         error.to_string(),
         format!(
             "org/model at main is not in the cache {} (missing: revision main) and offline mode is \
-             on; unset HF_HUB_OFFLINE, or fetch org/model where there is a network",
+             on; switch it off (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE or the option offline), or \
+             fetch org/model where there is a network",
             cache.display()
         )
     );

@@ -2,6 +2,8 @@ defmodule Image.ZeroShot.OptionsTest do
   # Application configuration belongs to the whole VM.
   use ExUnit.Case, async: false
 
+  import ExUnit.CaptureLog
+
   alias Image.ZeroShot.Packaging
   alias Image.ZeroShot.Call.{Options, OptionTable, OptionType, Secret, Templates}
 
@@ -121,8 +123,27 @@ defmodule Image.ZeroShot.OptionsTest do
   end
 
   describe "names" do
+    test "of a serving's options in another call say where they belong" do
+      assert message(concurrency: 2) ==
+               "unknown option :concurrency; it belongs to Image.ZeroShot.load/1, to " <>
+                 "Image.ZeroShot.Serving and to the configuration"
+    end
+
+    test "that are unknown in the configuration are logged when the application starts" do
+      configure(:tempalte, nil)
+      configure(:max_queue, 3)
+      log = capture_log(&Options.warn_of_unknown_configuration/0)
+
+      assert log =~
+               "config :image_zero_shot has an unknown option :tempalte; did you mean :template?"
+
+      refute log =~ "max_queue"
+    end
+
     test "that are misspelt raise with the nearest name" do
       assert message(tempalte: nil) == "unknown option :tempalte; did you mean :template?"
+      # Not :scores.
+      assert message(copies: 2) =~ ~r/^unknown option :copies; the options are /
       assert message(max_byte: 1) == "unknown option :max_byte; did you mean :max_bytes?"
       assert message([devise: :cpu], :model!) == "unknown option :devise; did you mean :device?"
     end

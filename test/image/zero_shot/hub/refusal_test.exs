@@ -101,6 +101,9 @@ defmodule Image.ZeroShot.Hub.RefusalTest do
       assert message =~ ~s("openai/clip-vit-base-patch32") and message =~ "{:local, directory}"
     end
 
+    assert {:offline, message} = fault("embedded", [offline: true] ++ opts)
+    assert message =~ "is given as repo: :embedded"
+
     assert {:invalid_name, message} = fault("https://me:c4n4ry@hub.test/org/name", opts)
     refute message =~ "c4n4ry"
 

@@ -126,6 +126,8 @@ defmodule Image.ZeroShot.SourceTest do
           %{layout | shape: {1, 2}},
           %{layout | shape: {1, 2, -1}},
           %{layout | strides: {2, 1, 1.0}},
+          %{layout | strides: {2, 1, 2 ** 64}},
+          %{layout | number: :u7},
           Map.delete(layout, :scale)
         ] do
       upload = %Upload{path: {:answer, {:ok, {:numbers, "abcd", wrong}}}}

@@ -8,6 +8,8 @@ defmodule Image.ZeroShot.Picture do
   alias Image.ZeroShot.Picture.{Limits, Preprocess}
   alias Image.ZeroShot.Serving.{Admission, Lease}
 
+  @numbers [:u8, :u16, :u32, :u64, :s8, :s16, :s32, :s64, :f16, :bf16, :f32, :f64]
+
   @enforce_keys [:given, :source]
   defstruct [:given, :source]
 
@@ -38,13 +40,15 @@ defmodule Image.ZeroShot.Picture do
   end
 
   defp source?({:numbers, bytes, %{shape: {_, _, _}, strides: {_, _, _}} = layout}) do
-    is_binary(bytes) and Enum.all?([:number, :scale, :inks], &is_map_key(layout, &1)) and
-      [layout.shape, layout.strides]
-      |> Enum.flat_map(&Tuple.to_list/1)
-      |> Enum.all?(&(is_integer(&1) and &1 >= 0))
+    is_binary(bytes) and layout[:number] in @numbers and layout[:scale] in [:told, :bytes] and
+      is_boolean(layout[:inks]) and whole?(layout.shape, 2 ** 32) and
+      whole?(layout.strides, 2 ** 64)
   end
 
   defp source?(_other), do: false
+
+  defp whole?(numbers, bound),
+    do: numbers |> Tuple.to_list() |> Enum.all?(&(is_integer(&1) and &1 in 0..(bound - 1)))
 
   defp within({:encoded, bytes}, %{max_bytes: max}),
     do: bytes |> byte_size() |> Limits.check_bytes(max)

@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.Picture.Preprocess do
 
   alias Image.ZeroShot.{Error, Native, Source}
   alias Image.ZeroShot.Call.Deadline
+  alias Image.ZeroShot.Serving.Lease
 
   @doc """
   The pixels for a model: u8, 3 x height x width, already resized and cropped.
@@ -52,6 +53,8 @@ defmodule Image.ZeroShot.Picture.Preprocess do
 
   # A serving of another node says why.
   defp serving_down({:shutdown, %Error{} = error}), do: {:error, error}
+
+  defp serving_down(:normal), do: Lease.unloaded()
 
   defp serving_down(_reason) do
     Error.error(

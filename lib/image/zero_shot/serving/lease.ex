@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Serving.Lease do
   #
   # The holder is the process that checked it out. If that ends, the place is free again.
 
-  alias Image.ZeroShot.Serving
+  alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Deadline
   alias Image.ZeroShot.Serving.{Directory, Gate}
 
@@ -28,6 +28,13 @@ defmodule Image.ZeroShot.Serving.Lease do
             | {:remote, pid(), reference()},
           monitor: reference()
         }
+
+  @doc """
+  What the holder gets whose serving terminated in order, which it does only when it is unloaded.
+  """
+  @spec unloaded() :: {:error, Error.t()}
+  def unloaded,
+    do: Error.error(:model_unloaded, "the model was unloaded; call again to load it anew")
 
   @doc """
   The gate of a serving of this node.

@@ -121,6 +121,7 @@ defmodule Image.ZeroShot.Serving.Local do
 
     receive do
       {^monitor, result} -> result
+      {:DOWN, ^monitor, :process, _server, :normal} -> Lease.unloaded()
       {:DOWN, ^monitor, :process, _server, _reason} -> terminated()
     after
       Deadline.remaining(deadline) -> give_up(monitor)

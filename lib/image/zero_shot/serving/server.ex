@@ -8,9 +8,24 @@ defmodule Image.ZeroShot.Serving.Server do
   require Logger
 
   alias Image.ZeroShot.{Error, Native, Serving, Telemetry}
-  alias Image.ZeroShot.Serving.{Batch, Directory, Gate, Load, Pace, Queue, Request, Runners}
+
+  alias Image.ZeroShot.Serving.{
+    Batch,
+    Directory,
+    Gate,
+    Lease,
+    Load,
+    Pace,
+    Queue,
+    Request,
+    Runners
+  }
+
   alias Image.ZeroShot.Call.Started
   alias Image.ZeroShot.Serving.TextCache
+
+  # Batches after a load that tell nothing of the pace: the first one, and the first large ones.
+  @warm_up 3
 
   # How often the places of killed callers are freed.
   @sweep_ms 1_000
@@ -95,7 +110,7 @@ defmodule Image.ZeroShot.Serving.Server do
   def handle_call(:unload, _from, state) do
     Directory.remove(state.key)
     Load.stop(state.load)
-    unloaded = Error.error(:model_unloaded, "the model was unloaded; call again to load it anew")
+    unloaded = Lease.unloaded()
     for from <- state.awaiting, do: GenServer.reply(from, unloaded)
     for request <- unanswered(state), do: answer(request, unloaded)
     {:stop, :normal, {state.runner, state.model}, %{state | model: nil}}
@@ -311,8 +326,8 @@ defmodule Image.ZeroShot.Serving.Server do
     |> finished(batch, :error)
   end
 
-  # The first batch pays for what libtorch sets up, and says nothing of later ones.
-  defp keep_pace(%{batches: %{count: 0}} = state, _batch), do: state
+  # The first batches pay for what libtorch sets up, and say nothing of later ones.
+  defp keep_pace(%{batches: %{count: count}} = state, _batch) when count < @warm_up, do: state
 
   defp keep_pace(state, batch) do
     took = System.convert_time_unit(System.monotonic_time() - batch.started, :native, :nanosecond)

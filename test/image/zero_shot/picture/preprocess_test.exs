@@ -156,26 +156,28 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert_nothing_left()
   end
 
-  test "a wait for pixels ends with the process that they are for" do
-    tasks = spin(System.schedulers_online(), fn -> run(:spin) end)
-    serving = spawn(fn -> Process.sleep(:infinity) end)
-    test = self()
+  for {how, reason} <- [kill: :serving_down, normal: :model_unloaded] do
+    test "a wait for pixels ends with the process that they are for, which ends by #{how}" do
+      tasks = spin(System.schedulers_online(), fn -> run(:spin) end)
+      serving = spawn(fn -> receive do: (:end -> :ok) end)
+      test = self()
 
-    waiting =
-      Task.async(fn ->
-        monitor = Process.monitor(serving)
-        send(test, :waiting)
-        answer = run(encoded("dog.jpg"), :infinity, monitor)
-        {answer, Process.info(self(), :message_queue_len)}
-      end)
+      waiting =
+        Task.async(fn ->
+          monitor = Process.monitor(serving)
+          send(test, :waiting)
+          answer = run(encoded("dog.jpg"), :infinity, monitor)
+          {answer, Process.info(self(), :message_queue_len)}
+        end)
 
-    assert_receive :waiting
-    Process.exit(serving, :kill)
+      assert_receive :waiting
+      if unquote(how) == :kill, do: Process.exit(serving, :kill), else: send(serving, :end)
 
-    assert {{:error, %Error{reason: :serving_down}}, {:message_queue_len, 0}} = await(waiting)
+      assert {{:error, %Error{reason: unquote(reason)}}, {:message_queue_len, 0}} = await(waiting)
 
-    for task <- tasks, do: Task.shutdown(task, :brutal_kill)
-    assert_nothing_left()
+      for task <- tasks, do: Task.shutdown(task, :brutal_kill)
+      assert_nothing_left()
+    end
   end
 
   test "a picture can be taken back at any moment, and an answer comes or does not" do

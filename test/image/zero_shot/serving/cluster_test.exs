@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.ClusterTest do
   import ExUnit.CaptureLog
   import Image.ZeroShot.Test.Wait
 
-  alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.Error
   alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.Serving.{Client, Directory, Remote}
   alias Image.ZeroShot.Test.{Cluster, Runner}

@@ -230,9 +230,18 @@ defmodule Image.ZeroShot.KeeperTest do
       send(loader, {:open, :ok})
       assert {:ok, _supervisor} = planted()
 
-      log = capture_log(fn -> kill(server(name)) end)
+      test = self()
+
+      log =
+        capture_log(fn ->
+          kill(server(name))
+          # The keeper logs before it starts another one.
+          assert_receive {:opening, loader}
+          send(test, {:loader, loader})
+        end)
+
       assert log =~ "terminated (killed), and starts again now"
-      assert_receive {:opening, loader}
+      assert_received {:loader, loader}
       assert {:ok, %{name: "stand-in", state: :loading}} = Client.info(opts)
       call = Task.async(fn -> call(name) end)
       refute Task.yield(call, 50)

@@ -324,7 +324,11 @@ defmodule Image.ZeroShot.Build.Artifact do
 
   defp url?(place), do: place =~ ~r{\A[a-zA-Z][a-zA-Z0-9+.-]*://}
   defp file(crate), do: crate <> ".so"
-  defp sha256(content), do: :sha256 |> :crypto.hash(content) |> Base.encode16(case: :lower)
+
+  defp sha256(content) do
+    start!(:crypto)
+    :sha256 |> :crypto.hash(content) |> Base.encode16(case: :lower)
+  end
 
   defp too_large! do
     fail!("expected an archive of at most #{div(@max_bytes, 1024 * 1024)} MB; #{@way_out}")

@@ -32,8 +32,8 @@ defmodule Image.ZeroShot.MixProject do
     [mod: {Image.ZeroShot.Application, []}, extra_applications: extra_applications(Mix.env())]
   end
 
-  # Tests make hashes.
-  defp extra_applications(:test), do: [:logger, :crypto]
+  # Tests make hashes and speak TLS.
+  defp extra_applications(:test), do: [:logger, :crypto, :ssl]
   defp extra_applications(_), do: [:logger]
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]

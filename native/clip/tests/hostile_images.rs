@@ -112,6 +112,18 @@ fn limits_name_themselves() {
 }
 
 #[test]
+fn a_checksum_that_does_not_match_is_named_in_plain_words() {
+    let mut bytes = hostile::png(10, 10, &[], &hostile::zlib_zeros(10 * 31));
+    let end = bytes.windows(4).position(|four| four == b"IEND").unwrap();
+    // The last byte of the checksum before the length of the last chunk.
+    bytes[end - 5] ^= 1;
+    let error = decode(&bytes, &DecodeOptions::default(), &Budget::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidImage);
+    assert!(error.to_string().contains("CRC error"), "{error}");
+    assert!(!error.to_string().contains('{'), "{error}");
+}
+
+#[test]
 fn no_pixels_are_an_error() {
     for (name, bytes) in [
         ("PNG", hostile::png(0, 10, &[], &hostile::zlib_zeros(10))),

@@ -134,6 +134,16 @@ fn variants_that_are_not_read_are_named() {
 }
 
 #[test]
+fn jpeg_ls_is_named() {
+    let mut bytes = hostile::grey_jpeg(16, 16, 1);
+    let frame = bytes.windows(2).position(|two| two == b"\xff\xc0").unwrap();
+    bytes[frame + 1] = 0xf7;
+    let error = refusal(&bytes);
+    assert_eq!(error.kind(), ErrorKind::UnsupportedImage);
+    assert!(error.to_string().contains("JPEG-LS"), "{error}");
+}
+
+#[test]
 fn a_second_frame_is_damage() {
     let one = hostile::grey_jpeg(16, 16, 1);
     let frame = &one[71..71 + 13];

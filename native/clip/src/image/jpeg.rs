@@ -152,6 +152,9 @@ fn check_scans(frame: &Frame, outline: &Outline) -> Result<()> {
 }
 
 fn frame(outline: &Outline) -> Result<&Frame> {
+    if outline.jpeg_ls {
+        return Err(unsupported(Format::Jpeg, "JPEG-LS"));
+    }
     outline.frame.as_ref().ok_or_else(|| broken(Format::Jpeg, "it has no whole frame header"))
 }
 

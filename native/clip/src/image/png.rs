@@ -201,5 +201,8 @@ fn look_up(indices: &[u8], palette: &[u8], alphas: Option<&[u8]>) -> Result<(Cha
 }
 
 fn failed(error: DecodingError) -> Error {
-    broken(Format::Png, &error.to_string()).with_source(error)
+    let text = error.to_string();
+    // What follows is a Rust structure.
+    let reason = text.split(" while decoding ChunkType").next().unwrap_or_default();
+    broken(Format::Png, reason).with_source(error)
 }

@@ -6,6 +6,7 @@ use super::segments::Segments;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
 const LATE_HEIGHT: u8 = 0xdc;
+const JPEG_LS: u8 = 0xf7;
 const RESTART_INTERVAL: u8 = 0xdd;
 
 /// What a walk from marker to marker finds.
@@ -20,6 +21,8 @@ pub(super) struct Outline {
     /// Restart markers that belong between the intervals of all scans, and those that are there.
     pub(super) restarts_due: u64,
     pub(super) restarts: u64,
+    /// The frame is one of JPEG-LS, another format under the same first bytes.
+    pub(super) jpeg_ls: bool,
     /// A scan ends before its last interval.
     ends_early: bool,
     /// The last restart marker of the present scan, as it should be.
@@ -42,6 +45,7 @@ impl Outline {
                     outline.begin_scan(payload);
                 }
                 LATE_HEIGHT => outline.late_height = true,
+                JPEG_LS => outline.jpeg_ls = true,
                 RESTART_INTERVAL => {
                     let interval = payload.first_chunk().map_or(0, |two| u16::from_be_bytes(*two));
                     outline.interval = interval.into();

@@ -121,8 +121,7 @@ defmodule Image.ZeroShot do
 
   alias Image.ZeroShot.{Classifier, Error, Source, Telemetry}
   alias Image.ZeroShot.Call.{Options, PictureStream, Pipeline}
-  alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Serving.Client
+  alias Image.ZeroShot.Serving.{Client, Model}
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
   @type picture :: Source.t()

@@ -4,9 +4,8 @@ defmodule Image.ZeroShot.Test.Cluster do
   # Other nodes for tests, on the loopback interface alone. They are driven over their standard
   # input, so that a test can cut the connection that the servings use and still reach the node.
 
-  alias Image.ZeroShot.Serving.Server
+  alias Image.ZeroShot.Serving.{Handle, Server}
   alias Image.ZeroShot.Test.Runner
-  alias Image.ZeroShot.Serving.Handle
 
   @loopback ~c"127.0.0.1"
   # On a busy machine a node may take long to start.

@@ -4,9 +4,9 @@ defmodule Image.ZeroShot.Test.Fuzz do
   # Damaged input for what is read in Elixir; `bin/fuzz` runs it, and the crate `fuzz` for the rest.
   # Each input follows from its seed and number alone.
 
-  alias Image.ZeroShot.Classifier.Codec
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.{Labels, Options}
+  alias Image.ZeroShot.Classifier.Codec
 
   @targets %{"labels" => :labels, "classifier" => :classifier}
   # In words; what a caller hands in has up to 64 KB here.

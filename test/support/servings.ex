@@ -6,9 +6,8 @@ defmodule Image.ZeroShot.Test.Servings do
   import ExUnit.Callbacks, only: [on_exit: 1]
   import Image.ZeroShot.Test.Wait
 
-  alias Image.ZeroShot.Serving.{Client, Directory, Gate}
+  alias Image.ZeroShot.Serving.{Client, Directory, Gate, Handle}
   alias Image.ZeroShot.Test.Runner
-  alias Image.ZeroShot.Serving.Handle
 
   def start(opts) do
     on_exit(fn -> Client.unload(opts) end)

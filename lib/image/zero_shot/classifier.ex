@@ -16,9 +16,8 @@ defmodule Image.ZeroShot.Classifier do
   """
 
   alias Image.ZeroShot.{Error, Native, Serving}
-  alias Image.ZeroShot.Call.{Labels, Options, Secret}
+  alias Image.ZeroShot.Call.{Labels, Options, Secret, Started}
   alias Image.ZeroShot.Classifier.Codec
-  alias Image.ZeroShot.Call.Started
   alias Image.ZeroShot.Serving.Client
 
   # How far the embedding of one prompt may be off and still be of the same model: precisions and

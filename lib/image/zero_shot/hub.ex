@@ -46,10 +46,8 @@ defmodule Image.ZeroShot.Hub do
   """
 
   alias Image.ZeroShot.{Error, Native}
-  alias Image.ZeroShot.Call.{Options, Secret}
-  alias Image.ZeroShot.Hub.Repo
-  alias Image.ZeroShot.Hub.Announcer
-  alias Image.ZeroShot.Call.Started
+  alias Image.ZeroShot.Call.{Options, Secret, Started}
+  alias Image.ZeroShot.Hub.{Announcer, Repo}
 
   @typedoc "The name of a model on the Hub, with a revision or without."
   @type name :: String.t() | {:hf, String.t()} | {:hf, String.t(), revision: String.t()}

@@ -5,8 +5,7 @@ defmodule Image.ZeroShot.Test.Lifecycle do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Serving.Directory
+  alias Image.ZeroShot.Serving.{Directory, Model}
   alias Image.ZeroShot.Test.{FreshVM, Memory}
 
   @labels ["a cat", "a dog"]

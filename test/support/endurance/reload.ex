@@ -5,8 +5,7 @@ defmodule Image.ZeroShot.Test.Reload do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Serving.Directory
+  alias Image.ZeroShot.Serving.{Directory, Model}
 
   # How long callers may take to get to the new code.
   @attempts 2_000

@@ -6,9 +6,8 @@ defmodule Image.ZeroShot.Test.Responsiveness do
   alias Image.ZeroShot
   alias Image.ZeroShot.Native
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
   alias Image.ZeroShot.Native.Torch
-  alias Image.ZeroShot.Serving.Queue
+  alias Image.ZeroShot.Serving.{Model, Queue}
   alias Image.ZeroShot.Test.Photo
 
   @labels ["a cat", "a dog", "a pizza", "a car", "a tree"]

@@ -4,8 +4,8 @@ defmodule Image.ZeroShot.Classifier.Codec do
   # A compiled label set as a binary: a line that says what it is, a hash, and a term of Erlang's
   # external format that holds nothing but plain data.
 
-  alias Image.ZeroShot.Classifier.ExternalTerm
   alias Image.ZeroShot.{Error, Native}
+  alias Image.ZeroShot.Classifier.ExternalTerm
 
   # The number is the version of the layout.
   @magic "image_zero_shot classifier 1\n"

@@ -6,8 +6,8 @@ defmodule Image.ZeroShot.CLI.Console do
   # Rows go to the standard output as they come, everything else to the standard error.
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.CLI.{Flags, Paths, Rows}
   alias Image.ZeroShot.Error
+  alias Image.ZeroShot.CLI.{Flags, Paths, Rows}
   alias Image.ZeroShot.Hub.Progress
 
   @typedoc """

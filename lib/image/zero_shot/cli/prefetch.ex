@@ -6,9 +6,8 @@ defmodule Image.ZeroShot.CLI.Prefetch do
 
   alias Image.ZeroShot.{Error, Hub}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Hub.Repo
+  alias Image.ZeroShot.Hub.{Progress, Repo}
   alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Hub.Progress
 
   @flags [
     zero_shot: :boolean,

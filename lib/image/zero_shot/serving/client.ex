@@ -7,11 +7,19 @@ defmodule Image.ZeroShot.Serving.Client do
   # the caller's mailbox.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.Server
-  alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.{Admission, Directory, Keeper, Lease, Local, Remote, Runners}
-  alias Image.ZeroShot.Serving.Handle
-  alias Image.ZeroShot.Call.Started
+  alias Image.ZeroShot.Call.{Options, Started}
+
+  alias Image.ZeroShot.Serving.{
+    Admission,
+    Directory,
+    Handle,
+    Keeper,
+    Lease,
+    Local,
+    Remote,
+    Runners,
+    Server
+  }
 
   # A caller can meet a serving that is about to terminate. Five times in a row is not an accident.
   @attempts 5

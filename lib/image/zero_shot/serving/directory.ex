@@ -5,8 +5,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   # them or by their model; those of the cluster in a process group, by their name.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.{Gate, TextCache}
-  alias Image.ZeroShot.Serving.Handle
+  alias Image.ZeroShot.Serving.{Gate, Handle, TextCache}
 
   @registry Image.ZeroShot.Serving.Registry
   @supervisor Image.ZeroShot.Serving.Supervisor

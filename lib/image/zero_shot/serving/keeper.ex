@@ -14,8 +14,8 @@ defmodule Image.ZeroShot.Serving.Keeper do
   require Logger
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Serving.{Directory, Runners, Server}
   alias Image.ZeroShot.Call.Started
+  alias Image.ZeroShot.Serving.{Directory, Runners, Server}
 
   # A server that lived so long does not end for the reason that ended the one before.
   @calm_ms 10_000

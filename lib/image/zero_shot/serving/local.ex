@@ -5,9 +5,19 @@ defmodule Image.ZeroShot.Serving.Local do
 
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Deadline
-  alias Image.ZeroShot.Serving.{Admission, Batch, Client, Directory, Gate, Lease, Queue, Request}
-  alias Image.ZeroShot.Serving.TextCache
-  alias Image.ZeroShot.Serving.Handle
+
+  alias Image.ZeroShot.Serving.{
+    Admission,
+    Batch,
+    Client,
+    Directory,
+    Gate,
+    Handle,
+    Lease,
+    Queue,
+    Request,
+    TextCache
+  }
 
   @doc """
   Checks out a place, once the model is loaded. Returns `:gone` if the serving terminated first.

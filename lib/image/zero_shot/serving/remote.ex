@@ -15,10 +15,8 @@ defmodule Image.ZeroShot.Serving.Remote do
   # sends the work there. The caller notices nothing.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Call.Deadline
-  alias Image.ZeroShot.Serving.{Client, Directory, Lease, Local}
-  alias Image.ZeroShot.Serving.Handle
-  alias Image.ZeroShot.Call.Started
+  alias Image.ZeroShot.Call.{Deadline, Started}
+  alias Image.ZeroShot.Serving.{Client, Directory, Handle, Lease, Local}
 
   # Raise it whenever the messages or the requests change.
   @protocol 2

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.OptionsTest do
   import ExUnit.CaptureLog
 
   alias Image.ZeroShot.Packaging
-  alias Image.ZeroShot.Call.{Options, OptionTable, OptionType, Secret, Templates}
+  alias Image.ZeroShot.Call.{OptionTable, OptionType, Options, Secret, Templates}
 
   defp message(opts, verb \\ :classify!) do
     assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message

@@ -6,8 +6,8 @@ defmodule Image.ZeroShot.ManyTest do
   alias Image.ZeroShot
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.{ParallelMap, PictureStream}
-  alias Image.ZeroShot.Test.{Pictures, Runner, Upload}
   alias Image.ZeroShot.Serving.Handle
+  alias Image.ZeroShot.Test.{Pictures, Runner, Upload}
 
   @embedded [repo: :embedded, device: :cpu]
   @labels ["cat", "dog", "pizza"]

@@ -7,8 +7,7 @@ defmodule Image.ZeroShot.Hub.TokenTest do
   alias Image.ZeroShot
   alias Image.ZeroShot.{Error, Hub, Serving}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Serving.{Client, Directory}
+  alias Image.ZeroShot.Serving.{Client, Directory, Model}
   alias Image.ZeroShot.Test.HubSite
 
   @moduletag :tmp_dir

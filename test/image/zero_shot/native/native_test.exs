@@ -3,9 +3,9 @@ defmodule Image.ZeroShot.NativeTest do
 
   alias Image.ZeroShot.{Error, Native}
   alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Native.Loader
   alias Image.ZeroShot.Picture.Preprocess
   alias Image.ZeroShot.Serving.Model
-  alias Image.ZeroShot.Native.Loader
   alias Image.ZeroShot.Test.Pictures
 
   # The library's own modules are loaded already, and stay so.

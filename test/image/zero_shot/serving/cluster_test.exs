@@ -5,10 +5,8 @@ defmodule Image.ZeroShot.ClusterTest do
   import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Serving.Server
-  alias Image.ZeroShot.Serving.{Client, Directory, Remote}
+  alias Image.ZeroShot.Serving.{Client, Directory, Handle, Remote, Server}
   alias Image.ZeroShot.Test.{Cluster, Runner}
-  alias Image.ZeroShot.Serving.Handle
 
   @moduletag timeout: 120_000
 

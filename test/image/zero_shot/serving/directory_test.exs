@@ -6,11 +6,9 @@ defmodule Image.ZeroShot.Serving.DirectoryTest do
   import Image.ZeroShot.Test.{Servings, Wait}
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Serving.Server
-  alias Image.ZeroShot.Serving.{Directory, Gate}
-  alias Image.ZeroShot.Test.Runner
-  alias Image.ZeroShot.Serving.Handle
   alias Image.ZeroShot.Call.Started
+  alias Image.ZeroShot.Serving.{Directory, Gate, Handle, Server}
+  alias Image.ZeroShot.Test.Runner
 
   defp name, do: {:name, :"Directory#{System.unique_integer([:positive])}"}
 

@@ -5,8 +5,7 @@ defmodule Image.ZeroShot.Serving.LocalTest do
   import Image.ZeroShot.Test.{Servings, Wait}
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Serving.Server
-  alias Image.ZeroShot.Serving.{Client, Directory, Gate, Local}
+  alias Image.ZeroShot.Serving.{Client, Directory, Gate, Local, Server}
   alias Image.ZeroShot.Test.Runner
 
   @needs %{pictures: 1, decoded_here: 0, prompts: [], parts: 1}

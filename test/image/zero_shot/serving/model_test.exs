@@ -3,10 +3,9 @@ defmodule Image.ZeroShot.ModelTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.Serving.Server
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.Model
+  alias Image.ZeroShot.Serving.{Model, Server}
 
   @moduletag :tmp_dir
 

@@ -6,9 +6,8 @@ defmodule Image.ZeroShot.TextCacheTest do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Serving
-  alias Image.ZeroShot.Serving.{Client, Directory, TextCache}
+  alias Image.ZeroShot.Serving.{Client, Directory, Handle, TextCache}
   alias Image.ZeroShot.Test.{Embeddings, Pictures, Runner}
-  alias Image.ZeroShot.Serving.Handle
 
   defp start(opts) do
     on_exit(fn -> Client.unload(opts) end)

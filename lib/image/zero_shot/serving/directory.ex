@@ -69,7 +69,7 @@ defmodule Image.ZeroShot.Serving.Directory do
   end
 
   @doc """
-  The supervisor of servings that nobody named.
+  The supervisor of servings without a name.
   """
   @spec supervisor() :: module()
   def supervisor, do: @supervisor

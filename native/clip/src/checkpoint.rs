@@ -4,6 +4,7 @@
 pub mod config;
 pub mod contents;
 pub mod directory;
+pub mod family;
 pub mod files;
 pub mod json;
 pub mod layout;

@@ -58,6 +58,15 @@ pub enum Filter {
     Hamming,
 }
 
+/// A processor of transformers: what stands in for fields that a file leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processor {
+    /// The shortest edge resized, the centre cut out, OpenAI's mean and deviation.
+    Clip,
+    /// Squashed to the size, nothing cut off, mean and deviation 0.5.
+    Siglip,
+}
+
 /// What a model wants done to a picture: the content of `preprocessor_config.json`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -90,14 +99,19 @@ impl Preprocessing {
     /// Reads the content of `file`, a `preprocessor_config.json` of the old form or the new or a
     /// `processor_config.json`, for a model whose pictures are `image_size` x `image_size` pixels.
     ///
-    /// Missing fields take the values of the processor that the file names, OpenAI's CLIP if none.
+    /// Missing fields take the values of the processor that the file names, or else of `processor`.
     /// What cannot be done as the file says is refused; a `rescale_factor` other than 1/255 and
     /// switched-off normalisation are worked into `mean` and `std`.
     ///
     /// # Errors
     /// `InvalidConfig`, naming the file and the field.
-    pub fn from_json(file: &str, bytes: &[u8], image_size: u32) -> Result<Self> {
-        config::parse(file, bytes, image_size)
+    pub fn from_json(
+        file: &str,
+        bytes: &[u8],
+        image_size: u32,
+        processor: Processor,
+    ) -> Result<Self> {
+        config::parse(file, bytes, image_size, processor)
     }
 
     /// Resizes and crops a picture to 3 x height x width bytes, all red ones first.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clip::checkpoint::config::Config;
 use clip::checkpoint::contents;
 use clip::checkpoint::directory::{Directory, is_there, read_file};
+use clip::checkpoint::family::TextAttention;
 use clip::checkpoint::layout::{CONFIG, MAX_CONFIG, PROCESSORS};
 use clip::error::Remedy;
 
@@ -39,7 +40,11 @@ impl Checkpoint {
         let folder = contents::folder(&mut Directory(directory))?;
         let directory = directory.join(folder.ok_or_else(|| without_config(directory))?);
         let config = read_config(&directory)?;
-        let preprocessing = read_preprocessing(&directory, config.vision.image_size as u32)?;
+        if config.family.text.attention == TextAttention::Full {
+            let message = format!("{} models are not supported yet", config.family.name);
+            return Err(Error::new(ErrorKind::UnsupportedModel, message));
+        }
+        let preprocessing = read_preprocessing(&directory, &config)?;
         let weights = WeightsFiles::find(&directory)?;
         Ok(Self { directory, commit, config, preprocessing, weights })
     }
@@ -112,10 +117,11 @@ const NOT_CLIP: [(&str, &str); 4] = [
 ];
 
 /// Without any such file, transformers refuses to guess, and so do we.
-fn read_preprocessing(directory: &Path, side: u32) -> Result<Preprocessing> {
+fn read_preprocessing(directory: &Path, config: &Config) -> Result<Preprocessing> {
     let name = contents::processor(&mut Directory(directory), "")?.unwrap_or(PROCESSORS[0]);
     let bytes = read_file(&directory.join(name), MAX_CONFIG, ErrorKind::InvalidConfig)?;
-    let preprocessing = Preprocessing::from_json(name, &bytes, side);
+    let side = config.vision.image_size as u32;
+    let preprocessing = Preprocessing::from_json(name, &bytes, side, config.family.processor);
     Ok(preprocessing.map_err(|error| within(directory, error))?)
 }
 

@@ -222,11 +222,12 @@ fn other_models_are_refused_by_what_they_are() {
         assert_eq!(error.kind(), ErrorKind::UnsupportedModel, "{error}");
         error.to_string()
     };
-    let way_out = "zero-shot classification needs both towers of a CLIP model";
+    let way_out =
+        "zero-shot classification needs both towers of a model whose model_type is supported";
     for (model_type, what) in [
-        ("clip_text_model", "this is the text tower of a CLIP model alone"),
-        ("clip_vision_model", "this is the image tower of a CLIP model alone"),
-        ("siglip", "this is a SigLIP model, which is not supported"),
+        ("clip_text_model", "this is only the text tower of a CLIP model"),
+        ("siglip_vision_model", "this is only the image tower of a SigLIP model"),
+        ("siglip2", "this is a SigLIP 2 model of the NaFlex kind"),
         ("bert", "this is a model of type \"bert\", which is not supported"),
     ] {
         let message = refusal(&format!(r#"{{"model_type": "{model_type}"}}"#));

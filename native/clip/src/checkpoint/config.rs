@@ -1,19 +1,25 @@
-//! `config.json`: the sizes and choices of a CLIP model.
+//! `config.json`: the sizes and choices of a model.
 //!
-//! Fields that are absent take the defaults of Hugging Face transformers' `CLIPConfig`, which is
-//! what the checkpoints were saved with.
+//! Fields that are absent take the defaults of Hugging Face transformers, which is what the
+//! checkpoints were saved with. They differ between families.
 
 mod fields;
 
 use serde_json::{Map, Value};
 
+use super::family::{Family, Heads, ImagePooling, TextFamily, TextPooling, VisionFamily};
 use super::json;
 use crate::error::{Error, ErrorKind, Result};
 use fields::{Fields, invalid};
 
+/// Most components of a hidden state or an embedding.
+const MAX_DIM: i64 = 65_536;
+
 /// Sizes of both towers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// What the model is.
+    pub family: &'static Family,
     /// The image tower.
     pub vision: VisionConfig,
     /// The text tower.
@@ -35,9 +41,11 @@ pub struct VisionConfig {
     pub patch_size: i64,
 }
 
-/// Sizes of the text tower, a causal transformer.
+/// Sizes of the text tower, a transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
+    /// What all text towers of the family share.
+    pub family: &'static TextFamily,
     /// The transformer.
     pub transformer: TransformerConfig,
     /// Number of token ids.
@@ -84,6 +92,8 @@ pub enum Pooling {
     HighestId,
     /// The first token with this id.
     FirstOf(u32),
+    /// The last one, whatever it is.
+    Last,
 }
 
 impl Pooling {
@@ -95,6 +105,7 @@ impl Pooling {
                 ids.iter().position(|id| id == highest)
             }
             Self::FirstOf(end) => ids.iter().position(|id| *id == end),
+            Self::Last => ids.len().checked_sub(1),
         }
     }
 }
@@ -103,53 +114,85 @@ impl Config {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
-    /// `InvalidConfig`, naming the field; `UnsupportedModel` for another model than CLIP.
+    /// `InvalidConfig`, naming the field; `UnsupportedModel` for a model of another family.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let root = json::parse(bytes)
             .map_err(|why| invalid(format!("config.json cannot be used: {why}")))?;
         let root = root
             .as_object()
             .ok_or_else(|| invalid("config.json is not a JSON object".to_owned()))?;
-        check_model_type(root)?;
+        let family = Family::of(root.get("model_type").and_then(Value::as_str))
+            .map_err(|why| Error::new(ErrorKind::UnsupportedModel, why))?;
 
         let text = tower(root, "text_config", "text_config_dict")?;
         let vision = tower(root, "vision_config", "vision_config_dict")?;
+        let (root, text) = (Fields::new(root, ""), Fields::new(&text, "text_config."));
+        let vision =
+            VisionConfig::from_fields(&Fields::new(&vision, "vision_config."), &family.vision)?;
         Ok(Self {
-            projection_dim: Fields::new(root, "").size("projection_dim", 512, 65_536)?,
-            logit_scale_init: Fields::new(root, "").logit_scale()?,
-            text: TextConfig::from_fields(&Fields::new(&text, "text_config."))?,
-            vision: VisionConfig::from_fields(&Fields::new(&vision, "vision_config."))?,
+            family,
+            projection_dim: match family.heads {
+                Heads::Projections => root.size("projection_dim", 512, MAX_DIM)?,
+                Heads::TextHead => projection_size(&text, family, &vision)?,
+            },
+            logit_scale_init: root.logit_scale()?,
+            text: TextConfig::from_fields(&text, &family.text)?,
+            vision,
         })
     }
 }
 
+/// Length of an embedding where only the text tower has a last layer, so that it has to be the
+/// image tower's width.
+fn projection_size(text: &Fields<'_>, family: &Family, vision: &VisionConfig) -> Result<i64> {
+    let width = text.size("hidden_size", family.text.transformer.width, MAX_DIM)?;
+    let size = text.size("projection_size", width, MAX_DIM)?;
+    if size == vision.transformer.width {
+        return Ok(size);
+    }
+    let expected = format!(
+        "vision_config.hidden_size ({}), with which it is compared",
+        vision.transformer.width
+    );
+    Err(text.wrong("projection_size", &expected, &size.into()))
+}
+
 impl TextConfig {
-    fn from_fields(fields: &Fields<'_>) -> Result<Self> {
-        let vocab_size = fields.size("vocab_size", 49_408, 10_000_000)?;
-        let pooling = match fields.integer("eos_token_id", 49_407)? {
-            2 => Pooling::HighestId,
-            id if (0..vocab_size).contains(&id) => Pooling::FirstOf(id as u32),
-            id => {
-                return Err(fields.wrong(
-                    "eos_token_id",
-                    &format!("a token id below vocab_size ({vocab_size})"),
-                    &id.into(),
-                ));
-            }
-        };
+    fn from_fields(fields: &Fields<'_>, family: &'static TextFamily) -> Result<Self> {
+        let vocab_size = fields.size("vocab_size", family.vocab_size, 10_000_000)?;
         Ok(Self {
-            transformer: TransformerConfig::from_fields(fields, [512, 2_048, 12, 8])?,
+            family,
+            transformer: TransformerConfig::from_fields(fields, &family.transformer)?,
             vocab_size,
-            max_positions: fields.at_least("max_position_embeddings", 2, 77, 65_536)?,
-            pooling,
+            max_positions: fields.at_least(
+                "max_position_embeddings",
+                2,
+                family.max_positions,
+                65_536,
+            )?,
+            pooling: pooling(fields, family.pooling, vocab_size)?,
         })
+    }
+}
+
+fn pooling(fields: &Fields<'_>, rule: TextPooling, vocab_size: i64) -> Result<Pooling> {
+    if rule == TextPooling::Last {
+        return Ok(Pooling::Last);
+    }
+    match fields.integer("eos_token_id", 49_407)? {
+        2 if rule == TextPooling::EndOrHighest => Ok(Pooling::HighestId),
+        id if (0..vocab_size).contains(&id) => Ok(Pooling::FirstOf(id as u32)),
+        id => {
+            let expected = format!("a token id below vocab_size ({vocab_size})");
+            Err(fields.wrong("eos_token_id", &expected, &id.into()))
+        }
     }
 }
 
 impl VisionConfig {
-    fn from_fields(fields: &Fields<'_>) -> Result<Self> {
+    fn from_fields(fields: &Fields<'_>, family: &VisionFamily) -> Result<Self> {
         let image_size = fields.size("image_size", 224, 4_096)?;
-        let patch_size = fields.size("patch_size", 32, 4_096)?;
+        let patch_size = fields.size("patch_size", family.patch_size, 4_096)?;
         if patch_size > image_size {
             return Err(fields.wrong(
                 "patch_size",
@@ -161,8 +204,12 @@ impl VisionConfig {
             3 => {}
             other => return Err(fields.wrong("num_channels", "3", &other.into())),
         }
+        if family.pooling == ImagePooling::Probe && !fields.flag("vision_use_head", true)? {
+            let expected = "true, because the head makes the embedding";
+            return Err(fields.wrong("vision_use_head", expected, &false.into()));
+        }
         Ok(Self {
-            transformer: TransformerConfig::from_fields(fields, [768, 3_072, 12, 12])?,
+            transformer: TransformerConfig::from_fields(fields, &family.transformer)?,
             image_size,
             patch_size,
         })
@@ -180,15 +227,14 @@ impl VisionConfig {
 }
 
 impl TransformerConfig {
-    fn from_fields(fields: &Fields<'_>, defaults: [i64; 4]) -> Result<Self> {
-        let [width, mlp_width, layers, heads] = defaults;
+    fn from_fields(fields: &Fields<'_>, defaults: &Self) -> Result<Self> {
         let config = Self {
-            width: fields.size("hidden_size", width, 65_536)?,
-            mlp_width: fields.size("intermediate_size", mlp_width, 1 << 20)?,
-            layers: fields.size("num_hidden_layers", layers, 1_024)?,
-            heads: fields.size("num_attention_heads", heads, 4_096)?,
-            activation: fields.activation()?,
-            layer_norm_eps: fields.epsilon()?,
+            width: fields.size("hidden_size", defaults.width, MAX_DIM)?,
+            mlp_width: fields.size("intermediate_size", defaults.mlp_width, 1 << 20)?,
+            layers: fields.size("num_hidden_layers", defaults.layers, 1_024)?,
+            heads: fields.size("num_attention_heads", defaults.heads, 4_096)?,
+            activation: fields.activation(defaults.activation)?,
+            layer_norm_eps: fields.epsilon(defaults.layer_norm_eps)?,
         };
         if config.width % config.heads != 0 {
             return Err(fields.wrong(
@@ -212,25 +258,4 @@ fn tower(root: &Map<String, Value>, name: &str, old_name: &str) -> Result<Map<St
             Err(invalid(format!("config.json: expected {name} to be an object, got {other}")))
         }
     }
-}
-
-fn check_model_type(root: &Map<String, Value>) -> Result<()> {
-    let described = match root.get("model_type").and_then(Value::as_str) {
-        Some("clip") => return Ok(()),
-        Some("clip_text_model") => "is the text tower of a CLIP model alone".to_owned(),
-        Some("clip_vision_model") => "is the image tower of a CLIP model alone".to_owned(),
-        Some("siglip" | "siglip2") => "is a SigLIP model, which is not supported".to_owned(),
-        Some(other) => {
-            let other: String = other.chars().take(80).collect();
-            format!("is a model of type {other:?}, which is not supported")
-        }
-        None => "has no model_type in its config.json".to_owned(),
-    };
-    Err(Error::new(
-        ErrorKind::UnsupportedModel,
-        format!(
-            "this {described}; zero-shot classification needs both towers of a CLIP model \
-             (model_type \"clip\"), such as openai/clip-vit-base-patch32"
-        ),
-    ))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Resize};
+use super::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Processor, Resize};
 use crate::checkpoint::json;
 use crate::checkpoint::layout::PROCESSORS;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,14 +14,12 @@ const MAX_SIZE: u32 = 4096;
 const STEPS: [&str; 5] =
     ["do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize"];
 
-/// What stands in for fields that a file leaves out.
-#[derive(Clone, Copy, PartialEq)]
-enum Family {
-    Clip,
-    Siglip,
-}
-
-pub(super) fn parse(file: &str, bytes: &[u8], image_size: u32) -> Result<Preprocessing> {
+pub(super) fn parse(
+    file: &str,
+    bytes: &[u8],
+    image_size: u32,
+    processor: Processor,
+) -> Result<Preprocessing> {
     let cannot = |why: &str| invalid(file, &format!("cannot be used: {why}"));
     let json = json::parse(bytes).map_err(|why| cannot(&why))?;
     // The newer file is of all processors, and has the picture's in a field of its own.
@@ -30,7 +28,7 @@ pub(super) fn parse(file: &str, bytes: &[u8], image_size: u32) -> Result<Preproc
         part => (part.and_then(Value::as_object), "it has no object image_processor"),
     };
     let map = map.ok_or_else(|| cannot(why))?;
-    Fields { file, map, image_size }.preprocessing()
+    Fields { file, map, image_size }.preprocessing(processor)
 }
 
 struct Fields<'a> {
@@ -40,28 +38,28 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn preprocessing(&self) -> Result<Preprocessing> {
-        let family = self.family()?;
+    fn preprocessing(&self, default: Processor) -> Result<Preprocessing> {
+        let processor = self.processor(default)?;
         self.refuse_unknown_steps()?;
         if !self.flag("do_resize", true)? {
             return Err(self.wrong("do_resize", "true, because pictures come in every size"));
         }
-        let resize = self.resize(family)?;
-        let crop = self.flag("do_center_crop", family == Family::Clip)?;
+        let resize = self.resize(processor)?;
+        let crop = self.flag("do_center_crop", processor == Processor::Clip)?;
         let crop = if crop { Some(self.crop()?) } else { None };
         self.check_output(resize, crop)?;
-        let (mean, std) = self.normalisation(family)?;
+        let (mean, std) = self.normalisation(processor)?;
         Ok(Preprocessing { resize, crop, filter: self.filter()?, mean, std })
     }
 
-    fn family(&self) -> Result<Family> {
+    fn processor(&self, default: Processor) -> Result<Processor> {
         let name = self.get("image_processor_type").or(self.get("feature_extractor_type"));
-        let Some(name) = name else { return Ok(Family::Clip) };
+        let Some(name) = name else { return Ok(default) };
         let plain = name.as_str().unwrap_or_default();
         let plain = plain.trim_end_matches("Fast").trim_end_matches("Pil");
         match plain {
-            "CLIPImageProcessor" | "CLIPFeatureExtractor" => Ok(Family::Clip),
-            "SiglipImageProcessor" => Ok(Family::Siglip),
+            "CLIPImageProcessor" | "CLIPFeatureExtractor" => Ok(Processor::Clip),
+            "SiglipImageProcessor" => Ok(Processor::Siglip),
             _ => Err(invalid(
                 self.file,
                 &format!(
@@ -82,15 +80,15 @@ impl Fields<'_> {
         Ok(())
     }
 
-    fn resize(&self, family: Family) -> Result<Resize> {
-        match (self.get("size"), family) {
-            (None, Family::Clip) => Ok(Resize::ShortestEdge(self.image_size)),
-            (None, Family::Siglip) => {
+    fn resize(&self, processor: Processor) -> Result<Resize> {
+        match (self.get("size"), processor) {
+            (None, Processor::Clip) => Ok(Resize::ShortestEdge(self.image_size)),
+            (None, Processor::Siglip) => {
                 Ok(Resize::Exact { height: self.image_size, width: self.image_size })
             }
             (Some(Value::Object(size)), _) => self.resize_from(size),
-            (Some(value), Family::Clip) => Ok(Resize::ShortestEdge(self.side("size", value)?)),
-            (Some(value), Family::Siglip) => {
+            (Some(value), Processor::Clip) => Ok(Resize::ShortestEdge(self.side("size", value)?)),
+            (Some(value), Processor::Siglip) => {
                 let side = self.side("size", value)?;
                 Ok(Resize::Exact { height: side, width: side })
             }
@@ -170,10 +168,10 @@ impl Fields<'_> {
     }
 
     /// Mean and deviation of pixels from 0 to 1, with a factor other than 1/255 worked in.
-    fn normalisation(&self, family: Family) -> Result<([f32; 3], [f32; 3])> {
-        let (mean, std) = match family {
-            Family::Clip => (CLIP_MEAN, CLIP_STD),
-            Family::Siglip => ([0.5; 3], [0.5; 3]),
+    fn normalisation(&self, processor: Processor) -> Result<([f32; 3], [f32; 3])> {
+        let (mean, std) = match processor {
+            Processor::Clip => (CLIP_MEAN, CLIP_STD),
+            Processor::Siglip => ([0.5; 3], [0.5; 3]),
         };
         let (mean, std) = if self.flag("do_normalize", true)? {
             (self.triple("image_mean", mean)?, self.triple("image_std", std)?)

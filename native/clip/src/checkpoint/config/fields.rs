@@ -65,17 +65,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn epsilon(&self) -> Result<f64> {
-        let value = self.number("layer_norm_eps", 1e-5)?;
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(name, "true or false", value)),
+        }
+    }
+
+    pub(super) fn epsilon(&self, default: f64) -> Result<f64> {
+        let value = self.number("layer_norm_eps", default)?;
         if value > 0.0 && value <= 1.0 {
             return Ok(value);
         }
         Err(self.wrong("layer_norm_eps", "a number between 0 and 1", &value.into()))
     }
 
-    pub(super) fn activation(&self) -> Result<Activation> {
+    pub(super) fn activation(&self, default: Activation) -> Result<Activation> {
         match self.get("hidden_act") {
-            None => Ok(Activation::QuickGelu),
+            None => Ok(default),
             Some(value) => match value.as_str() {
                 Some("quick_gelu") => Ok(Activation::QuickGelu),
                 Some("gelu") => Ok(Activation::Gelu),

@@ -51,6 +51,7 @@ defmodule Image.ZeroShot.MixProject do
         Classify: [
           Image.ZeroShot,
           Image.ZeroShot.Classifier,
+          Image.ZeroShot.Embedding,
           Image.ZeroShot.Source,
           Image.ZeroShot.Error
         ],

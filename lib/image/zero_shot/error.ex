@@ -17,7 +17,8 @@ defmodule Image.ZeroShot.Error do
   | --- | --- |
   | `:invalid_label` | the labels are not a list, or there are none, or too many of them or of their prompts; a label is not a string, not valid UTF-8, or too long |
   | `:invalid_classifier` | the binary is not a classifier, or a damaged one |
-  | `:wrong_model` | the classifier was compiled for another model than the one of the call |
+  | `:invalid_embedding` | the binary is not an embedding, or a damaged one; or the vector is empty, zero or not finite |
+  | `:wrong_model` | the classifier or the embedding is of another model than the one of the call, or two embeddings are of different models |
   | `:invalid_image` | the bytes are not a picture, or it is damaged or cut short |
   | `:unsupported_image` | the picture has a format, or pixels, that this library does not read; or the term is not a picture |
   | `:image_too_large` | the picture exceeds a limit, which the message names |
@@ -70,6 +71,7 @@ defmodule Image.ZeroShot.Error do
   @type reason ::
           :invalid_label
           | :invalid_classifier
+          | :invalid_embedding
           | :wrong_model
           | :invalid_image
           | :unsupported_image

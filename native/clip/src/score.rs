@@ -9,7 +9,11 @@
 //! | `Logits` | `z` | `ln(sum of e^z_b)` |
 //! | `Cosine` | `cosine` | the highest of its rows |
 
+mod unit;
+
 use crate::error::{Error, ErrorKind, Result};
+
+pub use unit::unit;
 
 /// What is made of the cosines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,11 @@ fn cosine(a: Binary, b: Binary) -> Result<f64, Failure> {
     guarded(|| score::cosine(&Floats::read(&a)?, &Floats::read(&b)?))
 }
 
+#[rustler::nif]
+fn unit(vector: Binary) -> Result<Floats, Failure> {
+    guarded(|| Ok(Floats(score::unit(&Floats::read(&vector)?)?.into_owned())))
+}
+
 /// `%{kind: :softmax, logit_scale: 100.0, top: nil, least: nil}`.
 #[derive(NifMap)]
 struct ScoringTerm {

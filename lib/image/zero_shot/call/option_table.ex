@@ -20,6 +20,7 @@ defmodule Image.ZeroShot.Call.OptionTable do
           | :target
           | :call
           | :stream
+          | :embedding
           | :picture
           | :picture_limits
           | :labels
@@ -233,6 +234,20 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:max_decode_ms, @limit, 10_000, :picture_limits,
      """
      the processor time that decoding may take, in milliseconds
+     """},
+
+    # Vectors from elsewhere.
+    {:model, {:or, [nil], :text}, nil, :embedding,
+     """
+     the name of the model, as in the `:model` of an embedding. Given, the binary is a bare vector
+     """},
+    {:commit, {:or, [nil], :text}, nil, :embedding,
+     """
+     the commit of the model, as in the `:commit` of an embedding
+     """},
+    {:kind, {:one_of, [:picture, :text]}, :picture, :embedding,
+     """
+     what was embedded: `:picture` or `:text`
      """},
 
     # Many pictures.

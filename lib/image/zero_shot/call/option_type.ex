@@ -15,6 +15,9 @@ defmodule Image.ZeroShot.Call.OptionType do
           | {:function, arity()}
           | {:or, [nil | :infinity, ...], t()}
 
+  # Names of models and commits are far shorter.
+  @max_text 1_024
+
   @spec cast(t(), term()) :: {:ok, term()} | :error
   def cast({:or, atoms, type}, value),
     do: if(value in atoms, do: {:ok, value}, else: cast(type, value))
@@ -38,6 +41,7 @@ defmodule Image.ZeroShot.Call.OptionType do
   def cast(:name, value), do: keep(value, is_atom(value) and value != nil)
   def cast(:serving, value), do: keep(value, is_atom(value) and not is_boolean(value))
   def cast(:revision, value), do: keep(value, text?(value))
+  def cast(:text, value), do: keep(value, text?(value) and byte_size(value) <= @max_text)
   def cast(:template, value), do: Templates.cast(value)
   def cast(:repo, value), do: keep(value, repo?(value))
   def cast(:device, value), do: keep(value, device?(value))
@@ -74,6 +78,7 @@ defmodule Image.ZeroShot.Call.OptionType do
   def expected(:process), do: "a process"
   def expected(:name), do: "an atom such as MyApp.Clip"
   def expected(:serving), do: "the name of a serving, an atom"
+  def expected(:text), do: "a string of at most #{@max_text} bytes"
   def expected(:revision), do: "a branch, a tag or a commit"
   def expected(:template), do: Templates.expected()
   def expected(:device), do: ":auto, :cpu, :cuda, {:cuda, index} or :mps"

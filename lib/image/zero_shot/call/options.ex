@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.Call.Options do
   @classify @call ++ @labels ++ [:scores] ++ @picture
 
   # Not for the configuration: they belong to one call.
-  @given_only [:name, :stream]
+  @given_only [:name, :stream, :embedding]
 
   @type t :: %{required(atom()) => term()}
 
@@ -84,6 +84,20 @@ defmodule Image.ZeroShot.Call.Options do
 
   @spec similarity!(keyword()) :: t()
   def similarity!(opts), do: call!(opts, @call ++ @picture)
+
+  @doc """
+  What is told of a bare vector, or `nil` where nothing is told of its model.
+  """
+  @spec embedding!(keyword()) :: t() | nil
+  def embedding!([]), do: nil
+
+  def embedding!(opts) do
+    with %{model: nil} <- build!(opts, [:embedding]) do
+      raise ArgumentError,
+            "expected :model with #{opts |> Keyword.keys() |> Enum.map_join(", ", &inspect/1)}: " <>
+              "a bare vector does not say which model it is of"
+    end
+  end
 
   @doc """
   How a picture is decoded and what it may cost, of a call's options.

@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
 
   alias Image.ZeroShot.{Error, Native}
   alias Image.ZeroShot.Classifier.ExternalTerm
+  alias Image.ZeroShot.Native.Floats
 
   # The number is the version of the layout.
   @magic "image_zero_shot classifier 1\n"
@@ -117,15 +118,9 @@ defmodule Image.ZeroShot.Classifier.Codec do
   # That they can be normalised says that they are numbers: what is none has no place in an order,
   # and no score.
   defp unit?(rows, count),
-    do: match?({:ok, _}, rows |> swap() |> Native.ensemble(List.duplicate(1, count)))
+    do: match?({:ok, _}, rows |> Floats.swap() |> Native.ensemble(List.duplicate(1, count)))
 
   # Floats are little-endian in the binary, whatever the machine has.
   defp swapped(%{texts: texts, probe: {prompt, row}} = kept),
-    do: %{kept | texts: swap(texts), probe: {prompt, swap(row)}}
-
-  defp swap(floats) do
-    if <<1::16-native>> == <<1::16-little>>,
-      do: floats,
-      else: for(<<bits::32-little <- floats>>, into: <<>>, do: <<bits::32-big>>)
-  end
+    do: %{kept | texts: Floats.swap(texts), probe: {prompt, Floats.swap(row)}}
 end

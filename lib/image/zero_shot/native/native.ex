@@ -21,6 +21,9 @@ defmodule Image.ZeroShot.Native do
   def ensemble(_rows, _counts), do: not_loaded()
   def cosine(_a, _b), do: not_loaded()
 
+  # A vector of any length to a unit vector
+  def unit(_vector), do: not_loaded()
+
   # Sets a variable where C code reads it, which `System.put_env/2` does not reach
   def put_default(_name, _value), do: not_loaded()
 end

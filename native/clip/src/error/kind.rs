@@ -28,6 +28,9 @@ kinds! {
     /// The picture exceeds one of [`Limits`](crate::Limits).
     ImageTooLarge => "image_too_large",
 
+    /// A vector that is not an embedding: empty, not finite, or without a direction.
+    InvalidEmbedding => "invalid_embedding",
+
     /// A file of the checkpoint is missing.
     NotFound => "not_found",
     /// A file could not be read or written.

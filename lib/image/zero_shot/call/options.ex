@@ -37,7 +37,7 @@ defmodule Image.ZeroShot.Call.Options do
   end
 
   @spec classify!(keyword()) :: t()
-  def classify!(opts), do: opts |> call!(@classify) |> one_scoring!()
+  def classify!(opts), do: opts |> call!(@classify) |> one_scoring!() |> reachable_score!()
 
   @doc """
   The options of a stream of pictures that no other call has, checked, and the rest.
@@ -54,7 +54,9 @@ defmodule Image.ZeroShot.Call.Options do
   The options of a label set that is compiled.
   """
   @spec classifier!(keyword()) :: t()
-  def classifier!(opts), do: opts |> call!(@call ++ @labels ++ [:scores]) |> one_scoring!()
+  def classifier!(opts) do
+    opts |> call!(@call ++ @labels ++ [:scores]) |> one_scoring!() |> reachable_score!()
+  end
 
   defp one_scoring!(%{multi_label: true, scores: scores}) when scores != :softmax do
     raise ArgumentError,
@@ -63,6 +65,16 @@ defmodule Image.ZeroShot.Call.Options do
   end
 
   defp one_scoring!(opts), do: opts
+
+  # A percentage, or a logit's bound for softmax, would leave out everything without a word.
+  defp reachable_score!(%{min_score: least, scores: scores})
+       when is_number(least) and least > 1 and scores != :logits do
+    raise ArgumentError,
+          "expected :min_score to be at most 1, the highest score there is with " <>
+            "scores: #{inspect(scores)}, got: #{inspect(least)}"
+  end
+
+  defp reachable_score!(opts), do: opts
 
   @doc """
   The options of a call with a classifier, whose own options, `compiled`, hold where the call gives

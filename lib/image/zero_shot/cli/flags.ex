@@ -38,9 +38,10 @@ defmodule Image.ZeroShot.CLI.Flags do
          {:ok, labels} <- labels(flags),
          {:ok, format} <- format(Keyword.get(flags, :format, "table")),
          {:ok, top} <- top(flags[:top], format),
+         {:ok, least} <- min_score(flags[:min_score]),
          {:ok, device} <- device(flags[:device]) do
-      opts = [top_k: top] ++ device ++ template(flags) ++ repo(flags[:repo])
-      opts = opts ++ Keyword.take(flags, [:min_score, :multi_label])
+      opts = [top_k: top] ++ least ++ device ++ template(flags) ++ repo(flags[:repo])
+      opts = opts ++ Keyword.take(flags, [:multi_label])
       {:ok, %{paths: paths, labels: labels, format: format, opts: opts}}
     end
   end
@@ -110,8 +111,13 @@ defmodule Image.ZeroShot.CLI.Flags do
 
   defp top(nil, :table), do: {:ok, @top_of_table}
   defp top(nil, _all), do: {:ok, nil}
-  defp top(top, _format) when top > 0, do: {:ok, top}
+  # More than there can be is all.
+  defp top(top, _format) when top > 0, do: {:ok, min(top, 1_000_000)}
   defp top(top, _format), do: {:error, "expected --top to be a positive number, got: #{top}"}
+
+  defp min_score(nil), do: {:ok, []}
+  defp min_score(least) when least >= 0 and least <= 1, do: {:ok, [min_score: least]}
+  defp min_score(least), do: {:error, "expected --min-score to be from 0 to 1, got: #{least}"}
 
   defp device(nil), do: {:ok, []}
   defp device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}

@@ -154,16 +154,16 @@ defmodule Image.ZeroShot.ScoringTest do
       assert classify(scores: :cosine, min_score: third) == Enum.take(all, 3)
       assert classify(scores: :cosine, min_score: third, top_k: 2) == Enum.take(all, 2)
       assert classify(scores: :cosine, min_score: -1) == all
-      assert classify(scores: :cosine, min_score: 2) == []
-      assert classify(min_score: 1.1) == []
+      assert classify(scores: :cosine, min_score: 1) == []
+      assert classify(min_score: 1) == []
     end
 
     test "is nil for label/3 if no label is kept" do
       label = fn opts -> ZeroShot.label(@picture, @labels, opts ++ @opts) end
-      assert label.(min_score: 1.1) == nil
+      assert label.(min_score: 1) == nil
       assert label.(min_score: 0.3) == "red apple"
       assert label.(top_k: 3) == "red apple"
-      assert ZeroShot.try_label(@picture, @labels, [min_score: 2] ++ @opts) == {:ok, nil}
+      assert ZeroShot.try_label(@picture, @labels, [min_score: 1] ++ @opts) == {:ok, nil}
     end
   end
 
@@ -183,6 +183,19 @@ defmodule Image.ZeroShot.ScoringTest do
         message = "expected #{inspect(name)} to be #{expected}, got: #{inspect(value)}"
         assert_raise ArgumentError, message, fn -> classify([{name, value}]) end
       end
+    end
+
+    test ":min_score above every score there can be is an error" do
+      for {opts, scores} <- [
+            {[min_score: 50], ":softmax"},
+            {[min_score: 1.01, multi_label: true], ":softmax"},
+            {[min_score: 2, scores: :cosine], ":cosine"}
+          ] do
+        expected = "at most 1, the highest score there is with scores: #{scores}"
+        assert_raise ArgumentError, ~r/#{expected}/, fn -> classify(opts) end
+      end
+
+      assert classify(min_score: 1_000, scores: :logits) == []
     end
 
     @tag capture_log: true

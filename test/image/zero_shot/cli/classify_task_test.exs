@@ -78,7 +78,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
       assert {:ok, shown, ""} = classify(["priv/samples/dog.jpg", "--top", "1"] ++ @labels)
       assert shown =~ ~r/^priv\/samples\/dog.jpg  +\d+\.\d %  dog\n$/
 
-      argv = ["priv/samples/dog.jpg", "--multi-label", "--min-score", "1.1"] ++ @labels
+      argv = ["priv/samples/dog.jpg", "--multi-label", "--min-score", "1"] ++ @labels
       assert {:ok, "priv/samples/dog.jpg  -\n", ""} = classify(argv)
     end
   end
@@ -190,7 +190,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
     end
 
     test "of a picture without a label that is high enough is one line" do
-      argv = ["priv/samples/dog.jpg", "--format", "csv", "--min-score", "1.1"] ++ @labels
+      argv = ["priv/samples/dog.jpg", "--format", "csv", "--min-score", "1"] ++ @labels
       assert {:ok, shown, ""} = classify(argv)
       assert shown == "path,label,score,error\r\npriv/samples/dog.jpg,,,\r\n"
     end
@@ -244,6 +244,8 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
             {["x.jpg", "--label", "dog"], "unknown flag --label; #{@usage}"},
             {["x.jpg", "--labels"], "expected a value after --labels"},
             {["x.jpg", "--top", "many"], "expected --top to be a number, got: many"},
+            {["x.jpg", "--labels", "a", "--min-score", "50"],
+             "expected --min-score to be from 0 to 1, got: 50.0"},
             {["x.jpg", "--labels", "a", "--top", "0"],
              "expected --top to be a positive number, got: 0"},
             {["x.jpg", "--multi-label=yes"], "expected no value for --multi-label, got: yes"},

@@ -180,7 +180,9 @@ fn a_broken_profile_is_an_error() {
         profile
     };
     let offset = 128 + 4 + 12 + 4;
-    let cases: [(Vec<u8>, &str); 9] = [
+    let entry = profile.windows(4).position(|bytes| bytes == b"rXYZ").unwrap();
+    let red = u32::from_be_bytes(*profile[entry + 4..].first_chunk().unwrap()) as usize;
+    let cases: [(Vec<u8>, &str); 14] = [
         (vec![], "it is cut short"),
         (profile[..127].to_vec(), "it is cut short"),
         (profile[..130].to_vec(), "it is cut short"),
@@ -190,6 +192,11 @@ fn a_broken_profile_is_an_error() {
         (patched(128, &[255; 4]), "it has 4294967295 tags"),
         (patched(offset, &[255; 4]), "its tag rXYZ is cut short"),
         (patched(offset - 4, b"none"), "it has no tag rXYZ"),
+        (patched(12, b"link"), "it links two devices and describes no picture's colours"),
+        (patched(12, b"abst"), "it changes colours and describes no picture's"),
+        (patched(12, b"nmcl"), "it names single colours and describes no picture's"),
+        (patched(12, b"dog!"), "it is of the class dog!"),
+        (patched(red + 8, &[127; 4]), "its primaries do not add up to white"),
     ];
     for (profile, why) in cases {
         let message = refusal(&with_parts(&plain, &[(1, 1, &profile)]));

@@ -60,6 +60,7 @@ pub(super) fn needed(profile: &[u8]) -> Result<Option<(Space, Vec<u8>)>, String>
     if &header[36..40] != b"acsp" {
         return Err("it is not an ICC profile".into());
     }
+    check_class(header)?;
     let tags = Tags::read(profile, rest)?;
     let Some(space) = Space::of(header) else { return Ok(None) };
     let needed = match tags.table(space)? {
@@ -122,8 +123,43 @@ impl<'a> Tags<'a> {
             let data = data.ok_or_else(|| format!("it has no tag {}", name.escape_ascii()))?;
             Ok((*name, data))
         };
-        space.curves().iter().map(curve).collect()
+        let tags = space.curves().iter().map(curve).collect::<Result<Vec<_>, String>>()?;
+        if space == Space::Rgb {
+            check_white(&tags)?;
+        }
+        Ok(tags)
     }
+}
+
+/// Refuses profiles that do not say which colours the pixels of a picture are.
+fn check_class(header: &[u8]) -> Result<(), String> {
+    match &header[12..16] {
+        b"scnr" | b"mntr" | b"prtr" | b"spac" => Ok(()),
+        b"link" => Err("it links two devices and describes no picture's colours".into()),
+        b"abst" => Err("it changes colours and describes no picture's".into()),
+        b"nmcl" => Err("it names single colours and describes no picture's".into()),
+        class => Err(format!("it is of the class {}", class.escape_ascii())),
+    }
+}
+
+/// White of all profiles' common space, as parts of 65536.
+const WHITE: [i64; 3] = [63_190, 65_536, 54_061];
+
+/// The three primaries together are white. Real profiles are off by less than a hundredth, and old
+/// ones with the white of their monitor by a third; with absurd numbers, every pixel would come out
+/// black or white.
+fn check_white(tags: &[Tag<'_>]) -> Result<(), String> {
+    let part = |tag: &[u8], axis: usize| {
+        let at = tag.get(8 + 4 * axis..).map_or(0, number);
+        i64::from(at.cast_signed())
+    };
+    for (axis, white) in WHITE.iter().enumerate() {
+        let sum: i64 = tags[..3].iter().map(|(_, tag)| part(tag, axis)).sum();
+        if (sum - white).abs() > 65_536 / 2 {
+            return Err("its primaries do not add up to white".into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses tables for other channels than they are used for, and those with nothing to interpolate.

@@ -7,6 +7,9 @@
 //!
 //! Objects live in one list and refer to each other by index. So a pickle that nests them a
 //! million deep, or in a circle, costs no stack and leaks nothing.
+//!
+//! The crate `pytorch-reader` (0.22) runs nothing either, but leaves out what it does not know, without a
+//! word of the function that a pickle names, and 90 MB of pickle cost it 15 GB and 53 s.
 
 use std::collections::HashMap;
 

@@ -20,7 +20,7 @@ defmodule Image.ZeroShot.FidelityTest do
     }
   end
 
-  test "pixels", %{info: info, expected: expected, tensors: tensors} do
+  test "pixels equal the reference's", %{info: info, expected: expected, tensors: tensors} do
     for {picture, golden} <- Enum.zip(expected["pictures"], tensors["pixels"]) do
       pixels = pixels(picture["file"], info)
       assert byte_size(pixels) == byte_size(golden)
@@ -34,18 +34,18 @@ defmodule Image.ZeroShot.FidelityTest do
     end
   end
 
-  test "embeddings of pictures", %{tensors: tensors} do
+  test "embeddings of pictures equal the reference's", %{tensors: tensors} do
     {:ok, embeddings} = Embeddings.images(tensors["pixels"])
     assert_rows(embeddings, tensors["image_embeddings"], @embedding_delta)
   end
 
-  test "embeddings of texts", %{expected: expected, tensors: tensors} do
+  test "embeddings of texts equal the reference's", %{expected: expected, tensors: tensors} do
     prompts = Enum.map(expected["prompts"], & &1["text"])
     {:ok, {embeddings, _truncated}} = Embeddings.texts(prompts)
     assert_rows(embeddings, tensors["text_embeddings"], @embedding_delta)
   end
 
-  test "probabilities", %{info: info, expected: expected, tensors: tensors} do
+  test "probabilities equal the reference's", %{info: info, expected: expected, tensors: tensors} do
     opts = Options.classify!(template: template(expected["template"]))
     goldens = Enum.zip([expected["pictures"], tensors["pixels"], tensors["probabilities"]])
 
@@ -61,7 +61,7 @@ defmodule Image.ZeroShot.FidelityTest do
     end
   end
 
-  test "probabilities from the file on", %{expected: expected, tensors: tensors} do
+  test "probabilities from a file equal the reference's", %{expected: expected, tensors: tensors} do
     template = template(expected["template"])
     opts = [repo: :embedded, device: :cpu, template: template]
 
@@ -74,7 +74,10 @@ defmodule Image.ZeroShot.FidelityTest do
     end
   end
 
-  test "the factor between cosine and softmax", %{info: info, expected: expected} do
+  test "the factor between cosine and softmax is the checkpoint's", %{
+    info: info,
+    expected: expected
+  } do
     assert_in_delta info.logit_scale, expected["logit_scale"], 1.0e-4
   end
 

@@ -67,7 +67,7 @@ defmodule Image.ZeroShot.Hub.ProgressTest do
              "\r 50 % [#{half}]  100 of 200, 99 failed, 10.0 a second, 10 s left\e[K"
   end
 
-  test "sizes and long times" do
+  test "sizes and long times are written in their largest unit" do
     sizes = [{0, "0 B"}, {999, "999 B"}, {1_000, "1.0 kB"}, {999_949, "999.9 kB"}]
     sizes = sizes ++ [{999_950, "1.0 MB"}, {999_949_999, "999.9 MB"}, {1_710_000_000, "1.7 GB"}]
     for {bytes, text} <- sizes, do: assert(Progress.size(bytes) == text)

@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.HostileTest do
     {reason, message}
   end
 
-  test "a picture that ends too soon" do
+  test "a picture that ends too soon is harmless" do
     for name <- ["dog.jpg", "cat.png", "pizza.webp"] do
       bytes = Pictures.sample_bytes(name)
 
@@ -36,7 +36,7 @@ defmodule Image.ZeroShot.HostileTest do
     end
   end
 
-  test "a picture with bytes changed here and there" do
+  test "a picture with bytes changed here and there is harmless" do
     :rand.seed(:exsss, {1, 2, 3})
 
     for name <- ["dog.jpg", "cat.png", "pizza.webp"], _ <- 1..60 do
@@ -47,7 +47,7 @@ defmodule Image.ZeroShot.HostileTest do
     end
   end
 
-  test "bytes that are no picture" do
+  test "bytes that are no picture are refused" do
     :rand.seed(:exsss, {4, 5, 6})
 
     texts = ["", "\0", "hello", "<svg xmlns='http://www.w3.org/2000/svg'/>", "%PDF-1.7", "GIF89a"]
@@ -78,7 +78,7 @@ defmodule Image.ZeroShot.HostileTest do
     assert_refused(Pictures.claiming(10, 0, "x"))
   end
 
-  test "data that unpacks to far more than the picture" do
+  test "data that unpacks to far more than the picture is harmless" do
     bomb = :zlib.compress(:binary.copy(<<0>>, 50_000_000))
     assert byte_size(bomb) < 100_000
     assert_harmless(Pictures.claiming(4, 4, bomb))
@@ -99,14 +99,14 @@ defmodule Image.ZeroShot.HostileTest do
     end
   end
 
-  test "pixels that are not as many as their shape says" do
+  test "pixels that are not as many as their shape says are refused" do
     for {shape, data} <- [{{2, 2, 3}, "abc"}, {{2, 2, 3}, ""}, {{1, 1, 1}, "ab"}] do
       tensor = %{Nx.from_binary(data, {:u, 8}) | shape: shape, names: [nil, nil, nil]}
       assert {:error, %Error{}} = answer(tensor)
     end
   end
 
-  test "any term in place of a picture, of labels, of a label" do
+  test "any term in place of a picture, of labels, of a label is harmless" do
     terms = [
       nil,
       true,
@@ -145,7 +145,7 @@ defmodule Image.ZeroShot.HostileTest do
     labels |> Enum.map(&with({label, _prompt} <- &1, do: label)) |> Enum.sort()
   end
 
-  test "malformed files of other projects" do
+  test "malformed files of other projects are harmless" do
     files = Path.wildcard("test/fixtures/corpora/**/*.*")
     assert length(files) > 150
     for path <- files, do: assert_harmless({:path, path})

@@ -1,5 +1,6 @@
 //! A checkpoint in a directory.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::contents::Listing;
@@ -39,19 +40,42 @@ pub fn is_there(path: &Path) -> bool {
 /// # Errors
 /// `NotFound` or `Io` where it cannot be read; `unusable` where it is larger, or a Git LFS pointer.
 pub fn read_file(path: &Path, most: u64, unusable: ErrorKind) -> Result<Vec<u8>> {
-    let bytes = files::read(path, most).map_err(|e| {
-        let kind = match e.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
-    })?;
-    let path = path.display();
+    let bytes = files::read(path, most).map_err(|e| unreadable(path, e))?;
+    let shown = path.display();
     match bytes {
-        None => Err(Error::new(unusable, format!("{path} is larger than {most} bytes"))),
-        Some(bytes) if is_lfs_pointer(&bytes) => {
-            Err(Error::new(unusable, format!("{path} cannot be used: {LFS_POINTER_FOUND}")))
-        }
+        None => Err(Error::new(unusable, format!("{shown} is larger than {most} bytes"))),
+        Some(bytes) if is_lfs_pointer(&bytes) => Err(pointer(path, unusable)),
         Some(bytes) => Ok(bytes),
     }
+}
+
+/// Opens a file of at most `most` bytes that is too large to be in memory as a whole.
+///
+/// # Errors
+/// Those of [`read_file`].
+pub fn open_file(path: &Path, most: u64, unusable: ErrorKind) -> Result<File> {
+    let mut file = files::open(path).map_err(|e| unreadable(path, e))?;
+    let length = file.metadata().map_err(|e| unreadable(path, e))?.len();
+    if length > most {
+        let message = format!("{} is larger than {most} bytes", path.display());
+        return Err(Error::new(unusable, message));
+    }
+    match files::starts_as_lfs_pointer(&mut file) {
+        Ok(true) => Err(pointer(path, unusable)),
+        Ok(false) => Ok(file),
+        Err(e) => Err(unreadable(path, e)),
+    }
+}
+
+fn unreadable(path: &Path, e: std::io::Error) -> Error {
+    let kind = match e.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("cannot read {}: {e}", path.display())).with_source(e)
+}
+
+fn pointer(path: &Path, unusable: ErrorKind) -> Error {
+    let path = path.display();
+    Error::new(unusable, format!("{path} cannot be used: {LFS_POINTER_FOUND}"))
 }

@@ -105,10 +105,23 @@ pub enum ImagePooling {
 /// What becomes of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenizerRules {
+    /// How a prompt is cut into tokens.
+    pub kind: TokenizerKind,
     /// Whether a prompt begins with a start token. All end with an end token.
     pub starts: bool,
     /// Whether a prompt is filled up with padding, on the right, to `max_positions`.
     pub padded: bool,
+}
+
+/// How a prompt is cut into tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenizerKind {
+    /// BPE over bytes, in lower case.
+    Clip,
+    /// The pieces of T5 in the first SigLIP, those of Gemma in SigLIP 2: the file tells which.
+    Siglip,
+    /// The pieces of XLM-R.
+    XlmRoberta,
 }
 
 /// What the probability of a label by itself is.
@@ -148,7 +161,7 @@ pub static SIGLIP: Family = Family {
     text: TextFamily {
         attention: TextAttention::Full,
         pooling: TextPooling::Last,
-        tokenizer: TokenizerRules { starts: false, padded: true },
+        tokenizer: TokenizerRules { kind: TokenizerKind::Siglip, starts: false, padded: true },
         transformer: SIGLIP_TOWER,
         vocab_size: 32_000,
         max_positions: 64,
@@ -170,7 +183,11 @@ pub static METACLIP_2: Family = Family {
     name: "MetaCLIP 2",
     prefix: "metaclip_2.",
     heads: Heads::Projections,
-    text: TextFamily { pooling: TextPooling::End, ..CLIP_TEXT },
+    text: TextFamily {
+        pooling: TextPooling::End,
+        tokenizer: TokenizerRules { kind: TokenizerKind::XlmRoberta, ..CLIP_TEXT.tokenizer },
+        ..CLIP_TEXT
+    },
     vision: CLIP_VISION,
     processor: Processor::Clip,
     independent: Independent::Background,
@@ -180,7 +197,7 @@ pub static METACLIP_2: Family = Family {
 const CLIP_TEXT: TextFamily = TextFamily {
     attention: TextAttention::Causal,
     pooling: TextPooling::EndOrHighest,
-    tokenizer: TokenizerRules { starts: true, padded: false },
+    tokenizer: TokenizerRules { kind: TokenizerKind::Clip, starts: true, padded: false },
     transformer: TransformerConfig {
         width: 512,
         layers: 12,

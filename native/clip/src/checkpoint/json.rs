@@ -1,5 +1,7 @@
 //! JSON from strangers, as Python's `json` reads it.
 
+use std::io::{self, Read};
+
 use serde_json::Value;
 
 /// Deepest nesting that is read. The files of a checkpoint reach 7.
@@ -43,22 +45,56 @@ fn with_pythons_quoted(mut bytes: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When they are nested too deeply.
 pub fn check_depth(bytes: &[u8]) -> Result<(), String> {
-    let (mut depth, mut strings) = (0usize, Strings::default());
-    for byte in bytes {
-        match (strings.passes(*byte), byte) {
-            (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            _ => {}
+    Depth::default().pass(bytes)
+}
+
+/// Brackets that are open, after what was read so far.
+#[derive(Debug, Default)]
+struct Depth {
+    open: usize,
+    strings: Strings,
+}
+
+impl Depth {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for byte in bytes {
+            match (self.strings.passes(*byte), byte) {
+                (false, b'[' | b'{') => self.open += 1,
+                (false, b']' | b'}') => self.open = self.open.saturating_sub(1),
+                _ => {}
+            }
+            if self.open > MAX_DEPTH {
+                return Err(format!("its JSON is nested more than {MAX_DEPTH} deep"));
+            }
         }
-        if depth > MAX_DEPTH {
-            return Err(format!("its JSON is nested more than {MAX_DEPTH} deep"));
-        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// A document on its way to another parser, which gets an error where [`check_depth`] returns one.
+#[derive(Debug)]
+pub struct DepthLimit<R> {
+    inner: R,
+    depth: Depth,
+}
+
+impl<R: Read> DepthLimit<R> {
+    /// Reads from here.
+    pub fn new(inner: R) -> Self {
+        Self { inner, depth: Depth::default() }
+    }
+}
+
+impl<R: Read> Read for DepthLimit<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.depth.pass(&buffer[..length]).map_err(io::Error::other)?;
+        Ok(length)
+    }
 }
 
 /// Tells what lies within strings from what does not.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Strings {
     inside: bool,
     escaped: bool,
@@ -97,6 +133,24 @@ mod tests {
         let error = parse(nested(MAX_DEPTH + 1).as_bytes()).unwrap_err();
         assert_eq!(error, "its JSON is nested more than 32 deep");
         assert!(parse("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn depth_has_a_limit_while_a_document_is_read() {
+        let read = |text: &str| {
+            let mut pieces = DepthLimit::new(text.as_bytes());
+            let (mut all, mut piece) = (Vec::new(), [0; 7]);
+            loop {
+                match pieces.read(&mut piece).map_err(|error| error.to_string())? {
+                    0 => return Ok(all),
+                    length => all.extend_from_slice(&piece[..length]),
+                }
+            }
+        };
+        let nested = |depth| format!("{}\"[[\"{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(read(&nested(MAX_DEPTH)), Ok(nested(MAX_DEPTH).into_bytes()));
+        let error = read(&nested(MAX_DEPTH + 1));
+        assert_eq!(error, Err("its JSON is nested more than 32 deep".to_owned()));
     }
 
     #[test]

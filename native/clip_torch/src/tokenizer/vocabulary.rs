@@ -161,7 +161,7 @@ fn token(path: &Path, name: String, value: &Value) -> Result<AddedToken> {
         .normalized(flag("normalized").unwrap_or(!special)))
 }
 
-fn content(value: &Value) -> Option<&str> {
+pub(super) fn content(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
@@ -190,7 +190,7 @@ fn merges(path: &Path) -> Result<Merges> {
 }
 
 /// A file that may be missing, which is as good as empty.
-fn read_optional(path: PathBuf) -> Result<(PathBuf, Map<String, Value>)> {
+pub(super) fn read_optional(path: PathBuf) -> Result<(PathBuf, Map<String, Value>)> {
     let object = if is_there(&path) { read_object(&path, MAX_CONFIG)? } else { Map::new() };
     Ok((path, object))
 }

@@ -10,7 +10,7 @@ model = [repo: if(directory == "embedded", do: :embedded, else: {:local, directo
 needs = %{pictures: 2, decoded_here: 2, prompts: [], parts: 1}
 
 for picture <- pictures do
-  [exact, fast] = for how <- [:exact, :fast], do: Options.similarity!([decode: how] ++ model)
+  [exact, fast] = for how <- [:exact, :fast], do: Options.embed!([decode: how] ++ model)
   {:ok, lease} = Client.checkout(exact, needs)
 
   [pixels, near] =

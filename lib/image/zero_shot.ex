@@ -26,6 +26,8 @@ defmodule Image.ZeroShot do
   | compare two pictures | `similarity/3` |
   | classify many pictures | `classify_many/3`, `mix zero_shot.classify` |
   | compile, store or send labels | `classifier/2`, `Image.ZeroShot.Classifier` |
+  | teach labels by pictures, have scores that mean something | `classifier/2`, `Image.ZeroShot.Classifier.calibrate/3` |
+  | compute a vector once, and keep it | `embed/2`, `embed_text/2`, `embed_many/2`, `Image.ZeroShot.Embedding` |
   | have a model loaded at boot, share it in a cluster | `Image.ZeroShot.Serving` |
   | fetch a model by name | `Image.ZeroShot.Hub`, `mix image_vision.download_models` |
   | load, unload or inspect a model | `load/1`, `unload/1`, `info/1`, `devices/0` |
@@ -38,6 +40,7 @@ defmodule Image.ZeroShot do
   A picture is one of these: the bytes of an image file, `{:path, path}`,
   `{:rgb, binary, height, width}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width x channels, or
   any struct that implements `Image.ZeroShot.Source`. The protocol's documentation says more about each.
+  An `Image.ZeroShot.Embedding` goes wherever a picture goes, and the model does not see it again.
 
   A picture is turned upright by its EXIF orientation and converted to RGB. It is resized and cropped as
   the model was trained. Of an animation the first frame counts.
@@ -119,18 +122,21 @@ defmodule Image.ZeroShot do
   twice. A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning is logged once.
   """
 
-  alias Image.ZeroShot.{Classifier, Error, Source, Telemetry}
-  alias Image.ZeroShot.Call.{Options, PictureStream, Pipeline}
+  alias Image.ZeroShot.{Classifier, Embedding, Error, Source, Telemetry}
+  alias Image.ZeroShot.Call.{Options, Pipeline}
   alias Image.ZeroShot.Serving.{Client, Model}
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
-  @type picture :: Source.t()
+  @type picture :: Source.t() | Embedding.t()
 
   @typedoc "Labels with templates or with prompts of their own, or a classifier."
   @type labels ::
-          [String.t() | {term(), String.t() | [String.t(), ...]}, ...]
-          | %{required(term()) => String.t() | [String.t(), ...]}
+          [String.t() | {term(), prompt() | [prompt(), ...]}, ...]
+          | %{required(term()) => prompt() | [prompt(), ...]}
           | Classifier.t()
+
+  @typedoc "A sentence, or for `classifier/2` also a picture that shows the label."
+  @type prompt :: String.t() | {:picture, picture()}
 
   @typedoc "A label with its score: with the default `:scores` its share of the whole."
   @type result :: %{label: term(), score: float()}
@@ -142,6 +148,8 @@ defmodule Image.ZeroShot do
     * `:directory` - where its files are
     * `:revision` - the branch, tag or commit that was asked for, or `nil`
     * `:commit` - the commit of the files, or `nil` where they are not from the Hub
+    * `:version` - what tells the model from others of the same name, as embeddings and classifiers have
+      it: the commit, or a checksum of the weights
     * `:device` - where the encoders are, such as `"cpu"` or `"cuda:0"`
     * `:requested_device` - what was asked for, such as `"auto"`
     * `:device_note` - why `:auto` did not take a better device, or `nil`
@@ -308,6 +316,10 @@ defmodule Image.ZeroShot do
   If users of a web application should not wait behind such a job, give it a serving of its own or a
   small `:window`.
 
+  Stored embeddings are relabelled at the speed of a matrix product: those that follow one another are
+  compared in groups of up to 256. Give a classifier and `top_k: 1`, since a list of all labels for each
+  picture takes longer than its scores.
+
   ## Examples
 
       iex> ["dog.jpg", "no-such.jpg", "cat.png"]
@@ -323,7 +335,7 @@ defmodule Image.ZeroShot do
   @spec classify_many(Enumerable.t(), labels(), keyword()) :: Enumerable.t()
   def classify_many(pictures, labels, opts \\ []) do
     {own, opts} = Options.stream!(opts)
-    PictureStream.stream(pictures, labels, options(labels, opts), own)
+    Pipeline.rank_many(pictures, labels, options(labels, opts), own)
   end
 
   @doc """
@@ -332,6 +344,10 @@ defmodule Image.ZeroShot do
   The result lies between -1.0 and 1.0, and is higher for pictures of similar things. Both pictures go
   through the model in one batch, without any text. Where "alike" begins depends on the model, so
   compare results with each other. Raises an `Image.ZeroShot.Error` where `try_similarity/3` returns one.
+
+  Either can be an embedding, also one of a text. Then other numbers are high: pictures of the same thing
+  have cosines of 0.8 and more, a picture and its description 0.25 to 0.35, by OpenAI's models. See
+  [Two thresholds](`m:Image.ZeroShot.Embedding#module-two-thresholds`).
 
   ## Options
 
@@ -364,8 +380,124 @@ defmodule Image.ZeroShot do
   """
   @spec try_similarity(picture(), picture(), keyword()) :: {:ok, float()} | {:error, Error.t()}
   def try_similarity(picture, other, opts \\ []) do
-    opts = Options.similarity!(opts)
+    opts = Options.embed!(opts)
     picture |> Pipeline.cosine(other, opts) |> told(opts)
+  end
+
+  @doc """
+  Embeds a picture, or each of a list of pictures in one batch.
+
+  The result is an `Image.ZeroShot.Embedding`, or a list of them in the order given: a unit vector of 32-bit
+  floats (512 for ViT-B/32) with its model. Keep it, and give it to any function of this module instead of
+  the picture. An embedding stays as it is.
+
+  A list takes at most 512 pictures, whose files are all in memory, and fails as a whole with the index of
+  the picture at fault. For more, or where some may fail, use `embed_many/2`. Raises an
+  `Image.ZeroShot.Error` where `try_embed/2` returns one.
+
+  ## Options
+
+  Those of `similarity/3`.
+
+  ## Examples
+
+      iex> dog = Image.ZeroShot.embed({:path, "priv/samples/dog.jpg"}, repo: :embedded)
+      iex> {dog.kind, Image.ZeroShot.Embedding.dim(dog)}
+      {:picture, 128}
+      iex> Image.ZeroShot.label(dog, ["cat", "dog"], repo: :embedded)
+      "dog"
+
+  """
+  @spec embed(picture(), keyword()) :: Embedding.t()
+  @spec embed([picture()], keyword()) :: [Embedding.t()]
+  def embed(picture, opts \\ []), do: bang!(try_embed(picture, opts))
+
+  @doc """
+  Same as `embed/2`, but returns `{:ok, result}` or `{:error, error}` instead of raising.
+
+  ## Examples
+
+      iex> pictures = [{:path, "priv/samples/dog.jpg"}, {:path, "no.jpg"}]
+      iex> {:error, error} = Image.ZeroShot.try_embed(pictures, repo: :embedded)
+      iex> Exception.message(error)
+      ~s(picture at index 1: "no.jpg": no such file)
+
+  """
+  @spec try_embed(picture() | [picture()], keyword()) ::
+          {:ok, Embedding.t() | [Embedding.t()]} | {:error, Error.t()}
+  def try_embed(picture, opts \\ []) do
+    opts = Options.embed!(opts)
+    picture |> Pipeline.embed(opts) |> told(opts)
+  end
+
+  @doc """
+  Embeds a text, or each of a list of texts.
+
+  The result is an `Image.ZeroShot.Embedding` of the kind `:text`, or a list of them in the order given, with
+  as many dimensions as those of pictures. The text is embedded as it is: `:template` has no default here,
+  not even from the configuration. Several templates make one vector of a text, their mean. Raises an
+  `Image.ZeroShot.Error` where `try_embed_text/2` returns one, with the reason `:invalid_label` for a text that
+  is not a string of valid UTF-8, or is too long.
+
+  ## Options
+
+  The [options](#module-options) of this module about the model and the labels.
+
+  ## Examples
+
+      iex> dog = Image.ZeroShot.embed_text("a photo of a dog", repo: :embedded)
+      iex> pictures = [{:path, "priv/samples/cat.png"}, {:path, "priv/samples/dog.jpg"}]
+      iex> Enum.max_by(pictures, &Image.ZeroShot.similarity(&1, dog, repo: :embedded))
+      {:path, "priv/samples/dog.jpg"}
+
+  """
+  @spec embed_text(String.t(), keyword()) :: Embedding.t()
+  @spec embed_text([String.t()], keyword()) :: [Embedding.t()]
+  def embed_text(text, opts \\ []), do: bang!(try_embed_text(text, opts))
+
+  @doc """
+  Same as `embed_text/2`, but returns `{:ok, result}` or `{:error, error}` instead of raising.
+
+  ## Examples
+
+      iex> {:error, error} = Image.ZeroShot.try_embed_text(["a dog", <<255>>], repo: :embedded)
+      iex> Exception.message(error)
+      "text at index 1 is not valid UTF-8: <<255>>"
+
+  """
+  @spec try_embed_text(String.t() | [String.t()], keyword()) ::
+          {:ok, Embedding.t() | [Embedding.t()]} | {:error, Error.t()}
+  def try_embed_text(text, opts \\ []) do
+    opts = Options.embed_text!(opts)
+    text |> Pipeline.embed_text(opts) |> told(opts)
+  end
+
+  @doc """
+  Embeds any number of pictures, as a lazy stream in their order.
+
+  Each element is `{picture, {:ok, embedding}}` or `{picture, {:error, error}}`. All else is as with
+  `classify_many/3`: full batches, at most `:window` pictures in flight, failures in their place.
+
+  ## Options
+
+  Those of `similarity/3`, and of streams as `classify_many/3` has them: `:window`, `:progress`, `:timeout`.
+
+  ## Examples
+
+      iex> ["dog.jpg", "no-such.jpg"]
+      ...> |> Enum.map(&{:path, Path.join("priv/samples", &1)})
+      ...> |> Image.ZeroShot.embed_many(repo: :embedded)
+      ...> |> Enum.map(fn
+      ...>   {_picture, {:ok, embedding}} -> embedding.kind
+      ...>   {_picture, {:error, error}} -> error.reason
+      ...> end)
+      [:picture, :not_found]
+
+  """
+  @spec embed_many(Enumerable.t(), keyword()) :: Enumerable.t()
+  def embed_many(pictures, opts \\ []) do
+    {own, opts} = Options.embed_many!(opts)
+    Pipeline.embed_many(pictures, opts, own)
   end
 
   @doc """
@@ -375,14 +507,27 @@ defmodule Image.ZeroShot do
   classifier when you have thousands of labels, or want to store it or send it to another node. A few
   labels that you use again are fast without one: a serving caches the embeddings of prompts.
 
+  A label can have pictures beside its prompts, as `{:picture, picture}`, or instead of them (few-shot):
+
+      Image.ZeroShot.classifier(%{
+        "scratched" => [{:picture, {:path, "1.jpg"}}, {:picture, {:path, "2.jpg"}}, "a scratched screen"],
+        "whole" => [{:picture, {:path, "3.jpg"}}, "an undamaged screen"]
+      })
+
+  The mean of its prompts and the mean of its pictures become one vector. Give pictures to all labels or
+  to none: a picture is nearer to other pictures than words are, so a label without them hardly ever wins,
+  and a warning is logged. For the same reason `:other` with prompts never wins; let
+  `Image.ZeroShot.Classifier.calibrate/3` find the threshold.
+
   Options given here, such as the model, hold for calls with the classifier unless the call gives
   others. Raises an `Image.ZeroShot.Error` where `try_classifier/2` returns one.
 
   ## Options
 
-  The [options](#module-options) of this module without those about pictures:
-  #{Image.ZeroShot.Call.OptionTable.mention(:picture)}, #{Image.ZeroShot.Call.OptionTable.mention(:picture_limits)}. `:timeout` is
-  the time for each 512 prompts.
+  The [options](#module-options) of this module, and those of pictures for the pictures of labels.
+  `:timeout` is the time for each 512 prompts and pictures.
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:examples)}
 
   ## Examples
 
@@ -482,8 +627,10 @@ defmodule Image.ZeroShot do
   @spec devices() :: {:ok, [:cpu | :mps | {:cuda, non_neg_integer()}]} | {:error, Error.t()}
   def devices, do: Model.devices()
 
-  defp options(%Classifier{opts: compiled, template: template}, opts),
-    do: %{Options.classified!(opts, compiled) | template: template}
+  defp options(%Classifier{calibration: nil} = classifier, opts),
+    do: %{Options.classified!(opts, classifier.opts) | template: classifier.template}
+
+  defp options(%Classifier{} = classifier, opts), do: Options.calibrated!(opts, classifier.opts)
 
   defp options(_labels, opts), do: Options.classify!(opts)
 

@@ -27,7 +27,7 @@ defmodule Image.ZeroShot.Oracle.VixNx do
   alias Vix.Vips.Image, as: Vimage
 
   @moduletag :tmp_dir
-  @limits Options.similarity!([])
+  @limits Options.embed!([])
 
   # libvips knows a file again by its name: one that is overwritten is not read again.
   defp sample(name \\ "dog.jpg") do

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Test.Cluster do
   # input, so that a test can cut the connection that the servings use and still reach the node.
 
   alias Image.ZeroShot.Serving.{Handle, Server}
-  alias Image.ZeroShot.Test.Runner
+  alias Image.ZeroShot.Test.{Runner, Wait}
 
   @loopback ~c"127.0.0.1"
   # On a busy machine a node may take long to start.
@@ -99,6 +99,34 @@ defmodule Image.ZeroShot.Test.Cluster do
 
     receive do
       {^keeper, server} -> {:ok, server}
+    after
+      @patience -> :error
+    end
+  end
+
+  @doc """
+  Starts a serving with a name and a real model on another node, and waits until it is loaded.
+  """
+  def serve_model(peer, opts) do
+    :ok = :peer.call(peer.control, __MODULE__, :serve_model_here, [opts], @patience)
+    # The node may not have told yet.
+    Wait.eventually(fn -> match?({:ok, _}, Image.ZeroShot.info(serving: opts[:name])) end)
+    :ok
+  end
+
+  @doc false
+  def serve_model_here(opts) do
+    asker = self()
+
+    spawn(fn ->
+      Process.group_leader(self(), Process.whereis(:init))
+      {:ok, _} = Supervisor.start_link([{Image.ZeroShot.Serving, opts}], strategy: :one_for_one)
+      send(asker, {:loaded, Image.ZeroShot.load(serving: opts[:name])})
+      Process.sleep(:infinity)
+    end)
+
+    receive do
+      {:loaded, result} -> result
     after
       @patience -> :error
     end

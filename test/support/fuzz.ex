@@ -157,7 +157,23 @@ defmodule Image.ZeroShot.Test.Fuzz do
       model: %{name: "a/b", commit: nil, dim: 2, logit_scale: 100.0},
       truncated: [0, 5],
       probe: {"a photo of a cat", row},
-      template: ["a photo of a {label}", nil]
+      template: ["a photo of a {label}", nil],
+      calibration: calibration()
+    }
+  end
+
+  defp calibration do
+    bin = %{from: 0.0, to: 0.1, count: 1, confidence: 0.05, accuracy: 0.0}
+    table = %{accuracy: 0.5, ece: 0.25, bins: [bin]}
+
+    %{
+      logit_scale: 50.0,
+      temperature: 0.02,
+      threshold: 0.2,
+      other: nil,
+      examples: 2,
+      before: table,
+      after: table
     }
   end
 

@@ -60,7 +60,7 @@ defmodule Image.ZeroShot.Test.Pictures do
   The pixels for a model that preprocesses so, or the error.
   """
   def pixels(picture, preprocessing, opts \\ []) do
-    opts = Options.similarity!(opts)
+    opts = Options.embed!(opts)
 
     lease = %Lease{
       info: %{preprocessing: preprocessing},

@@ -15,17 +15,17 @@ defmodule Image.ZeroShot.Classifier do
   `from_binary/2` store it in a file or a database.
   """
 
-  alias Image.ZeroShot.{Error, Native, Serving}
+  alias Image.ZeroShot.{Error, Native, Serving, Source}
   alias Image.ZeroShot.Call.{Labels, Options, Secret, Started}
-  alias Image.ZeroShot.Classifier.Codec
-  alias Image.ZeroShot.Serving.Client
+  alias Image.ZeroShot.Classifier.{Calibration, Codec}
+  alias Image.ZeroShot.Serving.{Client, Identity}
 
   # How far the embedding of one prompt may be off and still be of the same model: precisions and
   # devices differ by less, models by far more.
   @same 0.99
 
   @enforce_keys [:labels, :texts, :model, :truncated, :probe, :template, :opts]
-  defstruct [:labels, :texts, :model, :truncated, :probe, :template, :opts]
+  defstruct [:labels, :texts, :model, :truncated, :probe, :template, :opts, :calibration]
 
   @typedoc """
   A compiled label set. The fields are private; see `info/1`.
@@ -33,17 +33,47 @@ defmodule Image.ZeroShot.Classifier do
   @type t :: %__MODULE__{
           labels: tuple(),
           texts: binary(),
-          model: %{
-            name: String.t(),
-            commit: String.t() | nil,
-            dim: pos_integer(),
-            logit_scale: float()
-          },
+          model: Identity.t(),
           truncated: [non_neg_integer()],
           probe: {String.t(), binary()},
           template: [String.t() | nil],
-          opts: keyword()
+          opts: keyword(),
+          calibration: calibration() | nil
         }
+
+  @typedoc """
+  What `calibrate/3` found.
+
+    * `:logit_scale` - the factor between cosines and scores, instead of the model's. `:temperature` is 1
+      divided by it
+    * `:threshold` - the cosine from which a label beats "none of these", or `nil` if no example was of
+      that
+    * `:other` - the label of results for "none of these"
+    * `:examples` - how many examples there were
+    * `:before`, `:after` - how reliable the best scores of the examples were without the calibration, and
+      are with it
+  """
+  @type calibration :: %{
+          logit_scale: float(),
+          temperature: float(),
+          threshold: float() | nil,
+          other: term(),
+          examples: pos_integer(),
+          before: reliability(),
+          after: reliability()
+        }
+
+  @typedoc """
+  How well the best score says how often the best answer is right.
+
+    * `:accuracy` - the share of right answers
+    * `:ece` - the expected calibration error: how far the share of right answers lies from the mean score,
+      averaged over the tenths of the range. 0.0 is perfect
+    * `:bins` - the reliability table: for each tenth of the range with examples in it `:from` and `:to`, how
+      many there are (`:count`), their mean score (`:confidence`) and their share of right answers
+      (`:accuracy`)
+  """
+  @type reliability :: %{accuracy: float(), ece: float(), bins: [map()]}
 
   @doc """
   Returns facts about a classifier.
@@ -52,6 +82,7 @@ defmodule Image.ZeroShot.Classifier do
     * `:truncated` - the labels with a prompt that was longer than the model reads
     * `:model` - the name of the model, its commit and the length of its embeddings
     * `:bytes` - what the embeddings take in memory
+    * `:calibration` - what `calibrate/3` found, or `nil`: then scores are not calibrated
 
   ## Examples
 
@@ -67,8 +98,67 @@ defmodule Image.ZeroShot.Classifier do
       labels: Tuple.to_list(classifier.labels),
       truncated: Enum.map(classifier.truncated, &elem(classifier.labels, &1)),
       model: classifier.model,
-      bytes: byte_size(classifier.texts)
+      bytes: byte_size(classifier.texts),
+      calibration: classifier.calibration
     }
+  end
+
+  @doc """
+  Fits the scores of a classifier to pictures whose answers you know, so that a score of 0.9 means
+  that about nine of ten such answers are right.
+
+  `examples` are `{picture, label}`, in a list or another enumerable, with pictures as in
+  `Image.ZeroShot.classify/3` or embeddings. Examples of "none of these" have the label that `:other`
+  names, `nil` unless you say otherwise. With such examples the classifier learns a threshold, and its
+  results have that label too.
+
+  Two numbers are fitted: the `:logit_scale` (the inverse of the temperature), and the threshold. The order
+  of the labels stays as it is. A hundred examples or more, like those to come and in no way used to choose
+  the labels, are worth the name; pictures that a label was made of are not. With fewer than five examples
+  of a kind the fit says little, and a guard against overconfidence keeps its scores low.
+
+  Returns the calibrated classifier. `info/1` has its `:calibration` with a reliability table and the
+  expected calibration error before and after. So that the figures are honest, each example under
+  `:after` is judged by a fit to four fifths of the examples that it is not part of.
+
+  Calls with a calibrated classifier use both numbers, and take neither `:other` nor `:logit_scale` nor
+  `:multi_label`, for which they do not hold. Scores of `scores: :cosine` and `scores: :logits` are never
+  calibrated.
+
+  ## Options
+
+  The options of `Image.ZeroShot.embed_many/2`, and:
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:calibration)}
+
+  ## Errors
+
+  `:invalid_label` for an example whose label is not in the classifier, or where the examples cannot be
+  fitted; the message says why. A picture that cannot be read is named by its index.
+
+  ## Examples
+
+      iex> classifier = Image.ZeroShot.classifier(["cat", "dog"], repo: :embedded)
+      iex> examples = [
+      ...>   {{:path, "priv/samples/cat.png"}, "cat"},
+      ...>   {{:path, "priv/samples/dog.jpg"}, "dog"},
+      ...>   {{:path, "priv/samples/pizza.webp"}, nil}
+      ...> ]
+      iex> {:ok, calibrated} = Image.ZeroShot.Classifier.calibrate(classifier, examples)
+      iex> calibration = Image.ZeroShot.Classifier.info(calibrated).calibration
+      iex> {calibration.examples, calibration.threshold > 0.0}
+      {3, true}
+
+  """
+  @spec calibrate(t(), Enumerable.t({Source.t(), term()}), keyword()) ::
+          {:ok, t()} | {:error, Error.t()}
+  def calibrate(%__MODULE__{} = classifier, examples, opts \\ []) do
+    {own, stream, opts} = Options.calibrate!(opts, classifier.opts)
+
+    with {:ok, calibration} <- Calibration.run(classifier, examples, own.other, opts, stream) do
+      void = Options.void_when_calibrated()
+      {:ok, %{classifier | calibration: calibration, opts: Keyword.drop(classifier.opts, void)}}
+    end
   end
 
   @doc """
@@ -104,7 +194,8 @@ defmodule Image.ZeroShot.Classifier do
          {:ok, {info, %{texts: again}}} <- Client.embed_prompts([prompt], all),
          :ok <- same_model(kept, row, again, info),
          do:
-           {:ok, struct!(__MODULE__, Map.merge(kept, %{model: identity(info), opts: hide(opts)}))}
+           {:ok,
+            struct!(__MODULE__, Map.merge(kept, %{model: Identity.of(info), opts: hide(opts)}))}
   end
 
   defp same_model(%{model: model}, row, again, info) do
@@ -119,25 +210,43 @@ defmodule Image.ZeroShot.Classifier do
   # The rest is for `Image.ZeroShot`.
 
   @doc false
-  # `given` are the options as they were given, of which `opts` are the whole.
-  @spec new(Labels.t(), Serving.info(), Serving.Client.embeddings(), Options.t(), keyword()) ::
-          {:ok, t()} | {:error, Error.t()}
-  def new(labels, info, embeddings, opts, given) do
-    with {:ok, texts} <- ensemble(labels.counts, embeddings.texts) do
+  # `given` are the options as they were given, of which `opts` are the whole. `shown` are the rows of
+  # the labels' pictures and how many each label has, or `nil`.
+  @spec new(
+          Labels.t(),
+          Serving.info(),
+          Client.embeddings(),
+          %{rows: binary(), counts: [non_neg_integer()]} | nil,
+          Options.t(),
+          keyword()
+        ) :: {:ok, t()} | {:error, Error.t()}
+  def new(labels, info, embeddings, shown, opts, given) do
+    with {:ok, texts} <- mean(labels.counts, embeddings.texts, shown, info.dim, opts) do
       {:ok,
        %__MODULE__{
          labels: List.to_tuple(labels.terms),
          texts: texts,
-         model: identity(info),
+         model: Identity.of(info),
          truncated: owners(embeddings.truncated, labels.counts),
          # A copy, which does not keep the rows of all prompts alive.
          probe:
-           {hd(labels.prompts),
+           {List.first(labels.prompts, "a photo"),
             embeddings.texts |> binary_part(0, info.dim * 4) |> :binary.copy()},
          template: opts.template,
          opts: hide(given)
        }}
     end
+  end
+
+  defp mean(counts, texts, nil, _dim, _opts), do: ensemble(counts, texts)
+  defp mean(counts, texts, %{rows: <<>>}, _dim, _opts), do: ensemble(counts, texts)
+
+  defp mean(counts, texts, shown, dim, opts) do
+    own = binary_part(texts, 0, Enum.sum(counts) * dim * 4)
+
+    dim
+    |> Native.mix({own, counts}, {shown.rows, shown.counts}, opts.picture_weight)
+    |> Error.from_native()
   end
 
   @doc false
@@ -160,7 +269,7 @@ defmodule Image.ZeroShot.Classifier do
   @doc false
   @spec check_model(t(), Serving.info()) :: :ok | {:error, Error.t()}
   def check_model(%{model: model}, info),
-    do: if(model == identity(info), do: :ok, else: wrong_model(model, info))
+    do: if(model == Identity.of(info), do: :ok, else: wrong_model(model, info))
 
   # A classifier lies in the state of processes, whose crash reports do not ask how to be shown.
   defp hide(opts) do
@@ -170,19 +279,13 @@ defmodule Image.ZeroShot.Classifier do
     end
   end
 
-  # Of two local models with the same name and size the scale is likely to differ.
-  defp identity(info), do: Map.take(info, [:name, :commit, :dim, :logit_scale])
-
   defp wrong_model(model, info) do
     Error.error(
       :wrong_model,
-      "the classifier was compiled for #{shown(model)}, and the call goes to " <>
-        "#{shown(identity(info))}; compile the labels for that model, or name the other one"
+      "the classifier was compiled for #{Identity.shown(model)}, and the call goes to " <>
+        "#{Identity.shown(Identity.of(info))}; compile the labels for that model, or name the other one"
     )
   end
-
-  defp shown(%{commit: nil} = model), do: "#{inspect(model.name)} (#{model.dim} dimensions)"
-  defp shown(model), do: "#{inspect(model.name)} at #{model.commit}"
 
   @doc false
   # Results for the embedding of one picture, best first. `background` is the name and the rows of
@@ -190,18 +293,41 @@ defmodule Image.ZeroShot.Classifier do
   @spec rank(t(), binary(), {term(), binary()}, Options.t()) ::
           {:ok, [%{label: term(), score: float()}]} | {:error, Error.t()}
   def rank(%__MODULE__{} = classifier, image, {other, background}, opts) do
-    scoring = %{
+    scoring = scoring(classifier, opts)
+
+    with {:ok, ranked} <-
+           Error.from_native(Native.rank(image, classifier.texts, background, scoring)),
+         do: {:ok, results(ranked, classifier.labels, other(classifier, other))}
+  end
+
+  @doc false
+  # The same for each of the rows of many pictures.
+  @spec rank_many(t(), binary(), {term(), binary()}, Options.t()) ::
+          {:ok, [[%{label: term(), score: float()}]]} | {:error, Error.t()}
+  def rank_many(%__MODULE__{} = classifier, images, {other, background}, opts) do
+    scoring = scoring(classifier, opts)
+    other = other(classifier, other)
+
+    with {:ok, all} <-
+           images
+           |> Native.rank_many(classifier.model.dim, classifier.texts, background, scoring)
+           |> Error.from_native(),
+         do: {:ok, Enum.map(all, &results(&1, classifier.labels, other))}
+  end
+
+  defp scoring(%{calibration: calibration, model: model}, opts) do
+    %{
       kind: if(opts.multi_label, do: :independent, else: opts.scores),
-      logit_scale: opts.logit_scale || classifier.model.logit_scale,
+      logit_scale:
+        if(calibration, do: calibration.logit_scale) || opts.logit_scale || model.logit_scale,
+      threshold: if(calibration, do: calibration.threshold),
       top: opts.top_k,
       least: opts.min_score
     }
-
-    with {:ok, ranked} <-
-           Error.from_native(Native.rank(image, classifier.texts, background, scoring)) do
-      {:ok, results(ranked, classifier.labels, other)}
-    end
   end
+
+  defp other(%{calibration: %{other: other}}, _background), do: other
+  defp other(_not_calibrated, background), do: background
 
   defp results(ranked, labels, other) do
     for {index, score} <- ranked do

@@ -35,10 +35,11 @@ defmodule Image.ZeroShot.Embedding do
   Texts with one another are a third range, and are compared rarely.
   """
 
-  alias Image.ZeroShot.{Error, Native, Serving}
+  alias Image.ZeroShot.{Error, Native}
   alias Image.ZeroShot.Call.{Options, Started}
   alias Image.ZeroShot.Embedding.Codec
   alias Image.ZeroShot.Native.Floats
+  alias Image.ZeroShot.Serving.Identity
 
   @compile {:no_warn_undefined, Nx}
 
@@ -81,7 +82,7 @@ defmodule Image.ZeroShot.Embedding do
 
   """
   @spec to_binary(t()) :: binary()
-  defdelegate to_binary(embedding), to: Codec, as: :encode
+  def to_binary(%__MODULE__{} = embedding), do: Codec.encode(embedding)
 
   @doc """
   Reads an embedding: what `to_binary/1` wrote, or with the option `:model` a bare vector.
@@ -143,14 +144,14 @@ defmodule Image.ZeroShot.Embedding do
   Raises an `ArgumentError` where Nx is not loaded.
   """
   @spec to_nx(t()) :: struct()
-  def to_nx(%__MODULE__{vector: vector}) do
+  def to_nx(%__MODULE__{} = embedding) do
     require_module!(
       Nx,
       "to_nx/1",
       "add {:nx, \"~> 0.9\"} to your dependencies, or call to_list/1"
     )
 
-    Nx.from_binary(Floats.swap(vector), {:f, 32})
+    Nx.from_binary(row(embedding), {:f, 32})
   end
 
   @doc """
@@ -221,21 +222,22 @@ defmodule Image.ZeroShot.Embedding do
   def cosine(one, other) do
     with :ok <- Started.check(),
          :ok <- check_same(one, other),
-         do:
-           one.vector
-           |> Floats.swap()
-           |> Native.cosine(Floats.swap(other.vector))
-           |> Error.from_native()
+         do: one |> row() |> Native.cosine(row(other)) |> Error.from_native()
   end
 
   @doc false
   # One row of what a model computed, in the byte order of the machine.
-  @spec new(binary(), Serving.info(), :picture | :text) :: t()
-  def new(row, info, kind) do
+  @spec new(binary(), Identity.t(), :picture | :text) :: t()
+  def new(row, %{name: name, commit: commit}, kind) do
     # A copy, which does not keep the rows of a whole batch alive.
     vector = row |> Floats.swap() |> :binary.copy()
-    %__MODULE__{vector: vector, model: info.name, commit: info[:commit], kind: kind}
+    %__MODULE__{vector: vector, model: name, commit: commit, kind: kind}
   end
+
+  @doc false
+  # And back.
+  @spec row(t()) :: binary()
+  def row(%__MODULE__{vector: vector}), do: Floats.swap(vector)
 
   @doc false
   @spec check_same(t(), t()) :: :ok | {:error, Error.t()}
@@ -251,28 +253,22 @@ defmodule Image.ZeroShot.Embedding do
   end
 
   @doc false
-  @spec check_model(t(), Serving.info()) :: :ok | {:error, Error.t()}
-  def check_model(embedding, info) do
-    model = new(<<0::size(info.dim)-unit(32)>>, info, embedding.kind)
-
-    if identity(embedding) == identity(model),
+  @spec check_model(t(), Identity.t()) :: :ok | {:error, Error.t()}
+  def check_model(embedding, model) do
+    if identity(embedding) == Map.take(model, [:name, :commit, :dim]),
       do: :ok,
       else:
         Error.error(
           :wrong_model,
-          "the embedding is of #{shown(embedding)}, and the call goes to #{shown(model)}; embed " <>
-            "it again with that model, or name the other one"
+          "the embedding is of #{shown(embedding)}, and the call goes to #{Identity.shown(model)}; " <>
+            "embed it again with that model, or name the other one"
         )
   end
 
-  defp identity(embedding), do: {embedding.model, embedding.commit, dim(embedding)}
+  defp identity(%{model: name, commit: commit} = embedding),
+    do: %{name: name, commit: commit, dim: dim(embedding)}
 
-  @doc false
-  @spec shown(t()) :: String.t()
-  def shown(embedding) do
-    commit = if embedding.commit, do: " at #{embedding.commit}"
-    "#{inspect(embedding.model)}#{commit} (#{dim(embedding)} dimensions)"
-  end
+  defp shown(embedding), do: embedding |> identity() |> Identity.shown()
 
   defimpl Inspect do
     def inspect(embedding, _opts) do

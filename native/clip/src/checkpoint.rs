@@ -6,5 +6,6 @@ pub mod contents;
 pub mod directory;
 pub mod family;
 pub mod files;
+pub mod fingerprint;
 pub mod json;
 pub mod layout;

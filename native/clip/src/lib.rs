@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
-//! unit embeddings ── score::scores ──> probabilities
+//! unit embeddings ── score::rank ──> probabilities
 //! ```
 //!
 //! A node that sends its pictures to another one's GPU needs no more than this, and libtorch costs

@@ -9,10 +9,16 @@
 //! | `Logits` | `z` | `ln(sum of e^z_b)` |
 //! | `Cosine` | `cosine` | the highest of its rows |
 
+pub mod calibration;
+mod many;
+mod mix;
+mod ranking;
 mod unit;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use many::rank_many;
+pub use mix::mix;
 pub use unit::unit;
 
 /// What is made of the cosines.
@@ -35,6 +41,8 @@ pub struct Scoring {
     pub kind: Kind,
     /// Factor between cosines and logits.
     pub logit_scale: f64,
+    /// Cosine of one more row of the background, the same for every image.
+    pub threshold: Option<f64>,
     /// At most so many, the best ones.
     pub top: Option<usize>,
     /// None below this score.
@@ -44,61 +52,29 @@ pub struct Scoring {
 /// Cosine of two unit vectors.
 pub fn cosine(a: &[f32], b: &[f32]) -> Result<f64> {
     if a.len() != b.len() || a.is_empty() {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("embeddings of {} and {} components have no cosine", a.len(), b.len()),
-        ));
+        let (a, b) = (a.len(), b.len());
+        return Err(invalid(format!("embeddings of {a} and {b} components have no cosine")));
     }
     Ok(dot(a, b))
 }
 
-/// Score of each row of `texts` for one image, and of the whole `background` behind them, if there
-/// is one and it has a score.
+/// Indices and scores of labels for one image, best first; the background has the index after the
+/// last label. Labels of equal cosine stay in their order.
 ///
-/// Both hold text embeddings row after row.
-pub fn scores(
-    image: &[f32],
-    texts: &[f32],
-    background: &[f32],
-    kind: Kind,
-    logit_scale: f64,
-) -> Result<Vec<f64>> {
-    check_rows(image, texts)?;
-    check_rows(image, background)?;
-    if texts.is_empty() || (background.is_empty() && kind == Kind::Independent) {
-        let message = "expected rows of labels, and of the background where it is what they are \
-                       compared with, got none";
-        return Err(Error::new(ErrorKind::InvalidArgument, message));
-    }
-    let cosines = |rows: &[f32]| -> Vec<f64> {
-        rows.chunks_exact(image.len()).map(|row| dot(image, row)).collect()
-    };
-    let (labels, others) = (cosines(texts), cosines(background));
-    let logits =
-        |cosines: &[f64]| -> Vec<f64> { cosines.iter().map(|c| logit_scale * c).collect() };
-    Ok(match kind {
-        Kind::Cosine => with(labels, others.into_iter().reduce(f64::max)),
-        Kind::Logits => with(logits(&labels), log_sum_exp(&logits(&others))),
-        Kind::Independent => independent(&logits(&labels), &logits(&others)),
-        Kind::Softmax => softmax(&with(logits(&labels), log_sum_exp(&logits(&others)))),
-    })
-}
-
-/// Indices and scores, best first; the background has the index after the last label. What has the
-/// same score stays in its order.
+/// `texts` and `background` hold text embeddings row after row. The background comes in if it has a
+/// score.
 pub fn rank(
     image: &[f32],
     texts: &[f32],
     background: &[f32],
     scoring: &Scoring,
 ) -> Result<Vec<(usize, f64)>> {
-    let scores = scores(image, texts, background, scoring.kind, scoring.logit_scale)?;
-    let least = scoring.least.unwrap_or(f64::NEG_INFINITY);
-    let mut ranked: Vec<_> =
-        scores.into_iter().enumerate().filter(|(_, score)| *score >= least).collect();
-    ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    ranked.truncate(scoring.top.unwrap_or(usize::MAX));
-    Ok(ranked)
+    check_rows(image.len(), texts)?;
+    check_rows(image.len(), background)?;
+    let cosines = |rows: &[f32]| -> Vec<f64> {
+        rows.chunks_exact(image.len()).map(|row| dot(image, row)).collect()
+    };
+    ranking::rank(&cosines(texts), cosines(background), scoring, ranking::sum_of_powers)
 }
 
 /// One unit vector for each group of consecutive rows: their mean, scaled to length 1.
@@ -108,8 +84,10 @@ pub fn rank(
 pub fn ensemble(rows: &[f32], counts: &[usize]) -> Result<Vec<f32>> {
     let all: usize = counts.iter().sum();
     if counts.contains(&0) || all == 0 || !rows.len().is_multiple_of(all) {
-        let message = format!("expected groups of rows, got {} values for {all}", rows.len());
-        return Err(Error::new(ErrorKind::InvalidArgument, message));
+        return Err(invalid(format!(
+            "expected groups of rows, got {} values for {all}",
+            rows.len()
+        )));
     }
     let dim = rows.len() / all;
     let mut rest = rows;
@@ -131,20 +109,18 @@ fn mean_direction(group: &[f32], dim: usize) -> Result<Vec<f32>> {
     if length > 0.0 && length.is_finite() {
         return Ok(sum.iter().map(|x| (x / length) as f32).collect());
     }
-    let message = "the embeddings of a label's prompts cancel out; leave one of them out";
-    Err(Error::new(ErrorKind::InvalidArgument, message))
+    Err(invalid("the embeddings of a label cancel out; leave one of them out"))
 }
 
-fn check_rows(image: &[f32], rows: &[f32]) -> Result<()> {
-    if !image.is_empty() && rows.len().is_multiple_of(image.len()) {
+fn check_rows(dim: usize, rows: &[f32]) -> Result<()> {
+    if dim > 0 && rows.len().is_multiple_of(dim) {
         return Ok(());
     }
-    let message = format!(
-        "expected text rows of {} components, got {} values in all",
-        image.len(),
-        rows.len()
-    );
-    Err(Error::new(ErrorKind::InvalidArgument, message))
+    Err(invalid(format!("expected rows of {dim} components, got {} values in all", rows.len())))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
 }
 
 /// Summed in f64: rounding must not lift the cosine of a picture with itself above 1. In several
@@ -162,36 +138,27 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     (sums.iter().sum::<f64>() + rest).clamp(-1.0, 1.0)
 }
 
-fn with(mut scores: Vec<f64>, background: Option<f64>) -> Vec<f64> {
-    scores.extend(background);
-    scores
-}
-
-fn independent(labels: &[f64], background: &[f64]) -> Vec<f64> {
-    let background = log_sum_exp(background).unwrap_or(f64::NEG_INFINITY);
-    labels.iter().map(|z| 1.0 / (1.0 + (background - z).exp())).collect()
-}
-
-fn softmax(logits: &[f64]) -> Vec<f64> {
-    let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = logits.iter().map(|z| (z - highest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|power| power / sum).collect()
-}
-
-fn log_sum_exp(logits: &[f64]) -> Option<f64> {
-    let highest = logits.iter().copied().reduce(f64::max)?;
-    Some(highest + logits.iter().map(|z| (z - highest).exp()).sum::<f64>().ln())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NONE: [f32; 0] = [];
 
-    fn all(kind: Kind, logit_scale: f64) -> Scoring {
-        Scoring { kind, logit_scale, top: None, least: None }
+    fn scoring(kind: Kind, logit_scale: f64) -> Scoring {
+        Scoring { kind, logit_scale, threshold: None, top: None, least: None }
+    }
+
+    /// The scores in the order of the rows, the background last.
+    fn scores(
+        image: &[f32],
+        texts: &[f32],
+        background: &[f32],
+        scoring: &Scoring,
+    ) -> Result<Vec<f64>> {
+        let mut ranked = rank(image, texts, background, scoring)?;
+        assert!(ranked.is_sorted_by(|a, b| a.1 >= b.1), "{ranked:?}");
+        ranked.sort_by_key(|(index, _)| *index);
+        Ok(ranked.into_iter().map(|(_, score)| score).collect())
     }
 
     fn close(ours: &[f64], theirs: &[f64]) {
@@ -204,7 +171,7 @@ mod tests {
     #[test]
     fn softmax_of_equal_rows_is_uniform_and_sums_to_one() {
         let texts = [0.6, 0.8, 0.6, 0.8, 0.6, 0.8];
-        let scores = scores(&[0.6, 0.8], &texts, &NONE, Kind::Softmax, 100.0).unwrap();
+        let scores = scores(&[0.6, 0.8], &texts, &NONE, &scoring(Kind::Softmax, 100.0)).unwrap();
         assert_eq!(scores, [1.0 / 3.0; 3]);
     }
 
@@ -213,7 +180,7 @@ mod tests {
         let texts = [0.0, 1.0, 1.0, 0.0];
         for kind in [Kind::Softmax, Kind::Independent] {
             let background: &[f32] = if kind == Kind::Softmax { &[] } else { &[0.6, 0.8] };
-            let scores = scores(&[1.0, 0.0], &texts, background, kind, 1e6).unwrap();
+            let scores = scores(&[1.0, 0.0], &texts, background, &scoring(kind, 1e6)).unwrap();
             assert_eq!(scores, [0.0, 1.0]);
         }
     }
@@ -222,7 +189,7 @@ mod tests {
     fn the_background_takes_part_with_the_sum_of_its_rows() {
         let (image, texts) = ([1.0, 0.0], [1.0, 0.0, 0.6, 0.8]);
         let background = [0.8, 0.6, 0.0, 1.0];
-        let score = |kind| scores(&image, &texts, &background, kind, 2.0).unwrap();
+        let score = |kind| scores(&image, &texts, &background, &scoring(kind, 2.0)).unwrap();
         let e = |c: f64| (2.0 * f64::from(c as f32)).exp();
         let rest = e(0.8) + e(0.0);
         let sum = e(1.0) + e(0.6) + rest;
@@ -233,13 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_is_a_row_of_the_background_with_that_cosine() {
+        let (image, texts, row) = ([1.0, 0.0], [1.0, 0.0, 0.6, 0.8], [0.8, 0.6]);
+        let threshold = Some(f64::from(0.8f32));
+        for kind in [Kind::Softmax, Kind::Independent, Kind::Logits, Kind::Cosine] {
+            let (with, without) = (Scoring { threshold, ..scoring(kind, 9.0) }, scoring(kind, 9.0));
+            let ours = scores(&image, &texts, &NONE, &with).unwrap();
+            close(&ours, &scores(&image, &texts, &row, &without).unwrap());
+        }
+    }
+
+    #[test]
     fn ranks_are_stable_and_cut() {
         let texts = [0.6, 0.8, 1.0, 0.0, 0.6, 0.8, 0.0, 1.0];
         let ranked = |scoring: &Scoring| -> Vec<usize> {
             let ranked = rank(&[1.0, 0.0], &texts, &NONE, scoring).unwrap();
             ranked.into_iter().map(|(index, _)| index).collect()
         };
-        let cosine = all(Kind::Cosine, 1.0);
+        let cosine = scoring(Kind::Cosine, 1.0);
         assert_eq!(ranked(&cosine), [1, 0, 2, 3]);
         assert_eq!(ranked(&Scoring { top: Some(2), ..cosine }), [1, 0]);
         assert_eq!(ranked(&Scoring { least: Some(0.5), ..cosine }), [1, 0, 2]);
@@ -274,7 +252,7 @@ mod tests {
     #[test]
     fn lengths_that_do_not_fit_are_errors() {
         let kind = |image: &[f32], texts: &[f32], background: &[f32], kind| {
-            scores(image, texts, background, kind, 1.0).unwrap_err().kind()
+            rank(image, texts, background, &scoring(kind, 1.0)).unwrap_err().kind()
         };
         let invalid = ErrorKind::InvalidArgument;
         assert_eq!(kind(&[1.0, 0.0], &[1.0], &NONE, Kind::Softmax), invalid);

@@ -11,7 +11,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use clip_torch::{DeviceRequest, LoadOptions, Model, Result, score};
+use clip_torch::score::{self, Kind, Scoring};
+use clip_torch::{DeviceRequest, LoadOptions, Model, Result};
 
 const LABELS: [&str; 5] = ["a dog", "a cat", "a car", "a cup of coffee", "a rocket"];
 
@@ -40,8 +41,14 @@ fn answer() -> Result<()> {
     let prompts = LABELS.map(|label| format!("a photo of {label}"));
     let texts = model.encode_texts(&prompts)?.rows;
     let image = model.encode_images(&[&pixels])?;
-    let logit_scale = model.info().logit_scale;
-    let scores = score::scores(&image, &texts, &[], score::Kind::Softmax, logit_scale)?;
+    let scoring = Scoring {
+        kind: Kind::Softmax,
+        logit_scale: model.info().logit_scale,
+        threshold: None,
+        top: None,
+        least: None,
+    };
+    let scores = score::rank(&image, &texts, &[], &scoring)?;
     let answered = start.elapsed();
     println!("loaded {loaded:?}, picture {prepared:?}, answer {answered:?}: {scores:.3?}");
     Ok(())

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
-//!     ── Model::encode_images ──> unit embedding ── score::scores ──> probabilities
+//!     ── Model::encode_images ──> unit embedding ── score::rank ──> probabilities
 //! prompt ── Tokenizer ──> token ids ── Model::encode_texts ──> unit embedding ──┘
 //! ```
 //!

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::available_parallelism;
 
+use clip::checkpoint::fingerprint::fingerprint;
 use tch::{Device, Kind};
 
 use crate::checkpoint::Checkpoint;
@@ -83,6 +84,8 @@ pub struct Info {
     pub tokenizer: Vec<PathBuf>,
     /// Commit of the repository, if the directory is a snapshot in Hugging Face's cache.
     pub commit: Option<String>,
+    /// What tells it from others of the same name: the commit, or a hash of the weights.
+    pub version: String,
     /// Folder of the exported encoders, or why they could not be kept.
     pub encoders: Result<PathBuf>,
     /// Bytes that the encoders hold, on their device and once for all threads.
@@ -341,6 +344,7 @@ impl Info {
             weights: source.path,
             tokenizer: tokenizer.to_vec(),
             commit: checkpoint.commit().map(str::to_owned),
+            version: source.version,
             encoders: origin.folder,
             memory: origin.bytes,
             concurrency: options.concurrency,
@@ -354,15 +358,30 @@ impl Info {
 struct Source {
     format: &'static str,
     path: PathBuf,
+    version: String,
 }
 
 impl Source {
     fn choose(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self> {
         if let Some(folder) = &options.torchscript {
-            return Ok(Self { format: "torchscript", path: folder.clone() });
+            // Whatever the commit beside them is.
+            let version = local_version(&[folder.join(export::IMAGE), folder.join(export::TEXT)]);
+            return Ok(Self { format: "torchscript", path: folder.clone(), version });
         }
         let weights = checkpoint.weights()?;
-        Ok(Self { format: weights.format.name(), path: weights.path.clone() })
+        let version = match checkpoint.commit() {
+            Some(commit) => commit.to_owned(),
+            None => local_version(&weights.files),
+        };
+        Ok(Self { format: weights.format.name(), path: weights.path.clone(), version })
+    }
+}
+
+fn local_version(files: &[PathBuf]) -> String {
+    match fingerprint(files.iter().map(PathBuf::as_path)) {
+        Ok(hash) => format!("local-{hash:016x}"),
+        // Loading the file fails too, and says what is wrong with it.
+        Err(_) => String::new(),
     }
 }
 

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::Path;
 
 use clip_torch::config::{Pooling, TextConfig};
-use clip_torch::{DeviceRequest, LoadOptions, Model, Tokenizer, score};
+use clip_torch::score::{self, Kind, Scoring};
+use clip_torch::{DeviceRequest, LoadOptions, Model, Tokenizer};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use support::{Scratch, fixture, project};
@@ -84,11 +85,17 @@ fn embeddings_and_probabilities_are_those_of_transformers() {
             names.map(|name| format!("a photo of {}", name.as_str().unwrap())).collect();
         let texts = model.encode_texts(&prompts).unwrap().rows;
         let image = &images[i * dim..][..dim];
-        let scores = score::scores(image, &texts, &[], score::Kind::Softmax, logit_scale).unwrap();
-        for (score, expected) in scores.iter().zip(&expected[i * prompts.len()..]) {
-            assert!((score - f64::from(*expected)).abs() <= 1e-4, "{picture}: {scores:?}");
+        let ranked = score::rank(image, &texts, &[], &softmax(logit_scale)).unwrap();
+        assert_eq!(ranked.len(), prompts.len());
+        for (label, score) in &ranked {
+            let expected = f64::from(expected[i * prompts.len() + label]);
+            assert!((score - expected).abs() <= 1e-4, "{picture}: {ranked:?}");
         }
     }
+}
+
+fn softmax(logit_scale: f64) -> Scoring {
+    Scoring { kind: Kind::Softmax, logit_scale, threshold: None, top: None, least: None }
 }
 
 #[test]

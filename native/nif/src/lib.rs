@@ -9,6 +9,7 @@ mod hub;
 mod layout;
 mod pictures;
 
+use clip::score::calibration::{self, Calibration, Reliability};
 use clip::score::{self, Kind, Scoring};
 use nif_terms::{Failure, Floats, guarded};
 use rustler::{Binary, NifMap, NifUnitEnum};
@@ -27,6 +28,50 @@ fn rank(
     })
 }
 
+/// The same for each row of `images`.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn rank_many(
+    images: Binary,
+    dim: usize,
+    texts: Binary,
+    background: Binary,
+    scoring: ScoringTerm,
+) -> Result<Vec<Vec<(usize, f64)>>, Failure> {
+    guarded(|| {
+        let (images, texts) = (Floats::read(&images)?, Floats::read(&texts)?);
+        score::rank_many(&images, dim, &texts, &Floats::read(&background)?, &scoring.into())
+    })
+}
+
+/// Rows of labels, of the prompts and the pictures of each.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn mix(
+    dim: usize,
+    prompts: (Binary, Vec<usize>),
+    pictures: (Binary, Vec<usize>),
+    weight: f64,
+) -> Result<Floats, Failure> {
+    guarded(|| {
+        let prompts = (&*Floats::read(&prompts.0)?, prompts.1.as_slice());
+        let pictures = (&*Floats::read(&pictures.0)?, pictures.1.as_slice());
+        Ok(Floats(score::mix(dim, prompts, pictures, weight)?))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn calibrate(
+    images: Binary,
+    dim: usize,
+    texts: Binary,
+    answers: Vec<usize>,
+    logit_scale: f64,
+) -> Result<CalibrationTerm, Failure> {
+    guarded(|| {
+        let (images, texts) = (Floats::read(&images)?, Floats::read(&texts)?);
+        Ok(calibration::calibrate(&images, dim, &texts, &answers, logit_scale)?.into())
+    })
+}
+
 #[rustler::nif(schedule = "DirtyCpu")]
 fn ensemble(rows: Binary, counts: Vec<usize>) -> Result<Floats, Failure> {
     guarded(|| Ok(Floats(score::ensemble(&Floats::read(&rows)?, &counts)?)))
@@ -42,11 +87,12 @@ fn unit(vector: Binary) -> Result<Floats, Failure> {
     guarded(|| Ok(Floats(score::unit(&Floats::read(&vector)?)?.into_owned())))
 }
 
-/// `%{kind: :softmax, logit_scale: 100.0, top: nil, least: nil}`.
+/// `%{kind: :softmax, logit_scale: 100.0, threshold: nil, top: nil, least: nil}`.
 #[derive(NifMap)]
 struct ScoringTerm {
     kind: KindTerm,
     logit_scale: f64,
+    threshold: Option<f64>,
     top: Option<usize>,
     least: Option<f64>,
 }
@@ -67,7 +113,46 @@ impl From<ScoringTerm> for Scoring {
             KindTerm::Logits => Kind::Logits,
             KindTerm::Cosine => Kind::Cosine,
         };
-        Self { kind, logit_scale: term.logit_scale, top: term.top, least: term.least }
+        let ScoringTerm { logit_scale, threshold, top, least, .. } = term;
+        Self { kind, logit_scale, threshold, top, least }
+    }
+}
+
+#[derive(NifMap)]
+struct CalibrationTerm {
+    logit_scale: f64,
+    threshold: Option<f64>,
+    before: ReliabilityTerm,
+    after: ReliabilityTerm,
+}
+
+/// `bins` are `{count, confidence, accuracy}`, from the scores 0 to 0.1 up to 0.9 to 1.
+#[derive(NifMap)]
+struct ReliabilityTerm {
+    accuracy: f64,
+    error: f64,
+    bins: Vec<(usize, f64, f64)>,
+}
+
+impl From<Calibration> for CalibrationTerm {
+    fn from(calibration: Calibration) -> Self {
+        Self {
+            logit_scale: calibration.fitted.logit_scale,
+            threshold: calibration.fitted.threshold,
+            before: calibration.before.into(),
+            after: calibration.after.into(),
+        }
+    }
+}
+
+impl From<Reliability> for ReliabilityTerm {
+    fn from(reliability: Reliability) -> Self {
+        let bins = reliability.bins.iter();
+        Self {
+            accuracy: reliability.accuracy,
+            error: reliability.error,
+            bins: bins.map(|bin| (bin.count, bin.confidence, bin.accuracy)).collect(),
+        }
     }
 }
 

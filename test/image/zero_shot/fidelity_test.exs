@@ -54,7 +54,7 @@ defmodule Image.ZeroShot.FidelityTest do
       {:ok, labels} = Labels.new(labels, opts)
       {:ok, {texts, []}} = Embeddings.texts(labels.prompts)
       embeddings = %{texts: texts, truncated: [], news: false}
-      {:ok, classifier} = Classifier.new(labels, info, embeddings, opts, [])
+      {:ok, classifier} = Classifier.new(labels, info, embeddings, nil, opts, [])
       {:ok, results} = Classifier.rank(classifier, embedding, {nil, <<>>}, opts)
       scores = Map.new(results, &{&1.label, &1.score})
       assert_probabilities(scores, labels.terms, golden, @probability_delta)

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.SourceTest do
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.{Pictures, Upload}
 
-  @limits Options.similarity!([])
+  @limits Options.embed!([])
   @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
            "a Vix.Vips.Image, an Nx.Tensor of height x width x channels, or a struct that " <>
            "implements Image.ZeroShot.Source"

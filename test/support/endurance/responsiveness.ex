@@ -51,7 +51,7 @@ defmodule Image.ZeroShot.Test.Responsiveness do
       send(test, {:done, :file})
       dirty()
       send(test, {:done, :dirty})
-      scoring = %{kind: :softmax, logit_scale: 1.0, top: nil, least: nil}
+      scoring = %{kind: :softmax, logit_scale: 1.0, threshold: nil, top: nil, least: nil}
       vector = <<1.0::float-32-native>>
       {:ok, [{0, 1.0}]} = Native.rank(vector, vector, "", scoring)
       send(test, {:done, :score})
@@ -78,7 +78,7 @@ defmodule Image.ZeroShot.Test.Responsiveness do
     pixels = List.duplicate(:binary.copy(<<7>>, 3 * info.image_size ** 2), info.max_batch)
     prompts = for i <- 1..Queue.max_prompts(info.max_batch), do: "a photo of a dog #{i}"
     vector = :binary.copy(<<1.0::float-32-native>>, 768)
-    limits = Options.picture(Options.similarity!([]))
+    limits = Options.picture(Options.embed!([]))
     picture = {:encoded, :binary.copy("no picture", 2_500_000)}
 
     calls = [

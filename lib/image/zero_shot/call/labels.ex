@@ -9,17 +9,20 @@ defmodule Image.ZeroShot.Call.Labels do
   # Of one label. CLIP's own list of templates makes 80.
   @max_prompts 1_000
 
-  @enforce_keys [:terms, :prompts, :counts]
-  defstruct [:terms, :prompts, :counts]
+  @enforce_keys [:terms, :prompts, :counts, :pictures, :shown]
+  defstruct [:terms, :prompts, :counts, :pictures, :shown]
 
   @typedoc """
   `:terms` come back as labels of results. `:prompts` are those of all labels, in order, and `:counts`
-  how many each label has.
+  how many each label has. `:pictures` and `:shown` are the same for pictures, each with a name for
+  errors.
   """
   @type t :: %__MODULE__{
           terms: [term(), ...],
           prompts: [String.t(), ...],
-          counts: [pos_integer(), ...]
+          counts: [non_neg_integer(), ...],
+          pictures: [{String.t(), term()}],
+          shown: [non_neg_integer(), ...]
         }
 
   @type background :: %{term: term(), prompts: [String.t()], counts: [pos_integer()]}
@@ -37,16 +40,8 @@ defmodule Image.ZeroShot.Call.Labels do
     do: labels |> Map.to_list() |> new(opts)
 
   def new([_ | _] = labels, opts) do
-    with {:ok, pairs} <- check_each(labels, 0, opts.max_prompts, [], opts) do
-      {terms, prompts} = Enum.unzip(pairs)
-
-      {:ok,
-       %__MODULE__{
-         terms: terms,
-         prompts: Enum.concat(prompts),
-         counts: Enum.map(prompts, &length/1)
-       }}
-    end
+    with {:ok, pairs} <- check_each(labels, 0, opts.max_prompts, [], opts),
+         do: {:ok, pairs |> Enum.unzip() |> collect()}
   end
 
   def new([], _opts), do: Error.error(:invalid_label, "expected at least one label, got: []")
@@ -54,27 +49,58 @@ defmodule Image.ZeroShot.Call.Labels do
   def new(other, _opts), do: no_list(other)
 
   @doc """
-  Splits labels into parts of about `most` prompts, with at least one label each.
+  Texts to embed, each with the prompts that the templates make of it.
+  """
+  @spec texts([term(), ...], Options.t()) :: {:ok, t()} | {:error, Error.t()}
+  def texts(texts, opts) do
+    with {:ok, pairs} <- check_each(texts, 0, opts.max_prompts, [], Map.put(opts, :noun, "text")),
+         do: {:ok, pairs |> Enum.unzip() |> collect()}
+  end
+
+  # What a label has are strings and pictures.
+  defp collect({terms, all}) do
+    split = Enum.map(all, fn prompts -> Enum.split_with(prompts, &is_binary/1) end)
+
+    pictures =
+      for {{_prompts, pictures}, i} <- Enum.with_index(split),
+          {{:picture, picture}, n} <- Enum.with_index(pictures, 1),
+          do: {"label at index #{i}, picture #{n}", picture}
+
+    %__MODULE__{
+      terms: terms,
+      prompts: Enum.flat_map(split, &elem(&1, 0)),
+      counts: Enum.map(split, &length(elem(&1, 0))),
+      pictures: pictures,
+      shown: Enum.map(split, &length(elem(&1, 1)))
+    }
+  end
+
+  @doc """
+  Splits labels into parts of about `most` prompts and pictures, with at least one label each.
   """
   @spec parts(t(), pos_integer()) :: [t(), ...]
   def parts(%__MODULE__{} = labels, most) do
-    labels.terms
-    |> Enum.zip(labels.counts)
+    [labels.terms, labels.counts, labels.shown]
+    |> Enum.zip()
     |> Enum.chunk_while(
       {[], 0},
-      fn {_term, count} = label, {part, size} ->
-        if part != [] and size + count > most,
-          do: {:cont, Enum.reverse(part), {[label], count}},
-          else: {:cont, {[label | part], size + count}}
+      fn {_term, count, shown} = label, {part, size} ->
+        if part != [] and size + count + shown > most,
+          do: {:cont, Enum.reverse(part), {[label], count + shown}},
+          else: {:cont, {[label | part], size + count + shown}}
       end,
       fn {part, _size} -> {:cont, Enum.reverse(part), nil} end
     )
-    |> Enum.map_reduce(labels.prompts, fn part, prompts ->
-      {terms, counts} = Enum.unzip(part)
-      {own, prompts} = Enum.split(prompts, Enum.sum(counts))
-      {%__MODULE__{terms: terms, prompts: own, counts: counts}, prompts}
-    end)
+    |> Enum.map_reduce({labels.prompts, labels.pictures}, &take/2)
     |> elem(0)
+  end
+
+  defp take(part, {prompts, pictures}) do
+    [terms, counts, shown] = part |> Enum.map(&Tuple.to_list/1) |> Enum.zip_with(& &1)
+    {own, prompts} = Enum.split(prompts, Enum.sum(counts))
+    {seen, pictures} = Enum.split(pictures, Enum.sum(shown))
+    part = %__MODULE__{terms: terms, prompts: own, counts: counts, pictures: seen, shown: shown}
+    {part, {prompts, pictures}}
   end
 
   @doc """
@@ -87,8 +113,9 @@ defmodule Image.ZeroShot.Call.Labels do
   def background(%{other: other} = opts) do
     case background_pair(other, opts) do
       {:ok, {term, prompts}} ->
-        counts = background_counts(other, prompts)
-        {:ok, %{term: term, prompts: prompts, counts: counts}}
+        if Enum.all?(prompts, &is_binary/1),
+          do: {:ok, %{term: term, prompts: prompts, counts: background_counts(other, prompts)}},
+          else: Error.error(:invalid_label, "the background given as :other has pictures")
 
       {:error, fault} ->
         Error.error(:invalid_label, "the background given as :other #{fault}")
@@ -118,7 +145,7 @@ defmodule Image.ZeroShot.Call.Labels do
         too_many_prompts(index, opts)
 
       {:error, fault} ->
-        Error.error(:invalid_label, "label at index #{index} #{fault}")
+        Error.error(:invalid_label, "#{noun(opts)} at index #{index} #{fault}")
     end
   end
 
@@ -135,13 +162,17 @@ defmodule Image.ZeroShot.Call.Labels do
     )
   end
 
+  defp noun(opts), do: Map.get(opts, :noun, "label")
+
   # Templates come from the operator, so their length has no limit.
   defp pair(label, opts) when is_binary(label) do
     with :ok <- check_text(label, opts.max_label_bytes),
          do: {:ok, {label, Templates.prompts(opts.template, label)}}
   end
 
+  defp pair(other, %{noun: _}), do: {:error, "is not a string: #{brief(other)}"}
   defp pair({term, prompt}, opts) when is_binary(prompt), do: pair({term, [prompt]}, opts)
+  defp pair({term, {:picture, _} = picture}, opts), do: pair({term, [picture]}, opts)
 
   defp pair({term, prompts}, opts) when is_list(prompts) do
     with :ok <- check_prompts(prompts, opts.max_label_bytes), do: {:ok, {term, prompts}}
@@ -159,6 +190,8 @@ defmodule Image.ZeroShot.Call.Labels do
       true -> Enum.find_value(prompts, :ok, &fault(&1, max))
     end
   end
+
+  defp fault({:picture, _picture}, _max), do: nil
 
   defp fault(prompt, max) do
     with :ok <- check_text(prompt, max), do: nil

@@ -21,6 +21,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
           | :call
           | :stream
           | :embedding
+          | :examples
+          | :calibration
           | :picture
           | :picture_limits
           | :labels
@@ -248,6 +250,17 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:kind, {:one_of, [:picture, :text]}, :picture, :embedding,
      """
      what was embedded: `:picture` or `:text`
+     """},
+
+    # Labels that are shown as well as named.
+    {:picture_weight, {:number, 0.0, 1.0}, 0.5, :examples,
+     """
+     what the pictures of a label count beside its prompts, from 0.0 (the prompts alone) to 1.0 (the
+     pictures alone). It does not matter for a label that has only one of them
+     """},
+    {:other, :term, nil, :calibration,
+     """
+     the label of examples that show none of the labels, and of results that find none
      """},
 
     # Many pictures.

@@ -36,6 +36,7 @@ defmodule Image.ZeroShot.Call.OptionType do
   def cast(:scale, value) when is_number(value) and value > 0 and value <= 1.0e6,
     do: {:ok, value / 1}
 
+  def cast(:term, value), do: {:ok, value}
   def cast(:boolean, value), do: keep(value, is_boolean(value))
   def cast(:process, value), do: keep(value, is_pid(value))
   def cast(:name, value), do: keep(value, is_atom(value) and value != nil)

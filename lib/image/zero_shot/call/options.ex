@@ -16,9 +16,13 @@ defmodule Image.ZeroShot.Call.Options do
   @picture [:picture, :picture_limits]
   @labels [:labels, :label_limits]
   @classify @call ++ @labels ++ [:scores] ++ @picture
+  @embed @call ++ @picture
+
+  # What a calibration does not hold for.
+  @void [:other, :logit_scale, :multi_label]
 
   # Not for the configuration: they belong to one call.
-  @given_only [:name, :stream, :embedding]
+  @given_only [:name, :stream, :embedding, :calibration]
 
   @type t :: %{required(atom()) => term()}
 
@@ -42,21 +46,61 @@ defmodule Image.ZeroShot.Call.Options do
   @doc """
   The options of a stream of pictures that no other call has, checked, and the rest.
   """
-  @spec stream!(keyword()) :: {t(), keyword()}
-  def stream!(opts) do
-    check_names!(opts, [:stream | @classify])
+  @spec stream!(keyword(), [OptionTable.group()]) :: {t(), keyword()}
+  def stream!(opts, groups \\ @classify) do
+    check_names!(opts, [:stream | groups])
     {own, rest} = Keyword.split(opts, OptionTable.names([:stream]))
     # The wait for the pictures before it counts as well, so no picture has a limit of its own.
     {build!(own, [:stream]), Keyword.put_new(rest, :timeout, :infinity)}
   end
 
   @doc """
+  The options of calls that embed pictures.
+  """
+  @spec embed!(keyword()) :: t()
+  def embed!(opts), do: call!(opts, @embed)
+
+  @doc """
+  The options of a stream of pictures to embed: those of streams, and the others.
+  """
+  @spec embed_many!(keyword()) :: {t(), t()}
+  def embed_many!(opts) do
+    {own, rest} = stream!(opts, @embed)
+    {own, embed!(rest)}
+  end
+
+  @doc """
+  The options of a call that embeds texts. A template in the configuration is for labels.
+  """
+  @spec embed_text!(keyword()) :: t()
+  def embed_text!(opts),
+    do: opts |> keyword!() |> Keyword.put_new(:template, nil) |> call!(@call ++ @labels)
+
+  @doc """
   The options of a label set that is compiled.
   """
   @spec classifier!(keyword()) :: t()
-  def classifier!(opts) do
-    opts |> call!(@call ++ @labels ++ [:scores]) |> one_scoring!() |> reachable_score!()
+  def classifier!(opts),
+    do: opts |> call!([:examples | @classify]) |> one_scoring!() |> reachable_score!()
+
+  @doc """
+  The options of a calibration, of the stream of its examples, and of embedding them. Those of the
+  classifier, `compiled`, hold where the call gives none.
+  """
+  @spec calibrate!(keyword(), keyword()) :: {t(), t(), t()}
+  def calibrate!(opts, compiled) do
+    check_names!(opts, [:calibration, :stream | @embed])
+    {own, rest} = Keyword.split(opts, OptionTable.names([:calibration]))
+    embed = OptionTable.names(@embed)
+    {stream, embed} = compiled |> Keyword.take(embed) |> merged(rest) |> embed_many!()
+    {build!(own, [:calibration]), stream, embed}
   end
+
+  @doc """
+  Options that a calibration does not hold for.
+  """
+  @spec void_when_calibrated() :: [atom()]
+  def void_when_calibrated, do: @void
 
   defp one_scoring!(%{multi_label: true, scores: scores}) when scores != :softmax do
     raise ArgumentError,
@@ -87,15 +131,30 @@ defmodule Image.ZeroShot.Call.Options do
             "expected no #{inspect(name)} together with a classifier, whose prompts are compiled"
     end
 
-    # What was said of the classifier's model does not hold for another one.
+    compiled |> Keyword.drop(OptionTable.names([:examples])) |> merged(opts) |> classify!()
+  end
+
+  # What was said of the classifier's model does not hold for another one.
+  defp merged(compiled, opts) do
     elsewhere = Enum.any?([:serving, :repo], &Keyword.has_key?(opts, &1))
     model = OptionTable.names([:target | @model])
     compiled = if elsewhere, do: Keyword.drop(compiled, model), else: compiled
-    classify!(Keyword.merge(compiled, opts))
+    Keyword.merge(compiled, opts)
   end
 
-  @spec similarity!(keyword()) :: t()
-  def similarity!(opts), do: call!(opts, @call ++ @picture)
+  @doc """
+  The same for a calibrated classifier, whose scale and threshold hold whatever the configuration says.
+  """
+  @spec calibrated!(keyword(), keyword()) :: t()
+  def calibrated!(opts, compiled) do
+    for name <- @void, Keyword.has_key?(merged(compiled, keyword!(opts)), name) do
+      raise ArgumentError,
+            "expected no #{inspect(name)} together with a calibrated classifier, for which its " <>
+              "scores do not hold; use the classifier from before the calibration"
+    end
+
+    Map.merge(classified!(opts, compiled), %{other: nil, logit_scale: nil, multi_label: false})
+  end
 
   @doc """
   What is told of a bare vector, or `nil` where nothing is told of its model.

@@ -4,41 +4,58 @@ defmodule Image.ZeroShot.Call.PictureStream do
   # Streams any number of pictures. Each goes through the serving like any other caller's picture, and
   # the serving makes the batches. This module only bounds how many are in flight.
 
-  alias Image.ZeroShot.{Classifier, Error, Telemetry}
-  alias Image.ZeroShot.Call.{Deadline, Options, ParallelMap, Pipeline}
+  alias Image.ZeroShot.{Error, Telemetry}
+  alias Image.ZeroShot.Call.{Deadline, Options, ParallelMap}
   alias Image.ZeroShot.Serving.Client
 
   # How long to wait where a serving is full, at first and at most.
   @pause_ms 20
   @longest_pause_ms 500
 
+  @typedoc "Turns pictures into results, one for each."
+  @type work :: ([term(), ...] -> [result(), ...])
+
+  @type result :: {:ok, term()} | {:error, Error.t()}
+
   @doc """
-  Each picture with what came of it. `own` are the options that no other call has.
+  Each picture with what came of it.
+
+  `groups` makes a stream of lists, of pictures that are worked on together. `start` is called when the
+  stream is first consumed, and returns the work. `own` are the options that no other call has.
   """
-  @spec stream(Enumerable.t(), term(), Options.t(), Options.t()) :: Enumerable.t()
-  def stream(pictures, labels, opts, own) do
+  @spec stream(
+          Enumerable.t(),
+          (Enumerable.t() -> Enumerable.t()),
+          (... -> {:ok, work()} | {:error, Error.t()}),
+          Options.t(),
+          Options.t()
+        ) :: Enumerable.t()
+  def stream(pictures, groups, start, opts, own) do
     if Enumerable.impl_for(pictures) == nil do
       got = inspect(pictures, limit: 5, printable_limit: 80)
       raise ArgumentError, "expected pictures to be a list or another enumerable, got: #{got}"
     end
 
     pictures
-    |> ParallelMap.map(fn -> start(labels, opts, own.window) end)
-    |> Stream.map(&told(&1, opts))
+    |> groups.()
+    |> ParallelMap.map(fn -> start(start, opts, own.window) end)
+    |> Stream.flat_map(&told(&1, opts))
     |> report(own.progress, if(is_list(pictures), do: length(pictures)))
   end
 
+  @doc """
+  Groups of one.
+  """
+  @spec alone(Enumerable.t()) :: Enumerable.t()
+  def alone(pictures), do: Stream.map(pictures, &[&1])
+
   # A failure here is one for every picture, so it is raised.
-  defp start(labels, opts, window) do
-    classifier = bang!(compile(labels, opts))
+  defp start(start, opts, window) do
+    work = bang!(start.())
     _info = bang!(Client.load(opts))
     info = bang!(Client.info(opts))
-    work = fn picture -> patiently(opts, fn -> Pipeline.rank(picture, classifier, opts) end) end
-    {window || window(info, System.schedulers_online()), work}
+    {window || window(info, System.schedulers_online()), &patiently(opts, fn -> work.(&1) end)}
   end
-
-  defp compile(%Classifier{} = classifier, _opts), do: {:ok, classifier}
-  defp compile(labels, opts), do: Pipeline.compile(labels, opts, [])
 
   @doc """
   Returns how many pictures may be in flight: a batch that runs, one that waits, and those being read
@@ -53,12 +70,13 @@ defmodule Image.ZeroShot.Call.PictureStream do
   @doc """
   Calls again while the serving is full, for as long as the call may take.
   """
-  @spec patiently(Options.t(), (... -> result)) :: result when result: {:ok | :error, term()}
+  @spec patiently(Options.t(), (... -> [result()])) :: [result()]
   def patiently(%{timeout: timeout}, call),
     do: retry(call, @pause_ms, Deadline.new(timeout))
 
+  # What is refused is refused as a whole.
   defp retry(call, pause, deadline) do
-    with {:error, %Error{reason: :overloaded}} = refused <- call.() do
+    with [{:error, %Error{reason: :overloaded}} | _] = refused <- call.() do
       if Deadline.remaining(deadline) > pause do
         Process.sleep(pause)
         retry(call, min(2 * pause, @longest_pause_ms), deadline)
@@ -68,13 +86,19 @@ defmodule Image.ZeroShot.Call.PictureStream do
     end
   end
 
-  defp told({picture, {:ok, result}}, opts), do: {picture, counted(result, opts)}
+  defp told({pictures, {:ok, results}}, opts),
+    do:
+      for({picture, result} <- Enum.zip(pictures, results), do: {picture, counted(result, opts)})
 
-  defp told({picture, {:failed, {kind, reason, stacktrace}}}, opts) do
+  defp told({pictures, {:failed, {kind, reason, stacktrace}}}, opts) do
     case Exception.normalize(kind, reason, stacktrace) do
       # A mistake in the program, as in every other call.
-      %ArgumentError{} = error -> reraise error, stacktrace
-      _world -> {picture, kind |> crash(reason, stacktrace) |> counted(opts)}
+      %ArgumentError{} = error ->
+        reraise error, stacktrace
+
+      _world ->
+        error = crash(kind, reason, stacktrace)
+        for picture <- pictures, do: {picture, counted(error, opts)}
     end
   end
 

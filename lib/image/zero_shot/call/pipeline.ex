@@ -4,15 +4,15 @@ defmodule Image.ZeroShot.Call.Pipeline do
   # Runs a call from a picture and labels to results: check the arguments, check out a lease, make
   # pixels, run the model, score.
 
-  require Logger
+  alias Image.ZeroShot.{Classifier, Embedding, Error}
+  alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Vectors}
+  alias Image.ZeroShot.Serving.Client
 
-  alias Image.ZeroShot.{Classifier, Error, Native, Picture}
-  alias Image.ZeroShot.Call.{Labels, Options}
-  alias Image.ZeroShot.Serving.{Client, Lease}
+  # Embeddings of one matrix product. Its result, for a thousand labels, takes 1 MB.
+  @group 256
 
-  # Prompts of one run. A larger label set is compiled in parts, so that its rows are not all in memory
-  # before they are averaged.
-  @part 512
+  # Pictures of a list, whose files are all in memory.
+  @most 512
 
   @type results :: [%{label: term(), score: float()}]
 
@@ -20,16 +20,23 @@ defmodule Image.ZeroShot.Call.Pipeline do
   Ranks labels or a classifier for a picture, best first.
   """
   @spec rank(term(), term(), Options.t()) :: {:ok, results()} | {:error, Error.t()}
+  def rank(%Embedding{} = embedding, %Classifier{} = classifier, %{other: nil} = opts)
+      when not opts.multi_label do
+    # There is nothing left for a model to do.
+    with :ok <- Embedding.check_model(embedding, classifier.model),
+         do: Classifier.rank(classifier, Embedding.row(embedding), {nil, <<>>}, opts)
+  end
+
   def rank(picture, labels, opts) do
     # Checks that work without a model come first: a misspelt file name must not wait for a download.
     with {:ok, labels} <- labels(labels, opts),
          {:ok, background} <- Labels.background(opts),
-         {:ok, picture} <- Picture.open(picture, opts),
-         {:ok, lease} <- checkout([picture], labels, background, opts) do
+         {:ok, pictures} <- Vectors.open([{nil, picture}], opts),
+         {:ok, lease} <- checkout(pictures, labels, background, opts) do
       try do
         with {:ok, labels} <- compiled(labels, lease, opts),
-             {:ok, pixels} <- Picture.pixels(picture, lease, opts),
-             {:ok, embeddings} <- run(lease, [pixels], prompts(labels) ++ background.prompts),
+             prompts = prompts(labels) ++ background.prompts,
+             {:ok, embeddings} <- Vectors.run(lease, pictures, prompts, opts),
              {:ok, classifier, texts} <- classifier(labels, embeddings, lease, opts),
              {:ok, rows} <- Classifier.ensemble(background.counts, texts),
              do: Classifier.rank(classifier, embeddings.images, {background.term, rows}, opts)
@@ -40,64 +47,164 @@ defmodule Image.ZeroShot.Call.Pipeline do
   end
 
   @doc """
+  Ranks labels for each of many pictures, as a stream. `own` are the options of streams.
+  """
+  @spec rank_many(Enumerable.t(), term(), Options.t(), Options.t()) :: Enumerable.t()
+  def rank_many(pictures, labels, opts, own) do
+    start = fn ->
+      with {:ok, classifier} <- compile_once(labels, opts),
+           do: {:ok, &rank_group(&1, classifier, opts)}
+    end
+
+    PictureStream.stream(pictures, &groups/1, start, opts, own)
+  end
+
+  defp compile_once(labels, opts) do
+    with {:ok, %Labels{}} <- labels(labels, opts), do: compile(labels, opts, [])
+  end
+
+  # Embeddings that follow one another are ranked together.
+  defp groups(pictures) do
+    Stream.transform(pictures, fn -> [] end, &group/2, &{whole(&1), []}, fn _ -> :ok end)
+  end
+
+  defp group(%Embedding{} = embedding, group) when length(group) < @group - 1,
+    do: {[], [embedding | group]}
+
+  defp group(%Embedding{} = embedding, group), do: {whole([embedding | group]), []}
+  defp group(picture, group), do: {whole(group) ++ [[picture]], []}
+
+  defp whole([]), do: []
+  defp whole(group), do: [Enum.reverse(group)]
+
+  defp rank_group([%Embedding{} | _] = embeddings, classifier, opts) do
+    checked = for one <- embeddings, do: {one, Embedding.check_model(one, classifier.model)}
+    rows = for {one, :ok} <- checked, into: <<>>, do: Embedding.row(one)
+
+    case rank_rows(rows, classifier, opts) do
+      {:ok, ranked} -> answers(checked, ranked)
+      {:error, error} -> Enum.map(checked, fn _ -> {:error, error} end)
+    end
+  end
+
+  defp rank_group([picture], classifier, opts), do: [rank(picture, classifier, opts)]
+
+  defp rank_rows(rows, classifier, opts) do
+    with {:ok, background} <- Labels.background(opts),
+         {:ok, texts} <- background_rows(background, classifier, opts),
+         do: Classifier.rank_many(classifier, rows, {background.term, texts}, opts)
+  end
+
+  defp background_rows(%{prompts: []}, _classifier, _opts), do: {:ok, <<>>}
+
+  defp background_rows(background, classifier, opts) do
+    with {:ok, {info, %{texts: texts}}} <- Client.embed_prompts(background.prompts, opts),
+         :ok <- Classifier.check_model(classifier, info),
+         do: Classifier.ensemble(background.counts, texts)
+  end
+
+  defp answers(checked, ranked) do
+    {answers, []} =
+      Enum.map_reduce(checked, ranked, fn
+        {_embedding, :ok}, [results | ranked] -> {{:ok, results}, ranked}
+        {_embedding, {:error, error}}, ranked -> {{:error, error}, ranked}
+      end)
+
+    answers
+  end
+
+  @doc """
   Compiles labels for the model that the options name. `given` are the caller's own options.
   """
   @spec compile(term(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def compile(labels, opts, given) do
     with {:ok, labels} <- Labels.new(labels, opts),
          {:ok, _background} <- Labels.background(opts),
-         {:ok, _info} <- Client.load(opts),
-         {:ok, lease} <- Client.checkout(opts, needs([], Enum.take(labels.prompts, @part), 1)) do
-      try do
-        # Each part has the time of a call.
-        compile_parts(labels, opts, given, fn -> Lease.renew(lease, opts.timeout) end)
-      after
-        Client.checkin(lease)
-      end
-    end
+         do: Compile.run(labels, opts, given)
   end
 
   @doc """
   The cosine of two pictures.
   """
   @spec cosine(term(), term(), Options.t()) :: {:ok, float()} | {:error, Error.t()}
+  def cosine(%Embedding{} = one, %Embedding{} = other, _opts), do: Embedding.cosine(one, other)
+
   def cosine(picture, other, opts) do
-    with {:ok, first} <- picture |> Picture.open(opts) |> named("first picture"),
-         {:ok, second} <- other |> Picture.open(opts) |> named("second picture"),
-         {:ok, lease} <- Client.checkout(opts, needs([first, second], [], 1)) do
-      try do
-        with {:ok, pixels1} <- first |> Picture.pixels(lease, opts) |> named("first picture"),
-             {:ok, pixels2} <- second |> Picture.pixels(lease, opts) |> named("second picture"),
-             {:ok, %{images: images}} <- Client.run(lease, [pixels1, pixels2], []) do
-          {embedding1, embedding2} = :erlang.split_binary(images, div(byte_size(images), 2))
-          Error.from_native(Native.cosine(embedding1, embedding2))
-        end
-      after
-        Client.checkin(lease)
-      end
+    pictures = [{"first picture", picture}, {"second picture", other}]
+    with {:ok, [one, other]} <- Vectors.embed(pictures, opts), do: Embedding.cosine(one, other)
+  end
+
+  @doc """
+  Embeds a picture, or each of a list.
+  """
+  @spec embed(term(), Options.t()) ::
+          {:ok, Embedding.t() | [Embedding.t()]} | {:error, Error.t()}
+  def embed([], _opts), do: {:ok, []}
+
+  def embed(pictures, opts) when is_list(pictures) do
+    if List.improper?(pictures) or length(pictures) > @most do
+      raise ArgumentError,
+            "expected a list of at most #{@most} pictures; Image.ZeroShot.embed_many/2 takes any number"
+    end
+
+    pictures
+    |> Enum.with_index(fn picture, i -> {"picture at index #{i}", picture} end)
+    |> Vectors.embed(opts)
+  end
+
+  def embed(picture, opts), do: one(Vectors.embed([{nil, picture}], opts))
+
+  @doc """
+  Embeds a text, or each of a list, with the templates of the options.
+  """
+  @spec embed_text(term(), Options.t()) ::
+          {:ok, Embedding.t() | [Embedding.t()]} | {:error, Error.t()}
+  def embed_text([], _opts), do: {:ok, []}
+  def embed_text(texts, opts) when is_list(texts), do: embed_texts(texts, opts)
+  def embed_text(text, opts), do: one(embed_texts([text], opts))
+
+  defp embed_texts(texts, opts) do
+    with {:ok, labels} <- Labels.texts(texts, opts),
+         {:ok, %{model: model} = classifier} <- Compile.run(labels, opts, []) do
+      rows = Vectors.split(classifier.texts, model.dim)
+      {:ok, Enum.map(rows, &Embedding.new(&1, model, :text))}
     end
   end
 
+  @doc """
+  Embeds many pictures, as a stream. `own` are the options of streams.
+  """
+  @spec embed_many(Enumerable.t(), Options.t(), Options.t()) :: Enumerable.t()
+  def embed_many(pictures, opts, own) do
+    work = fn [picture] -> [one(Vectors.embed([{nil, picture}], opts))] end
+    PictureStream.stream(pictures, &PictureStream.alone/1, fn -> {:ok, work} end, opts, own)
+  end
+
+  defp one({:ok, [embedding]}), do: {:ok, embedding}
+  defp one({:error, error}), do: {:error, error}
+
   defp labels(%Classifier{} = classifier, _opts), do: {:ok, classifier}
-  defp labels(labels, opts), do: Labels.new(labels, opts)
+
+  defp labels(labels, opts) do
+    with {:ok, %{pictures: [{name, _picture} | _]}} <- Labels.new(labels, opts) do
+      Error.error(
+        :invalid_label,
+        "#{name}: labels with pictures have to be compiled first, with Image.ZeroShot.classifier/2"
+      )
+    end
+  end
 
   defp checkout(pictures, %Classifier{}, background, opts),
-    do: Client.checkout(opts, needs(pictures, background.prompts, 1))
+    do: Client.checkout(opts, Vectors.needs(pictures, background.prompts, 1))
 
   # A long list is admitted by what it costs the model, which has to be loaded to say so.
   defp checkout(pictures, labels, background, opts) do
-    needs = needs(pictures, labels.prompts ++ background.prompts, parts(labels))
+    parts = Compile.count(labels)
+    needs = Vectors.needs(pictures, labels.prompts ++ background.prompts, parts)
 
-    with {:ok, _info} <- if(needs.parts > 1, do: Client.load(opts), else: {:ok, nil}),
+    with {:ok, _info} <- if(parts > 1, do: Client.load(opts), else: {:ok, nil}),
          do: Client.checkout(opts, needs)
   end
-
-  defp needs(pictures, prompts, parts) do
-    count = length(pictures)
-    %{pictures: count, decoded_here: count, prompts: prompts, parts: parts}
-  end
-
-  defp parts(labels), do: div(length(labels.prompts) + @part - 1, @part)
 
   # Few labels go through the model together with the picture; many before it.
   defp compiled(%Classifier{} = classifier, lease, _opts) do
@@ -105,8 +212,8 @@ defmodule Image.ZeroShot.Call.Pipeline do
   end
 
   defp compiled(labels, lease, opts) do
-    if parts(labels) > 1,
-      do: compile_parts(labels, opts, [], fn -> lease end),
+    if Compile.count(labels) > 1,
+      do: Compile.parts(labels, opts, [], fn -> lease end),
       else: {:ok, labels}
   end
 
@@ -123,65 +230,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
     truncated = Enum.filter(embeddings.truncated, &(&1 < count))
     own = %{embeddings | texts: own, truncated: truncated}
 
-    with {:ok, classifier} <- Classifier.new(labels, lease.info, own, opts, []),
+    with {:ok, classifier} <- Classifier.new(labels, lease.info, own, nil, opts, []),
          do: {:ok, classifier, texts}
   end
-
-  defp compile_parts(labels, opts, given, lease) do
-    labels
-    |> Labels.parts(@part)
-    |> Enum.reduce_while({:ok, [], []}, fn part, {:ok, done, cut} ->
-      case compile_part(part, lease.(), opts, given) do
-        {:ok, classifier, more} -> {:cont, {:ok, [classifier | done], [more | cut]}}
-        {:error, error} -> {:halt, {:error, error}}
-      end
-    end)
-    |> case do
-      {:ok, parts, cut} ->
-        :ok = cut |> Enum.reverse() |> Enum.concat() |> warn(labels.prompts, lease.())
-        {:ok, parts |> Enum.reverse() |> Classifier.join()}
-
-      {:error, error} ->
-        {:error, error}
-    end
-  end
-
-  defp compile_part(part, lease, opts, given) do
-    with {:ok, embeddings} <- Client.run(lease, [], part.prompts),
-         {:ok, classifier} <- Classifier.new(part, lease.info, embeddings, opts, given),
-         do: {:ok, classifier, cut(part.prompts, embeddings)}
-  end
-
-  defp run(lease, pixels, prompts) do
-    with {:ok, embeddings} <- Client.run(lease, pixels, prompts) do
-      :ok = prompts |> cut(embeddings) |> warn(prompts, lease)
-      {:ok, embeddings}
-    end
-  end
-
-  # The prompts that were cut, if that is news.
-  defp cut(_prompts, %{news: false}), do: []
-
-  defp cut(prompts, %{truncated: indices}) do
-    indices = MapSet.new(indices)
-    for {prompt, i} <- Enum.with_index(prompts), i in indices, do: prompt
-  end
-
-  # Once for a label set, however many parts it is compiled in.
-  defp warn([], _prompts, _lease), do: :ok
-
-  defp warn(cut, prompts, lease) do
-    names = cut |> Enum.take(5) |> Enum.map_join(", ", &brief/1)
-    more = if length(cut) > 5, do: ", …", else: ""
-
-    Logger.warning(
-      "#{length(cut)} of #{length(prompts)} prompts are longer than the " <>
-        "#{lease.info.context_length} tokens that the model reads, and were cut: #{names}#{more}"
-    )
-  end
-
-  defp brief(text), do: inspect(text, binaries: :as_strings, printable_limit: 40)
-
-  defp named({:error, error}, name), do: {:error, Error.prefix(error, name)}
-  defp named(ok, _name), do: ok
 end

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
   # external format that holds nothing but plain data.
 
   alias Image.ZeroShot.{Error, Native}
-  alias Image.ZeroShot.Classifier.ExternalTerm
+  alias Image.ZeroShot.Classifier.{Calibration, ExternalTerm}
   alias Image.ZeroShot.Native.Floats
 
   # The number is the version of the layout.
@@ -94,10 +94,11 @@ defmodule Image.ZeroShot.Classifier.Codec do
            model: %{name: name, commit: commit, dim: dim, logit_scale: scale} = model,
            truncated: truncated,
            probe: {prompt, row},
-           template: [_ | _] = template
+           template: [_ | _] = template,
+           calibration: calibration
          } = kept
        )
-       when map_size(kept) == 6 and map_size(model) == 4 and tuple_size(labels) > 0 and
+       when map_size(kept) == 7 and map_size(model) == 4 and tuple_size(labels) > 0 and
               is_binary(texts) and is_binary(row) and is_integer(dim) and dim > 0 and
               is_float(scale) and scale > 0.0 and
               byte_size(texts) == tuple_size(labels) * dim * 4 and byte_size(row) == dim * 4 and
@@ -105,7 +106,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
     text?(name) and (commit == nil or text?(commit)) and text?(prompt) and
       not List.improper?(template) and Enum.all?(template, &(&1 == nil or text?(&1))) and
       indices?(truncated, tuple_size(labels)) and unit?(texts, tuple_size(labels)) and
-      unit?(row, 1)
+      unit?(row, 1) and (calibration == nil or Calibration.valid?(calibration))
   end
 
   defp shape?(_other), do: false

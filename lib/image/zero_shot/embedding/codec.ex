@@ -10,15 +10,24 @@ defmodule Image.ZeroShot.Embedding.Codec do
   #     length of the commit, 16 bits, 0 for none; the commit
   #     the vector, 32-bit floats
 
-  alias Image.ZeroShot.{Embedding, Error}
+  alias Image.ZeroShot.Error
 
   # The number is the version of the layout.
   @magic "image_zero_shot embedding 1\n"
 
   @kinds %{picture: 0, text: 1}
 
-  @spec encode(Embedding.t()) :: binary()
-  def encode(%Embedding{vector: vector, model: model, commit: commit, kind: kind}) do
+  @typedoc "The fields of an embedding."
+  @type fields :: %{
+          required(:vector) => binary(),
+          required(:model) => String.t(),
+          required(:commit) => String.t() | nil,
+          required(:kind) => :picture | :text,
+          optional(:__struct__) => module()
+        }
+
+  @spec encode(fields()) :: binary()
+  def encode(%{vector: vector, model: model, commit: commit, kind: kind}) do
     commit = commit || ""
 
     body =
@@ -31,7 +40,7 @@ defmodule Image.ZeroShot.Embedding.Codec do
   @doc """
   Returns the fields of an embedding. That the vector is one of unit length is not checked.
   """
-  @spec decode(term()) :: {:ok, map()} | {:error, Error.t()}
+  @spec decode(term()) :: {:ok, fields()} | {:error, Error.t()}
   def decode(<<@magic, crc::32-little, body::binary>>) do
     with ^crc <- :erlang.crc32(body),
          <<kind::8, size::16-little, model::binary-size(size), rest::binary>> <- body,

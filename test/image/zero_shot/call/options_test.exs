@@ -41,7 +41,7 @@ defmodule Image.ZeroShot.OptionsTest do
       assert Options.model!([]).repo == :embedded
 
       configure(:repo, {:local, "models"})
-      assert Options.similarity!([]).repo == {:local, "models"}
+      assert Options.embed!([]).repo == {:local, "models"}
 
       configure(:device, {:cuda, 1})
       assert Options.model!([]).device == {:cuda, 1}
@@ -155,8 +155,8 @@ defmodule Image.ZeroShot.OptionsTest do
     end
 
     test "of label options are unknown to similarity" do
-      assert message([template: nil], :similarity!) =~ "unknown option :template;"
-      assert message([max_labels: 1], :similarity!) =~ "unknown option :max_labels;"
+      assert message([template: nil], :embed!) =~ "unknown option :template;"
+      assert message([max_labels: 1], :embed!) =~ "unknown option :max_labels;"
     end
 
     test "are refused outside a keyword list" do
@@ -221,7 +221,7 @@ defmodule Image.ZeroShot.OptionsTest do
       ]
 
       for {given, colour} <- colours do
-        assert Options.similarity!(background: given).background == colour
+        assert Options.embed!(background: given).background == colour
       end
 
       for colour <- [nil, :red, "white", {0, 0}, {0, 0, 256}, {0.0, 0, 0}, [0, 0, 0]] do
@@ -232,7 +232,7 @@ defmodule Image.ZeroShot.OptionsTest do
     end
 
     test ":color_profile" do
-      assert Options.similarity!([]).color_profile == :ignore
+      assert Options.embed!([]).color_profile == :ignore
 
       for profile <- [:ignore, :srgb],
           do: assert(Options.classify!(color_profile: profile).color_profile == profile)

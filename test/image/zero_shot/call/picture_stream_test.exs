@@ -82,7 +82,7 @@ defmodule Image.ZeroShot.ManyTest do
       call = fn ->
         result = Runner.call(opts, ["mine"])
         send(test, {:tried, result})
-        result
+        [result]
       end
 
       mine = Task.async(fn -> PictureStream.patiently(%{timeout: :infinity}, call) end)
@@ -91,11 +91,11 @@ defmodule Image.ZeroShot.ManyTest do
       assert {:ok, _} = await(other)
       assert_receive {:run, _, _, ["mine"], _} = run
       Runner.answer(run)
-      assert {:ok, _} = await(mine)
+      assert [{:ok, _}] = await(mine)
     end
 
     test "that stays full, they give up when their time is over" do
-      refused = Error.error(:overloaded, "full")
+      refused = [Error.error(:overloaded, "full")]
       test = self()
 
       call = fn ->
@@ -110,7 +110,7 @@ defmodule Image.ZeroShot.ManyTest do
     end
 
     test "any other error is the answer at once" do
-      error = Error.error(:timeout, "too late")
+      error = [Error.error(:timeout, "too late")]
       assert PictureStream.patiently(%{timeout: :infinity}, fn -> error end) == error
     end
   end

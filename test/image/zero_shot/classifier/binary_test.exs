@@ -95,8 +95,8 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
       assert {:error, %Error{reason: :wrong_model, message: message}} =
                Classifier.from_binary(binary, repo: other, device: :cpu)
 
-      assert message =~ ~s(compiled for "emoji-clip" (128 dimensions\))
-      assert message =~ ~s(goes to "laion-b32" (12 dimensions\))
+      assert message =~ ~r/compiled for "emoji-clip" at local-\w+ \(128 dimensions\)/
+      assert message =~ ~r/goes to "laion-b32" at local-\w+ \(12 dimensions\)/
     end
 
     @tag :tmp_dir
@@ -168,9 +168,9 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
       for key <- Map.keys(kept) do
         assert_refused(pack(Map.delete(kept, key)))
 
-        # A template may be nothing but the label.
+        # A template may be nothing but the label, and a calibration is rare.
         for value <- [nil, "", 0, [nil], {}, %{}, <<1::1>>],
-            {key, value} != {:template, [nil]},
+            {key, value} not in [template: [nil], calibration: nil],
             do: refused_with(kept, key, value)
 
         # A struct is asked by its module, of which nothing says that it can answer.
@@ -181,6 +181,21 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
     test "may have a right hash, and parts that do not fit", %{binary: binary} do
       kept = kept(binary)
       {prompt, row} = kept.probe
+      table = %{accuracy: 0.5, ece: 0.1, bins: []}
+
+      calibration = %{
+        logit_scale: 20.0,
+        temperature: 0.05,
+        threshold: nil,
+        other: nil,
+        examples: 9,
+        before: table,
+        after: table
+      }
+
+      assert {:ok, _} =
+               %{kept | calibration: calibration} |> pack() |> Classifier.from_binary(@opts)
+
       few = binary_part(kept.texts, 0, byte_size(kept.texts) - 4)
       [nan, infinite] = for bits <- [0x7FC00000, 0xFF800000], do: <<bits::32-little>>
 
@@ -194,6 +209,16 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
             ],
             logit_scale: [0.0, -1.0, 100, "100"],
             truncated: [[3], [-1], [0.0], [0 | 1], [nil], {0}, [2 ** 80]],
+            calibration: [
+              Map.delete(calibration, :before),
+              Map.put(calibration, :more, 1),
+              %{calibration | logit_scale: 0.0},
+              %{calibration | logit_scale: 1},
+              %{calibration | threshold: "0.2"},
+              %{calibration | before: %{}},
+              %{calibration | after: %{calibration.after | bins: [1 | 2]}},
+              %{calibration | after: %{calibration.after | bins: [%{count: 1}]}}
+            ],
             probe:
               [prompt, {prompt}, {nil, row}, {<<255>>, row}, {prompt, few}, {~c"a", row}] ++
                 [{prompt, infinite <> binary_part(row, 4, 508)}],

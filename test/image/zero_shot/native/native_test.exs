@@ -88,7 +88,7 @@ defmodule Image.ZeroShot.NativeTest do
             {binary_part(image, 0, row - 1), texts},
             {image, texts <> "a"}
           ] do
-        scoring = %{kind: :softmax, logit_scale: 1.0, top: nil, least: nil}
+        scoring = %{kind: :softmax, logit_scale: 1.0, threshold: nil, top: nil, least: nil}
         assert {:error, {:invalid_argument, _}} = Native.rank(image, texts, "", scoring)
       end
 
@@ -114,7 +114,7 @@ defmodule Image.ZeroShot.NativeTest do
     end
 
     test "raw pixels that are not as many as they claim", %{model: model} do
-      limits = Options.picture(Options.similarity!([]))
+      limits = Options.picture(Options.embed!([]))
 
       for {bytes, height, width, channels} <- [
             {"", 1, 1, 3},

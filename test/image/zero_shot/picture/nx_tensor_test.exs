@@ -41,7 +41,7 @@ defmodule Image.ZeroShot.NxTensorTest do
   end
 
   test "a tensor of bytes is read unchanged" do
-    limits = Options.similarity!([])
+    limits = Options.embed!([])
 
     for {shape, channels} <- [{{1, 2, 3}, 3}, {{1, 6, 1}, 1}, {{3, 1, 2}, 2}, {{2, 3}, 1}] do
       {height, width} = {elem(shape, 0), elem(shape, 1)}

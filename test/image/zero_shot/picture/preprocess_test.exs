@@ -11,7 +11,7 @@ defmodule Image.ZeroShot.PreprocessTest do
 
   @preprocessing %{resize: {:shortest_edge, 224}, crop: {224, 224}, filter: :bicubic}
   @limits [max_bytes: 100_000_000, max_decode_bytes: 1_000_000_000]
-          |> Options.similarity!()
+          |> Options.embed!()
           |> Options.picture()
 
   defp run(source, deadline \\ :infinity, monitor \\ make_ref()),

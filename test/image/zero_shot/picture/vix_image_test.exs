@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.VixImageTest do
   alias Vix.Vips.{MutableImage, Operation}
   alias Vix.Vips.Image, as: Vimage
 
-  @limits Options.similarity!([])
+  @limits Options.embed!([])
 
   defp vix(data, {height, width, bands}, format, space \\ nil) do
     {:ok, image} = Vimage.new_from_binary(data, width, height, bands, :"VIPS_FORMAT_#{format}")
@@ -175,7 +175,7 @@ defmodule Image.ZeroShot.VixImageTest do
   test "a profile does not count without the option, nor for pixels of another kind" do
     pixels = vix("abcdef", {1, 2, 3}, "UCHAR", "sRGB")
     as_it_is = {:ok, {:raw, "abcdef", 1, 2, 3}}
-    srgb = Options.similarity!(color_profile: :srgb)
+    srgb = Options.embed!(color_profile: :srgb)
 
     assert Source.prepare(pixels, srgb) == as_it_is
     assert Source.prepare(with_profile(pixels, profile("RGB ")), @limits) == as_it_is
@@ -259,7 +259,7 @@ defmodule Image.ZeroShot.VixImageTest do
   if Code.ensure_loaded?(Vimage) and function_exported?(Vimage, :build, 4) do
     # The stand-in squares levels of 0 to 1.
     test "colours are converted by the profile, and alpha is not" do
-      srgb = Options.similarity!(color_profile: :srgb)
+      srgb = Options.embed!(color_profile: :srgb)
       read = fn image, kind -> image |> with_profile(profile(kind)) |> Source.prepare(srgb) end
       {from, to} = {<<0, 51, 102, 204>>, <<0, 10, 41, 163>>}
 

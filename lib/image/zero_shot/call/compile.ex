@@ -1,0 +1,96 @@
+defmodule Image.ZeroShot.Call.Compile do
+  @moduledoc false
+
+  # From labels to a classifier, in parts, so that the rows of all prompts are not in memory before
+  # they are averaged.
+
+  require Logger
+
+  alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.Call.{Labels, Options, Vectors}
+  alias Image.ZeroShot.Serving.{Client, Lease}
+
+  # Prompts of one run.
+  @part 512
+
+  # What identifies the model of a classifier that has pictures only.
+  @probe "a photo"
+
+  @doc """
+  Compiles labels for the model that the options name. `given` are the caller's own options.
+  """
+  @spec run(Labels.t(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
+  def run(labels, opts, given) do
+    first = labels.prompts |> Enum.take(@part)
+
+    with {:ok, labels} <- open(labels, opts),
+         {:ok, _info} <- Client.load(opts),
+         {:ok, lease} <- Client.checkout(opts, Vectors.needs(labels.pictures, first, 1)) do
+      try do
+        # Each part has the time of a call.
+        parts(labels, opts, given, fn -> Lease.renew(lease, opts.timeout) end)
+      after
+        Client.checkin(lease)
+      end
+    end
+  end
+
+  @doc """
+  How many parts labels are compiled in.
+  """
+  @spec count(Labels.t()) :: non_neg_integer()
+  def count(labels), do: div(length(labels.prompts) + @part - 1, @part)
+
+  @doc """
+  Compiles labels whose pictures are open, part by part. `lease` is called before each.
+  """
+  @spec parts(Labels.t(), Options.t(), keyword(), (... -> Lease.t())) ::
+          {:ok, Classifier.t()} | {:error, Error.t()}
+  def parts(labels, opts, given, lease) do
+    compiled =
+      labels
+      |> Labels.parts(@part)
+      |> Vectors.each(&part(&1, lease.(), opts, given))
+
+    with {:ok, parts} <- compiled do
+      {classifiers, cut} = Enum.unzip(parts)
+      :ok = cut |> Enum.concat() |> Vectors.warn(labels.prompts, lease.())
+      :ok = warn_of_mixture(labels)
+      {:ok, Classifier.join(classifiers)}
+    end
+  end
+
+  defp part(part, lease, opts, given) do
+    prompts = if part.prompts == [], do: [@probe], else: part.prompts
+
+    with {:ok, embeddings} <- Client.run(lease, [], prompts),
+         {:ok, pictures} <- Vectors.rows(lease, part.pictures, opts),
+         shown = %{rows: pictures, counts: part.shown},
+         {:ok, classifier} <- Classifier.new(part, lease.info, embeddings, shown, opts, given),
+         do: {:ok, {classifier, Vectors.cut(part.prompts, embeddings)}}
+  end
+
+  defp open(%{pictures: []} = labels, _opts), do: {:ok, labels}
+
+  defp open(labels, opts) do
+    with {:ok, pictures} <- Vectors.open(labels.pictures, opts),
+         do: {:ok, %{labels | pictures: pictures}}
+  end
+
+  # A picture is nearer to any picture than to its own name.
+  defp warn_of_mixture(%{pictures: []}), do: :ok
+
+  defp warn_of_mixture(labels) do
+    named = for {term, 0} <- Enum.zip(labels.terms, labels.shown), do: inspect(term)
+
+    if named != [] do
+      Logger.warning(
+        "#{length(named)} of #{length(labels.terms)} labels have no pictures and will hardly " <>
+          "win against those that have, because pictures resemble each other more than words: " <>
+          Enum.join(Enum.take(named, 5), ", ")
+      )
+    end
+
+    :ok
+  end
+end

@@ -1,0 +1,135 @@
+//! From the cosines of one image to its best labels.
+
+use std::cmp::Ordering;
+
+use super::{Kind, Scoring, invalid};
+use crate::error::Result;
+
+/// Up to so many results are picked while the cosines are read; more are sorted.
+const FEW: usize = 64;
+
+/// What [`rank`](super::rank) says, of the cosines of labels and background.
+///
+/// Scores rise with cosines, so the best are known before any power is taken. `sum` is that of the
+/// powers `e^(scale * (cosine - highest))` of all labels, for a softmax: `sum(labels, highest, scale)`.
+pub(super) fn rank(
+    labels: &[f64],
+    mut background: Vec<f64>,
+    scoring: &Scoring,
+    sum: impl Fn(&[f64], f64, f64) -> f64,
+) -> Result<Vec<(usize, f64)>> {
+    background.extend(scoring.threshold);
+    if labels.is_empty() || (background.is_empty() && scoring.kind == Kind::Independent) {
+        return Err(invalid(
+            "expected rows of labels, and of the background where it is what they are compared \
+             with, got none",
+        ));
+    }
+    let scale = scoring.logit_scale;
+    // As if the background were one label.
+    let other = match scoring.kind {
+        Kind::Cosine => background.into_iter().reduce(f64::max),
+        _ => log_sum_exp(&background, scale).map(|z| z / scale),
+    };
+    let competitor = other.filter(|_| scoring.kind != Kind::Independent);
+    let best = best(labels, competitor, scoring.top.unwrap_or(usize::MAX));
+    let score = scorer(labels, other, scoring, sum);
+    let least = scoring.least.unwrap_or(f64::NEG_INFINITY);
+    Ok(best
+        .into_iter()
+        .map(|(index, cosine)| (index, score(cosine)))
+        .take_while(|(_, score)| *score >= least)
+        .collect())
+}
+
+/// What is made of a cosine.
+fn scorer(
+    labels: &[f64],
+    other: Option<f64>,
+    scoring: &Scoring,
+    sum: impl Fn(&[f64], f64, f64) -> f64,
+) -> impl Fn(f64) -> f64 {
+    let (kind, scale) = (scoring.kind, scoring.logit_scale);
+    let highest = labels.iter().copied().chain(other).fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = match kind {
+        Kind::Softmax => {
+            let rest = other.map_or(0.0, |cosine| ((cosine - highest) * scale).exp());
+            sum(labels, highest, scale) + rest
+        }
+        _ => 1.0,
+    };
+    let other = other.unwrap_or(f64::NEG_INFINITY);
+    move |cosine| match kind {
+        Kind::Softmax => ((cosine - highest) * scale).exp() / sum,
+        Kind::Independent => 1.0 / (1.0 + ((other - cosine) * scale).exp()),
+        Kind::Logits => cosine * scale,
+        Kind::Cosine => cosine,
+    }
+}
+
+/// The highest cosines with their indices, in order. `other` has the index after the last label.
+fn best(labels: &[f64], other: Option<f64>, top: usize) -> Vec<(usize, f64)> {
+    let all = labels.iter().copied().chain(other).enumerate();
+    if top > FEW {
+        let mut all: Vec<_> = all.collect();
+        all.sort_by(higher);
+        all.truncate(top);
+        return all;
+    }
+    let mut best = Vec::with_capacity(top + 1);
+    let mut lowest = f64::NEG_INFINITY;
+    for one in all {
+        if best.len() == top && one.1 <= lowest {
+            continue;
+        }
+        let at = best.partition_point(|kept| higher(kept, &one) != Ordering::Greater);
+        best.insert(at, one);
+        best.truncate(top);
+        lowest = best.last().map_or(lowest, |kept| kept.1);
+    }
+    best
+}
+
+fn higher(a: &(usize, f64), b: &(usize, f64)) -> Ordering {
+    b.1.total_cmp(&a.1)
+}
+
+fn log_sum_exp(cosines: &[f64], scale: f64) -> Option<f64> {
+    let highest = cosines.iter().copied().reduce(f64::max)?;
+    Some(highest * scale + sum_of_powers(cosines, highest, scale).ln())
+}
+
+/// The sum of `e^(scale * (cosine - highest))`.
+pub(super) fn sum_of_powers(cosines: &[f64], highest: f64, scale: f64) -> f64 {
+    cosines.iter().map(|cosine| ((cosine - highest) * scale).exp()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_and_many_results_are_the_same_ones() {
+        let labels: Vec<f64> = (0..500_u64).map(|i| ((i * 7919) % 97) as f64 / 97.0).collect();
+        let all = best(&labels, Some(0.5), usize::MAX);
+        assert_eq!(all.len(), 501);
+        for top in [1, 2, FEW - 1, FEW, FEW + 1, 500, 501, 600] {
+            assert_eq!(best(&labels, Some(0.5), top), all[..top.min(501)], "{top}");
+        }
+    }
+
+    #[test]
+    fn equal_cosines_stay_in_their_order_however_many_are_kept() {
+        for top in [3, FEW, FEW + 1] {
+            let best = best(&[0.5; 200], Some(0.5), top);
+            let indices: Vec<_> = best.into_iter().map(|(index, _)| index).collect();
+            assert_eq!(indices, (0..top).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn cosines_that_are_not_numbers_end_nothing() {
+        assert_eq!(best(&[f64::NAN, 0.5], None, 1).len(), 1);
+        assert_eq!(best(&[f64::NAN, 0.5, f64::NAN], None, 100).len(), 3);
+    }
+}

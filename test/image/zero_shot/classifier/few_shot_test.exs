@@ -1,0 +1,140 @@
+defmodule Image.ZeroShot.FewShotTest do
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureLog
+
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Classifier, Embedding, Error}
+
+  @opts [repo: :embedded, device: :cpu]
+  @dog {:path, "priv/samples/dog.jpg"}
+  @cat {:path, "priv/samples/cat.png"}
+  @pizza {:path, "priv/samples/pizza.webp"}
+
+  defp compile(labels, more \\ []), do: ZeroShot.classifier(labels, more ++ @opts)
+
+  # The rows of a classifier, as embeddings.
+  defp rows(classifier) do
+    like = ZeroShot.embed(@dog, @opts)
+    size = byte_size(like.vector)
+    for <<row::binary-size(size) <- classifier.texts>>, do: %{like | vector: row}
+  end
+
+  defp mean(embeddings) do
+    sums = embeddings |> Enum.map(&Embedding.to_list/1) |> Enum.zip_with(&Enum.sum/1)
+    vector = for x <- sums, into: <<>>, do: <<x::float-32-little>>
+    one = hd(embeddings)
+    {:ok, mean} = Embedding.from_binary(vector, model: one.model, commit: one.commit)
+    mean
+  end
+
+  defp assert_same(one, other),
+    do: assert_in_delta(Embedding.similarity(one, other), 1.0, 1.0e-5)
+
+  test "pictures and prompts of a label are averaged by kind" do
+    classifier =
+      compile(%{
+        1 => [{:picture, @dog}, {:picture, @cat}, "a dog", "a cat", "a pet"],
+        2 => [{:picture, @pizza}, "a pizza"]
+      })
+
+    pictures = mean(ZeroShot.embed([@dog, @cat], @opts))
+    prompts = mean(ZeroShot.embed_text(["a dog", "a cat", "a pet"], @opts))
+    assert [one, _] = rows(classifier)
+    assert_same(one, mean([pictures, prompts]))
+    assert Classifier.info(classifier).labels == [1, 2]
+  end
+
+  test ":picture_weight is what the pictures count" do
+    labels = [{:dog, [{:picture, @dog}, "a dog"]}, {:cat, [{:picture, @cat}, "a cat"]}]
+    assert [dog, _] = rows(compile(labels, picture_weight: 1))
+    assert_same(dog, ZeroShot.embed(@dog, @opts))
+    assert [dog, _] = rows(compile(labels, picture_weight: 0.0))
+    assert_same(dog, ZeroShot.embed_text("a dog", @opts))
+
+    for wrong <- [-0.1, 1.1, nil, "half"] do
+      assert_raise ArgumentError,
+                   ~r/expected :picture_weight to be a number from 0.0 to 1.0/,
+                   fn ->
+                     compile(labels, picture_weight: wrong)
+                   end
+    end
+  end
+
+  test "a label may have pictures alone, of every kind" do
+    dog = ZeroShot.embed(@dog, @opts)
+    file = File.read!("priv/samples/cat.png")
+    classifier = compile([{:dog, {:picture, dog}}, {:cat, [{:picture, file}]}])
+    assert_same(hd(rows(classifier)), dog)
+    assert ZeroShot.label(@cat, classifier) == :cat
+    assert ZeroShot.label(dog, classifier) == :dog
+    assert {:ok, read} = classifier |> Classifier.to_binary() |> Classifier.from_binary(@opts)
+    assert ZeroShot.label(@cat, read) == :cat
+  end
+
+  test "labels of several parts keep their pictures" do
+    many = for n <- 1..600, do: {n, [{:picture, @pizza}, "thing #{n}"]}
+    dog = ZeroShot.embed(@dog, @opts)
+    classifier = compile(many ++ [{:dog, [{:picture, dog}]}])
+    assert ZeroShot.label(@dog, classifier) == :dog
+    assert List.last(rows(classifier)).vector == dog.vector
+  end
+
+  test "a label without pictures among others that have some is warned of" do
+    log =
+      capture_log(fn ->
+        compile([{"dog", [{:picture, @dog}]}, {"cat", "a cat"}, {"pizza", "a pizza"}])
+      end)
+
+    assert log =~ "2 of 3 labels have no pictures and will hardly win"
+    assert log =~ ~s("cat", "pizza")
+    assert capture_log(fn -> compile([{"dog", [{:picture, @dog}, "a dog"]}]) end) == ""
+  end
+
+  test "a picture at fault is named by its label and its number" do
+    labels = [
+      {"cat", "a cat"},
+      {"dog", [{:picture, @dog}, "a dog", {:picture, {:path, "no.jpg"}}]}
+    ]
+
+    assert {:error, %Error{reason: :not_found, message: message}} =
+             ZeroShot.try_classifier(labels, @opts)
+
+    assert message == ~s(label at index 1, picture 2: "no.jpg": no such file)
+
+    foreign = %{ZeroShot.embed(@dog, @opts) | commit: "other"}
+
+    assert {:error, %Error{reason: :wrong_model, message: message}} =
+             ZeroShot.try_classifier([{"dog", {:picture, foreign}}], @opts)
+
+    assert message =~ ~r/^label at index 0, picture 1: the embedding is of /
+  end
+
+  test "labels with pictures have to be compiled" do
+    labels = [{"dog", [{:picture, @dog}]}]
+
+    assert {:error, %Error{reason: :invalid_label, message: message}} =
+             ZeroShot.try_classify(@dog, labels, @opts)
+
+    assert message =~
+             "label at index 0, picture 1: labels with pictures have to be compiled first"
+
+    assert_raise Error, ~r/compiled first/, fn ->
+      [@dog] |> ZeroShot.classify_many(labels, @opts) |> Enum.to_list()
+    end
+
+    assert {:error, %Error{reason: :invalid_label, message: message}} =
+             ZeroShot.try_classify(@dog, ["dog"], [other: {nil, [{:picture, @cat}]}] ++ @opts)
+
+    assert message == "the background given as :other has pictures"
+  end
+
+  test "pictures count towards the limits of prompts" do
+    pictures = List.duplicate({:picture, @dog}, 20)
+
+    assert {:error, %Error{reason: :invalid_label, message: message}} =
+             ZeroShot.try_classifier([{"dog", pictures}], [max_prompts: 19] ++ @opts)
+
+    assert message =~ ":max_prompts"
+  end
+end

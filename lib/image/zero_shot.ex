@@ -86,11 +86,17 @@ defmodule Image.ZeroShot do
   | --- | --- | --- |
   | `scores: :softmax` | `exp(z) / (sum of exp(z) of all labels + sum of exp(z_b))` | its part of the same sum |
   | `multi_label: true` | `exp(z) / (exp(z) + sum of exp(z_b))` | none |
+  | `multi_label: true` of SigLIP, without `:other` | `1 / (1 + exp(-z - logit_bias))` | |
+  | `scores: :sigmoid`, only of SigLIP | `1 / (1 + exp(-z - logit_bias))` | the highest of its prompts |
   | `scores: :logits` | `z` | `log(sum of exp(z_b))` |
   | `scores: :cosine` | the cosine of the embeddings of label and picture | the highest of its prompts |
 
-  With `multi_label: true` and without `:other`, the prompt "a photo" is the background of each label. Give
-  `:other`: the background decides what a score means.
+  SigLIP learned whether a caption belongs to a picture, each caption by itself. So each label has a
+  probability of its own, with `scores: :sigmoid` or `multi_label: true`. **Low values are normal, also for
+  the right label**: compare labels and pictures, and choose `:min_score` on pictures of your own. CLIP has
+  no such probability, and `scores: :sigmoid` is an error. With `multi_label: true` and without `:other`,
+  the prompt "a photo" is then the background of each label. Give `:other`: the background decides what a
+  score means.
 
   > #### Scores are not probabilities {: .warning}
   >
@@ -119,7 +125,7 @@ defmodule Image.ZeroShot do
       Image.ZeroShot.label(photo, %{17 => ["a photo of a dog", "a puppy"], 18 => "a photo of a cat"})
 
   Labels keep their order, a map has the order of `Map.to_list/1`, and a label given twice is returned
-  twice. A prompt longer than the model reads (77 tokens for CLIP) is cut, and a warning is logged once.
+  twice. A prompt longer than the model reads (77 tokens for CLIP, 64 for most of SigLIP) is cut, and a warning is logged once.
   """
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Source, Telemetry}
@@ -158,7 +164,9 @@ defmodule Image.ZeroShot do
     * `:dim` - the length of an embedding
     * `:image_size` - the side of the square that the image tower sees, in pixels
     * `:context_length` - the most tokens that the text tower reads
+    * `:family` - what the model is: `"clip"`, `"siglip"` or `"metaclip_2"`
     * `:logit_scale` - the factor between cosine and softmax
+    * `:logit_bias` - what SigLIP adds before its sigmoid, or `nil`
     * `:format` - how the weights are written: `"safetensors"`, `"pytorch"` or `"torchscript"`
     * `:weights` - the file that the weights were read from, the index of several, or the directory
       given as `:torchscript`

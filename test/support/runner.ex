@@ -14,6 +14,7 @@ defmodule Image.ZeroShot.Test.Runner do
     name: "stand-in",
     context_length: 77,
     logit_scale: 100.0,
+    logit_bias: nil,
     dim: 1,
     preprocessing: %{}
   }

@@ -288,6 +288,20 @@ defmodule Image.ZeroShot.Classifier do
   end
 
   @doc false
+  # Whether the model has the scores that the options ask for.
+  @spec check_scores(Options.t(), Identity.t()) :: :ok | {:error, Error.t()}
+  def check_scores(%{scores: :sigmoid}, %{logit_bias: nil} = model) do
+    Error.error(
+      :unsupported_scores,
+      "scores: :sigmoid asks for the probability of each label by itself, which #{Identity.shown(model)} " <>
+        "does not have: its training compared labels; take multi_label: true, which compares each label " <>
+        "with a background, or a SigLIP model"
+    )
+  end
+
+  def check_scores(_opts, _model), do: :ok
+
+  @doc false
   # Results for the embedding of one picture, best first. `background` is the name and the rows of
   # what stands behind the labels.
   @spec rank(t(), binary(), {term(), binary()}, Options.t()) ::
@@ -316,15 +330,25 @@ defmodule Image.ZeroShot.Classifier do
   end
 
   defp scoring(%{calibration: calibration, model: model}, opts) do
+    kind = kind(opts, calibration, model)
+    # What was fitted are shares; a sigmoid is the model's own.
+    fitted = if kind != :sigmoid, do: calibration
+
     %{
-      kind: if(opts.multi_label, do: :independent, else: opts.scores),
-      logit_scale:
-        if(calibration, do: calibration.logit_scale) || opts.logit_scale || model.logit_scale,
-      threshold: if(calibration, do: calibration.threshold),
+      kind: kind,
+      logit_scale: if(fitted, do: fitted.logit_scale) || opts.logit_scale || model.logit_scale,
+      logit_bias: model.logit_bias,
+      threshold: if(fitted, do: fitted.threshold),
       top: opts.top_k,
       least: opts.min_score
     }
   end
+
+  # Each label by itself: by the model's own probability, unless it is to be compared with a background.
+  defp kind(%{multi_label: false, scores: scores}, _calibration, _model), do: scores
+  defp kind(_opts, %{threshold: threshold}, _model) when threshold != nil, do: :independent
+  defp kind(%{other: nil}, _calibration, %{logit_bias: bias}) when bias != nil, do: :sigmoid
+  defp kind(_opts, _calibration, _model), do: :independent
 
   defp other(%{calibration: %{other: other}}, _background), do: other
   defp other(_not_calibrated, background), do: background

@@ -24,7 +24,8 @@ defmodule Image.ZeroShot.Error do
   | `:image_too_large` | the picture exceeds a limit, which the message names |
   | `:not_found` | the file or the model directory does not exist |
   | `:io` | the file or the directory exists, but cannot be read |
-  | `:unsupported_model` | the directory holds a model, but not a CLIP model with both towers |
+  | `:unsupported_model` | the directory holds a model, but not one of a supported family with both towers |
+  | `:unsupported_scores` | the model does not have the scores that `:scores` asks for |
   | `:invalid_config` | `config.json`, `preprocessor_config.json` or `processor_config.json` is damaged or contradicts the weights |
   | `:invalid_weights` | the file with the weights is damaged, or lacks a tensor |
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
@@ -79,6 +80,7 @@ defmodule Image.ZeroShot.Error do
           | :not_found
           | :io
           | :unsupported_model
+          | :unsupported_scores
           | :invalid_config
           | :invalid_weights
           | :invalid_tokenizer

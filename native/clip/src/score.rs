@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | `Softmax` | `e^z / (sum of e^z of all labels + sum of e^z_b)` | its part of the same sum |
 //! | `Independent` | `e^z / (e^z + sum of e^z_b)` | none |
+//! | `Sigmoid` | `1 / (1 + e^-(z + bias))` | the highest of its rows |
 //! | `Logits` | `z` | `ln(sum of e^z_b)` |
 //! | `Cosine` | `cosine` | the highest of its rows |
 
@@ -28,6 +29,8 @@ pub enum Kind {
     Softmax,
     /// Each label against the background alone.
     Independent,
+    /// Each label by itself, by the bias of a model that was trained so.
+    Sigmoid,
     /// Cosines times the logit scale.
     Logits,
     /// Cosines.
@@ -41,6 +44,8 @@ pub struct Scoring {
     pub kind: Kind,
     /// Factor between cosines and logits.
     pub logit_scale: f64,
+    /// What a model that was trained with a sigmoid (SigLIP) adds before it; others have none.
+    pub logit_bias: Option<f64>,
     /// Cosine of one more row of the background, the same for every image.
     pub threshold: Option<f64>,
     /// At most so many, the best ones.
@@ -145,7 +150,7 @@ mod tests {
     const NONE: [f32; 0] = [];
 
     fn scoring(kind: Kind, logit_scale: f64) -> Scoring {
-        Scoring { kind, logit_scale, threshold: None, top: None, least: None }
+        Scoring { kind, logit_scale, logit_bias: None, threshold: None, top: None, least: None }
     }
 
     /// The scores in the order of the rows, the background last.
@@ -197,6 +202,22 @@ mod tests {
         close(&score(Kind::Independent), &[e(1.0) / (e(1.0) + rest), e(0.6) / (e(0.6) + rest)]);
         close(&score(Kind::Logits), &[2.0, e(0.6).ln(), rest.ln()]);
         close(&score(Kind::Cosine), &[1.0, f64::from(0.6f32), f64::from(0.8f32)]);
+    }
+
+    #[test]
+    fn a_model_with_a_bias_scores_each_label_by_its_sigmoid() {
+        let (image, texts) = ([1.0, 0.0], [1.0, 0.0, 0.6, 0.8]);
+        let with = Scoring { logit_bias: Some(-3.0), ..scoring(Kind::Sigmoid, 4.0) };
+        let score = |background: &[f32]| scores(&image, &texts, background, &with).unwrap();
+        let sigmoid = |cosine: f64| 1.0 / (1.0 + (3.0 - 4.0 * cosine).exp());
+        let [high, low] = [0.8, 0.6].map(|cosine: f32| f64::from(cosine));
+        close(&score(&NONE), &[sigmoid(1.0), sigmoid(low)]);
+        close(&score(&[0.0, 1.0, 0.8, 0.6]), &[sigmoid(1.0), sigmoid(low), sigmoid(high)]);
+        let error = rank(&image, &texts, &NONE, &scoring(Kind::Sigmoid, 4.0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        let shares = Scoring { kind: Kind::Softmax, ..with };
+        let without = scores(&image, &texts, &NONE, &scoring(Kind::Softmax, 4.0)).unwrap();
+        close(&scores(&image, &texts, &NONE, &shares).unwrap(), &without);
     }
 
     #[test]

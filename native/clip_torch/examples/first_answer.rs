@@ -44,6 +44,7 @@ fn answer() -> Result<()> {
     let scoring = Scoring {
         kind: Kind::Softmax,
         logit_scale: model.info().logit_scale,
+        logit_bias: None,
         threshold: None,
         top: None,
         least: None,

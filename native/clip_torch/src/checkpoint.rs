@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clip::checkpoint::config::Config;
 use clip::checkpoint::contents;
 use clip::checkpoint::directory::{Directory, is_there, read_file};
-use clip::checkpoint::family::TextAttention;
 use clip::checkpoint::layout::{CONFIG, MAX_CONFIG, PROCESSORS};
 use clip::error::Remedy;
 
@@ -40,10 +39,6 @@ impl Checkpoint {
         let folder = contents::folder(&mut Directory(directory))?;
         let directory = directory.join(folder.ok_or_else(|| without_config(directory))?);
         let config = read_config(&directory)?;
-        if config.family.text.attention == TextAttention::Full {
-            let message = format!("{} models are not supported yet", config.family.name);
-            return Err(Error::new(ErrorKind::UnsupportedModel, message));
-        }
         let preprocessing = read_preprocessing(&directory, &config)?;
         let weights = WeightsFiles::find(&directory)?;
         Ok(Self { directory, commit, config, preprocessing, weights })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::available_parallelism;
 
+use clip::checkpoint::family::{Family, Independent};
 use clip::checkpoint::fingerprint::fingerprint;
 use tch::{Device, Kind};
 
@@ -69,8 +70,13 @@ pub struct Info {
     pub device_note: Option<String>,
     /// Components of an embedding.
     pub dim: usize,
+    /// What the model is.
+    pub family: &'static Family,
     /// Factor between cosines and logits, `exp` of the trained weight.
     pub logit_scale: f64,
+    /// What is added to logits before the sigmoid, for families whose probability of a label by itself
+    /// is one.
+    pub logit_bias: Option<f64>,
     /// Most tokens of a prompt, start and end included.
     pub context_length: usize,
     /// Side of the square picture that the image tower takes, in pixels.
@@ -162,18 +168,11 @@ impl Model {
         })?;
         // Parsed while the thread reads the weights: it takes as long as a small model's.
         let tokenizer = Tokenizer::open(checkpoint.directory(), &checkpoint.config.text);
-        let logit_scale = logit_scale(&checkpoint);
+        let logits = Logits::read(&checkpoint);
         let loaded = loaded()?;
         let tokenizer = tokenizer?;
-        let info = Info::new(
-            &checkpoint,
-            source,
-            chosen,
-            loaded,
-            tokenizer.files(),
-            logit_scale?,
-            options,
-        );
+        let info =
+            Info::new(&checkpoint, source, chosen, loaded, tokenizer.files(), logits?, options);
         Ok(Self { threads, facts: Arc::new(Facts { tokenizer, info }) })
     }
 
@@ -329,7 +328,7 @@ impl Info {
         chosen: Chosen,
         origin: Origin,
         tokenizer: &[PathBuf],
-        logit_scale: f64,
+        logits: Logits,
         options: &LoadOptions,
     ) -> Self {
         let config = &checkpoint.config;
@@ -337,7 +336,9 @@ impl Info {
             device: device::name(chosen.device),
             device_note: chosen.note,
             dim: config.projection_dim as usize,
-            logit_scale,
+            logit_scale: logits.scale,
+            logit_bias: logits.bias,
+            family: config.family,
             context_length: config.text.max_positions as usize,
             image_size: config.vision.image_size as usize,
             format: source.format,
@@ -402,24 +403,38 @@ fn encoders(
     Ok(Loaded { shared: encoders, value, divisible: device == Device::Cpu })
 }
 
-/// `exp(logit_scale)`: the weight is the logarithm. Without weights, beside encoders that the user
-/// exported, `config.json` has it.
-fn logit_scale(checkpoint: &Checkpoint) -> Result<f64> {
-    let _at_work = crate::runtime::exit::at_work();
-    let mut weights = checkpoint.weights().ok().map(Weights::open).transpose()?;
-    let (log, place) = match &mut weights {
-        Some(weights) if weights.contains("logit_scale") => {
-            let log = weights.tensor("logit_scale", &[])?.f_double_value(&[])?;
-            (log, format!("tensor \"logit_scale\" of {}", weights.path().display()))
+/// What turns cosines into logits.
+struct Logits {
+    scale: f64,
+    bias: Option<f64>,
+}
+
+impl Logits {
+    /// `exp(logit_scale)`: the weight is the logarithm. Without weights, beside encoders that the user
+    /// exported, `config.json` has it. A bias is only in the weights.
+    fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let _at_work = crate::runtime::exit::at_work();
+        let (config, files) = (&checkpoint.config, checkpoint.weights());
+        let has_bias = config.family.independent == Independent::Sigmoid;
+        let weights = match files {
+            Ok(files) => Some(Weights::open(files, config.family.prefix)?),
+            Err(error) if has_bias => return Err(error),
+            Err(_) => None,
+        };
+        let of =
+            |weights: &Weights, name| format!("tensor {name:?} of {}", weights.path().display());
+        let (log, place) = match &weights {
+            Some(weights) if has_bias || weights.contains("logit_scale") => {
+                (weights.number("logit_scale")?, of(weights, "logit_scale"))
+            }
+            _ => (config.logit_scale_init, "logit_scale_init_value of config.json".to_owned()),
+        };
+        let scale = log.exp();
+        if !scale.is_finite() {
+            let message = format!("expected {place} to be a logarithm near 4.6, got {log}");
+            return Err(Error::new(ErrorKind::InvalidWeights, message));
         }
-        _ => {
-            (checkpoint.config.logit_scale_init, "logit_scale_init_value of config.json".to_owned())
-        }
-    };
-    let scale = log.exp();
-    if scale.is_finite() {
-        return Ok(scale);
+        let bias = weights.filter(|_| has_bias).map(|weights| weights.number("logit_bias"));
+        Ok(Self { scale, bias: bias.transpose()? })
     }
-    let message = format!("expected {place} to be a logarithm near 4.6, got {log}");
-    Err(Error::new(ErrorKind::InvalidWeights, message))
 }

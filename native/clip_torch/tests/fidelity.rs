@@ -95,7 +95,14 @@ fn embeddings_and_probabilities_are_those_of_transformers() {
 }
 
 fn softmax(logit_scale: f64) -> Scoring {
-    Scoring { kind: Kind::Softmax, logit_scale, threshold: None, top: None, least: None }
+    Scoring {
+        kind: Kind::Softmax,
+        logit_scale,
+        logit_bias: None,
+        threshold: None,
+        top: None,
+        least: None,
+    }
 }
 
 #[test]

@@ -87,11 +87,12 @@ fn unit(vector: Binary) -> Result<Floats, Failure> {
     guarded(|| Ok(Floats(score::unit(&Floats::read(&vector)?)?.into_owned())))
 }
 
-/// `%{kind: :softmax, logit_scale: 100.0, threshold: nil, top: nil, least: nil}`.
+/// `%{kind: :softmax, logit_scale: 100.0, logit_bias: nil, threshold: nil, top: nil, least: nil}`.
 #[derive(NifMap)]
 struct ScoringTerm {
     kind: KindTerm,
     logit_scale: f64,
+    logit_bias: Option<f64>,
     threshold: Option<f64>,
     top: Option<usize>,
     least: Option<f64>,
@@ -101,6 +102,7 @@ struct ScoringTerm {
 enum KindTerm {
     Softmax,
     Independent,
+    Sigmoid,
     Logits,
     Cosine,
 }
@@ -110,11 +112,12 @@ impl From<ScoringTerm> for Scoring {
         let kind = match term.kind {
             KindTerm::Softmax => Kind::Softmax,
             KindTerm::Independent => Kind::Independent,
+            KindTerm::Sigmoid => Kind::Sigmoid,
             KindTerm::Logits => Kind::Logits,
             KindTerm::Cosine => Kind::Cosine,
         };
-        let ScoringTerm { logit_scale, threshold, top, least, .. } = term;
-        Self { kind, logit_scale, threshold, top, least }
+        let ScoringTerm { logit_scale, logit_bias, threshold, top, least, .. } = term;
+        Self { kind, logit_scale, logit_bias, threshold, top, least }
     }
 }
 

@@ -8,7 +8,7 @@ defmodule Image.ZeroShot.Call.Compile do
 
   alias Image.ZeroShot.{Classifier, Error}
   alias Image.ZeroShot.Call.{Labels, Options, Vectors}
-  alias Image.ZeroShot.Serving.{Client, Lease}
+  alias Image.ZeroShot.Serving.{Client, Identity, Lease}
 
   # Prompts of one run.
   @part 512
@@ -24,7 +24,8 @@ defmodule Image.ZeroShot.Call.Compile do
     first = labels.prompts |> Enum.take(@part)
 
     with {:ok, labels} <- open(labels, opts),
-         {:ok, _info} <- Client.load(opts),
+         {:ok, info} <- Client.load(opts),
+         :ok <- Classifier.check_scores(opts, Identity.of(info)),
          {:ok, lease} <- Client.checkout(opts, Vectors.needs(labels.pictures, first, 1)) do
       try do
         # Each part has the time of a call.

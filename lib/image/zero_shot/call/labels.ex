@@ -29,7 +29,8 @@ defmodule Image.ZeroShot.Call.Labels do
 
   @no_background %{term: nil, prompts: [], counts: []}
 
-  # The background of each label where labels are independent, unless `:other` gives one.
+  # The background of each label where labels are independent, unless `:other` gives one or the model
+  # needs none.
   @default_background %{term: nil, prompts: ["a photo"], counts: [1]}
 
   @doc """
@@ -121,6 +122,16 @@ defmodule Image.ZeroShot.Call.Labels do
         Error.error(:invalid_label, "the background given as :other #{fault}")
     end
   end
+
+  @doc """
+  Returns what of a background a model needs: one that scores each label by itself has no use for the
+  one that nobody asked for.
+  """
+  @spec background_for(background(), %{logit_bias: float() | nil}) :: background()
+  def background_for(@default_background, %{logit_bias: bias}) when bias != nil,
+    do: @no_background
+
+  def background_for(background, _info), do: background
 
   defp background_pair(prompts, opts) when is_list(prompts), do: pair({nil, prompts}, opts)
   defp background_pair(other, opts), do: pair(other, opts)

@@ -166,9 +166,9 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """},
 
     # Scoring.
-    {:scores, {:one_of, [:softmax, :logits, :cosine]}, :softmax, :scores,
+    {:scores, {:one_of, [:softmax, :sigmoid, :logits, :cosine]}, :softmax, :scores,
      """
-     `:softmax`, `:logits` or `:cosine`; see the table below
+     `:softmax`, `:sigmoid` (SigLIP models only), `:logits` or `:cosine`; see the table below
      """},
     {:multi_label, :boolean, false, :scores,
      """

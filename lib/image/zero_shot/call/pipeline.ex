@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
 
   alias Image.ZeroShot.{Classifier, Embedding, Error}
   alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Vectors}
-  alias Image.ZeroShot.Serving.Client
+  alias Image.ZeroShot.Serving.{Client, Identity}
 
   # Embeddings of one matrix product. Its result, for a thousand labels, takes 1 MB.
   @group 256
@@ -24,6 +24,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
       when not opts.multi_label do
     # There is nothing left for a model to do.
     with :ok <- Embedding.check_model(embedding, classifier.model),
+         :ok <- Classifier.check_scores(opts, classifier.model),
          do: Classifier.rank(classifier, Embedding.row(embedding), {nil, <<>>}, opts)
   end
 
@@ -34,7 +35,11 @@ defmodule Image.ZeroShot.Call.Pipeline do
          {:ok, pictures} <- Vectors.open([{nil, picture}], opts),
          {:ok, lease} <- checkout(pictures, labels, background, opts) do
       try do
-        with {:ok, labels} <- compiled(labels, lease, opts),
+        model = Identity.of(lease.info)
+        background = Labels.background_for(background, model)
+
+        with :ok <- Classifier.check_scores(opts, model),
+             {:ok, labels} <- compiled(labels, lease, opts),
              prompts = prompts(labels) ++ background.prompts,
              {:ok, embeddings} <- Vectors.run(lease, pictures, prompts, opts),
              {:ok, classifier, texts} <- classifier(labels, embeddings, lease, opts),
@@ -90,7 +95,9 @@ defmodule Image.ZeroShot.Call.Pipeline do
   defp rank_group([picture], classifier, opts), do: [rank(picture, classifier, opts)]
 
   defp rank_rows(rows, classifier, opts) do
-    with {:ok, background} <- Labels.background(opts),
+    with :ok <- Classifier.check_scores(opts, classifier.model),
+         {:ok, background} <- Labels.background(opts),
+         background = Labels.background_for(background, classifier.model),
          {:ok, texts} <- background_rows(background, classifier, opts),
          do: Classifier.rank_many(classifier, rows, {background.term, texts}, opts)
   end

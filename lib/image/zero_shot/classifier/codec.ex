@@ -18,7 +18,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
 
   @spec encode!(map()) :: binary()
   def encode!(kept) do
-    data = :erlang.term_to_binary(swapped(kept))
+    data = kept |> without_nil_bias() |> swapped() |> :erlang.term_to_binary()
 
     case check_memory(data) do
       :ok ->
@@ -42,7 +42,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
          :ok <- check_memory(data),
          {:ok, kept} <- safe_term(data),
          true <- shape?(kept) do
-      {:ok, swapped(kept)}
+      {:ok, kept |> swapped() |> with_bias()}
     else
       {:too_large, memory} -> too_large(memory, byte_size(data))
       _ -> damaged()
@@ -98,18 +98,30 @@ defmodule Image.ZeroShot.Classifier.Codec do
            calibration: calibration
          } = kept
        )
-       when map_size(kept) == 7 and map_size(model) == 4 and tuple_size(labels) > 0 and
+       when map_size(kept) == 7 and tuple_size(labels) > 0 and
               is_binary(texts) and is_binary(row) and is_integer(dim) and dim > 0 and
               is_float(scale) and scale > 0.0 and
               byte_size(texts) == tuple_size(labels) * dim * 4 and byte_size(row) == dim * 4 and
               is_list(truncated) do
     text?(name) and (commit == nil or text?(commit)) and text?(prompt) and
       not List.improper?(template) and Enum.all?(template, &(&1 == nil or text?(&1))) and
+      bias?(Map.drop(model, [:name, :commit, :dim, :logit_scale])) and
       indices?(truncated, tuple_size(labels)) and unit?(texts, tuple_size(labels)) and
       unit?(row, 1) and (calibration == nil or Calibration.valid?(calibration))
   end
 
   defp shape?(_other), do: false
+
+  # A model without a bias has none in the binary either.
+  defp bias?(%{logit_bias: bias} = rest), do: map_size(rest) == 1 and is_float(bias)
+  defp bias?(rest), do: rest == %{}
+
+  defp without_nil_bias(%{model: %{logit_bias: nil} = model} = kept),
+    do: %{kept | model: Map.delete(model, :logit_bias)}
+
+  defp without_nil_bias(kept), do: kept
+
+  defp with_bias(kept), do: %{kept | model: Map.put_new(kept.model, :logit_bias, nil)}
 
   defp text?(text), do: is_binary(text) and String.valid?(text)
 

@@ -12,7 +12,8 @@ defmodule Image.ZeroShot.Serving.Identity do
           name: String.t(),
           commit: String.t() | nil,
           dim: pos_integer(),
-          logit_scale: float()
+          logit_scale: float(),
+          logit_bias: float() | nil
         }
 
   @doc """
@@ -20,7 +21,13 @@ defmodule Image.ZeroShot.Serving.Identity do
   """
   @spec of(Serving.info()) :: t()
   def of(info) do
-    %{name: info.name, commit: info[:version], dim: info.dim, logit_scale: info.logit_scale}
+    %{
+      name: info.name,
+      commit: info[:version],
+      dim: info.dim,
+      logit_scale: info.logit_scale,
+      logit_bias: info[:logit_bias]
+    }
   end
 
   @doc """

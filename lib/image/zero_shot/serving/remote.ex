@@ -28,7 +28,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   @attempts 2
 
   # What makes one model another.
-  @identity [:name, :version, :dim, :logit_scale, :preprocessing]
+  @identity [:name, :version, :dim, :logit_scale, :logit_bias, :preprocessing]
 
   @spec checkout(Directory.key(), timeout(), non_neg_integer()) ::
           {:ok, Lease.t()} | {:error, Error.t()}

@@ -114,7 +114,14 @@ fn reliability(examples: &[&Example], fitted: impl Fn(usize) -> Fitted) -> Resul
     for (i, example) in examples.iter().enumerate() {
         let Fitted { logit_scale, threshold } = fitted(i);
         let top = Some(1);
-        let scoring = Scoring { kind: Kind::Softmax, logit_scale, threshold, top, least: None };
+        let scoring = Scoring {
+            kind: Kind::Softmax,
+            logit_scale,
+            logit_bias: None,
+            threshold,
+            top,
+            least: None,
+        };
         let best = ranking::rank(&example.cosines, Vec::new(), &scoring, ranking::sum_of_powers)?;
         let (answer, score) = best[0];
         let right = example.answer.unwrap_or(example.cosines.len()) == answer;

@@ -113,9 +113,18 @@ mod tests {
         let texts = rows(labels, dim, 1);
         for images in [1, 2, ROWS, ROWS + 1] {
             let images = rows(images, dim, 2);
-            for kind in [Kind::Softmax, Kind::Independent, Kind::Logits, Kind::Cosine] {
+            for kind in
+                [Kind::Softmax, Kind::Independent, Kind::Sigmoid, Kind::Logits, Kind::Cosine]
+            {
                 for (top, threshold) in [(None, None), (Some(3), Some(0.1))] {
-                    let scoring = Scoring { kind, logit_scale: 9.0, threshold, top, least: None };
+                    let scoring = Scoring {
+                        kind,
+                        logit_scale: 9.0,
+                        logit_bias: Some(-3.0),
+                        threshold,
+                        top,
+                        least: None,
+                    };
                     let background = rows(if top.is_none() { 2 } else { 0 }, dim, 3);
                     let many = rank_many(&images, dim, &texts, &background, &scoring).unwrap();
                     assert_eq!(many.len(), images.len() / dim);
@@ -149,6 +158,7 @@ mod tests {
         let scoring = Scoring {
             kind: Kind::Cosine,
             logit_scale: 1.0,
+            logit_bias: None,
             threshold: None,
             top: None,
             least: None,

@@ -25,10 +25,15 @@ pub(super) fn rank(
              with, got none",
         ));
     }
+    if scoring.kind == Kind::Sigmoid && scoring.logit_bias.is_none() {
+        return Err(invalid(
+            "the model has no bias, so its labels have no probability by themselves",
+        ));
+    }
     let scale = scoring.logit_scale;
     // As if the background were one label.
     let other = match scoring.kind {
-        Kind::Cosine => background.into_iter().reduce(f64::max),
+        Kind::Cosine | Kind::Sigmoid => background.into_iter().reduce(f64::max),
         _ => log_sum_exp(&background, scale).map(|z| z / scale),
     };
     let competitor = other.filter(|_| scoring.kind != Kind::Independent);
@@ -59,9 +64,11 @@ fn scorer(
         _ => 1.0,
     };
     let other = other.unwrap_or(f64::NEG_INFINITY);
+    let bias = scoring.logit_bias.unwrap_or(0.0);
     move |cosine| match kind {
         Kind::Softmax => ((cosine - highest) * scale).exp() / sum,
         Kind::Independent => 1.0 / (1.0 + ((other - cosine) * scale).exp()),
+        Kind::Sigmoid => 1.0 / (1.0 + (-cosine * scale - bias).exp()),
         Kind::Logits => cosine * scale,
         Kind::Cosine => cosine,
     }

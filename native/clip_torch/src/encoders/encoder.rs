@@ -2,6 +2,7 @@
 
 use tch::{CModule, Device, Kind, Tensor};
 
+use crate::encoders::table::Table;
 use crate::error::Result;
 use crate::runtime::workers::Workers;
 
@@ -20,18 +21,21 @@ const MIN_IMAGES_THREAD: usize = 2;
 pub(crate) struct Encoders {
     pub(crate) image: CModule,
     pub(crate) text: CModule,
+    /// Where passes of the text encoder bring the rows of their tokens.
+    pub(crate) table: Option<Table>,
     pub(crate) device: Device,
     pub(crate) contract: Contract,
     /// What they hold: the length of their files, which are little but weights.
     pub(crate) bytes: u64,
 }
 
-type Divide = fn(&[Vec<u32>], Device) -> Result<Vec<TextPass>>;
+type Divide = fn(&[Vec<u32>], Device, threads: usize) -> Result<Vec<TextPass>>;
 
 /// What whoever exported the towers says of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contract {
     /// Divides rows of token ids, none of them empty, into passes of the text encoder.
+    /// So many threads can compute passes of their own.
     pub(crate) passes: Divide,
     /// Makes unit embeddings of an encoder's output for so many inputs.
     pub(crate) finish: fn(Tensor, inputs: i64, dim: i64) -> Result<Tensor>,
@@ -89,11 +93,14 @@ impl Encoders {
 
     /// Rows of token ids, none of them empty, to `[rows, dim]`, row after row.
     pub(crate) fn texts(&self, workers: &Workers<Self>, rows: &[Vec<u32>]) -> Result<Vec<f32>> {
-        let passes = (self.contract.passes)(rows, self.device)?;
+        let passes = (self.contract.passes)(rows, self.device, workers.threads())?;
         let (inputs, places): (Vec<_>, Vec<_>) =
             passes.into_iter().map(|pass| (pass.inputs, pass.rows)).unzip();
         let outputs = workers.map(self, inputs.into_iter().map(Ok), |encoders, inputs| {
-            encoders.forward(&encoders.text, inputs)
+            match &encoders.table {
+                Some(table) => encoders.forward(&encoders.text, &table.with_rows(inputs)?),
+                None => encoders.forward(&encoders.text, inputs),
+            }
         })?;
         let dim = self.contract.dim as usize;
         let mut embeddings = vec![0f32; rows.len() * dim];
@@ -118,7 +125,7 @@ impl Encoders {
 }
 
 /// A number in so many parts, which differ by 1 at the most.
-fn shares(number: usize, parts: usize) -> Vec<usize> {
+pub(crate) fn shares(number: usize, parts: usize) -> Vec<usize> {
     (0..parts).map(|part| number / parts + usize::from(part < number % parts)).collect()
 }
 

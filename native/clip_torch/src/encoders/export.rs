@@ -8,13 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use clip::checkpoint::config::Config;
+use clip::checkpoint::family::{TextAttention, TokenTable};
 use clip::error::Remedy;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::checkpoint::Checkpoint;
 use crate::encoders::cache::{Checksums, Slot, unfinished};
 use crate::encoders::encoder::{Contract, Encoders};
-use crate::encoders::trie;
+use crate::encoders::table::{self, Table};
+use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::threads::STACK;
 use crate::towers::matmul::Matmul;
@@ -53,7 +56,7 @@ pub(crate) fn encoders(
     // Those of another maker's processor, in a container's image say, do on this one too.
     if device == Device::Cpu && !slot.folder().exists() {
         let other = self::slot(checkpoint, cache, matmul.other())?;
-        if let Ok(encoders) = load_checked(&other, contract(checkpoint), device) {
+        if let Ok(encoders) = load_checked(&other, &checkpoint.config, device) {
             return Ok((encoders, Ok(other.folder().to_owned())));
         }
     }
@@ -73,17 +76,28 @@ fn no_cache() -> Error {
     Error::new(ErrorKind::Io, message).with_remedy(Remedy::NameEncoderCache)
 }
 
-/// Our towers take tries, and give unit embeddings as they are.
-fn contract(checkpoint: &Checkpoint) -> Contract {
+/// Our towers take tries, or rows of one length, and give unit embeddings as they are.
+fn contract(config: &Config) -> Contract {
     let finish = |output: Tensor, _: i64, _: i64| Ok(output);
-    Contract { passes: trie::passes, finish, dim: checkpoint.config.projection_dim }
+    let passes = match config.text.family.attention {
+        TextAttention::Causal => trie::passes,
+        TextAttention::Full => dense::passes,
+    };
+    Contract { passes, finish, dim: config.projection_dim }
+}
+
+fn open_table(config: &Config, folder: &Path) -> Result<Option<Table>> {
+    match config.text.family.table {
+        TokenTable::InEncoder => Ok(None),
+        TokenTable::OnDisk => Table::open(folder, &config.text).map(Some),
+    }
 }
 
 /// Encoders whose files are gone when they are loaded.
 fn make_unkept(checkpoint: &Checkpoint, matmul: Matmul, device: Device) -> Result<Encoders> {
     let folder = unfinished(&std::env::temp_dir(), "clip-export")?;
     export(checkpoint, matmul, folder.path())?;
-    load(folder.path(), contract(checkpoint), device)
+    load(folder.path(), &checkpoint.config, device)
 }
 
 fn slot(checkpoint: &Checkpoint, cache: &Path, matmul: Matmul) -> Result<Slot> {
@@ -96,22 +110,22 @@ fn load_or_make(
     slot: &Slot,
     device: Device,
 ) -> Result<Encoders> {
-    match load_checked(slot, contract(checkpoint), device) {
+    match load_checked(slot, &checkpoint.config, device) {
         // Made anew, they would be as large.
         Err(error) if error.kind() != ErrorKind::OutOfMemory => {}
         loaded => return loaded,
     }
     let lock = slot.lock()?;
     // Another process may have made them while this one waited.
-    if let Ok(encoders) = load_checked(slot, contract(checkpoint), device) {
+    if let Ok(encoders) = load_checked(slot, &checkpoint.config, device) {
         return Ok(encoders);
     }
     slot.fill(&lock, |folder| export(checkpoint, matmul, folder))?;
-    load(slot.folder(), contract(checkpoint), device)
+    load(slot.folder(), &checkpoint.config, device)
 }
 
 /// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
-fn load_checked(slot: &Slot, contract: Contract, device: Device) -> Result<Encoders> {
+fn load_checked(slot: &Slot, config: &Config, device: Device) -> Result<Encoders> {
     let checksums = Checksums::read(slot.folder())?;
     let load = |name| {
         let path = slot.folder().join(name);
@@ -128,16 +142,24 @@ fn load_checked(slot: &Slot, contract: Contract, device: Device) -> Result<Encod
         let panicked = || Err(Error::new(ErrorKind::Internal, "loading an encoder panicked"));
         let text = text.join().unwrap_or_else(|_| panicked());
         let (image, text) = (image?, text?);
-        Ok(Encoders { image, text, device, contract, bytes: bytes(slot.folder())? })
+        Ok(Encoders {
+            image,
+            text,
+            table: open_table(config, slot.folder())?,
+            device,
+            contract: contract(config),
+            bytes: bytes(slot.folder())?,
+        })
     })
 }
 
-fn load(folder: &Path, contract: Contract, device: Device) -> Result<Encoders> {
+fn load(folder: &Path, config: &Config, device: Device) -> Result<Encoders> {
     Ok(Encoders {
         image: CModule::load_on_device(folder.join(IMAGE), device)?,
         text: CModule::load_on_device(folder.join(TEXT), device)?,
+        table: open_table(config, folder)?,
         device,
-        contract,
+        contract: contract(config),
         bytes: bytes(folder)?,
     })
 }
@@ -153,25 +175,43 @@ pub(crate) fn bytes(folder: &Path) -> Result<u64> {
 
 /// Writes both encoders into a folder, one tower after the other to halve the peak of memory.
 fn export(checkpoint: &Checkpoint, matmul: Matmul, folder: &Path) -> Result<()> {
-    let mut weights = Weights::open(checkpoint.weights()?)?;
     let config = &checkpoint.config;
-    let on_cpu = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, Device::Cpu));
+    let weights = Weights::open(checkpoint.weights()?, config.family.prefix)?;
 
-    let vision = VisionTower::load(&mut weights, config, &checkpoint.preprocessing, matmul)?;
+    let vision = VisionTower::load(&weights, config, &checkpoint.preprocessing, matmul)?;
     let side = config.vision.image_size;
-    let pixels = on_cpu(&[2, 3, side, side], Kind::Uint8)?;
+    let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, Device::Cpu))?;
     trace("ImageEncoder", &[pixels], |x| vision.forward(&x[0]))?.save(folder.join(IMAGE))?;
     drop(vision);
     matmul.apply(&folder.join(IMAGE))?;
     crate::runtime::exit::prepare();
 
-    let text = TextTower::load(&mut weights, config, matmul)?;
-    let ids = on_cpu(&[2, config.text.max_positions.min(5)], Kind::Int64)?;
-    let ends = ids.f_ones_like()?.f_cumsum(1, Kind::Int64)?;
-    let inputs = [ids, ends, on_cpu(&[2, 3], Kind::Int64)?];
-    trace("TextEncoder", &inputs, |x| text.forward([&x[0], &x[1], &x[2]]))?
-        .save(folder.join(TEXT))?;
-    matmul.apply(&folder.join(TEXT))
+    let text = TextTower::load(&weights, config, matmul)?;
+    trace("TextEncoder", &example(config)?, |x| text.forward(x))?.save(folder.join(TEXT))?;
+    drop(text);
+    matmul.apply(&folder.join(TEXT))?;
+    match config.text.family.table {
+        TokenTable::InEncoder => Ok(()),
+        TokenTable::OnDisk => table::write(&weights, &config.text, folder),
+    }
+}
+
+/// Inputs of the text encoder to trace it with.
+fn example(config: &Config) -> Result<Vec<Tensor>> {
+    let on_cpu = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, Device::Cpu));
+    let (text, integers) = (&config.text, Kind::Int64);
+    let mut inputs = match text.family.attention {
+        TextAttention::Full => vec![on_cpu(&[2, text.max_positions], integers)?],
+        TextAttention::Causal => {
+            let ids = on_cpu(&[2, text.max_positions.min(5)], integers)?;
+            let ends = ids.f_ones_like()?.f_cumsum(1, integers)?;
+            vec![ids, ends, on_cpu(&[2, 3], integers)?]
+        }
+    };
+    if text.family.table == TokenTable::OnDisk {
+        inputs.push(on_cpu(&[3, text.transformer.width], Kind::Float)?);
+    }
+    Ok(inputs)
 }
 
 /// Makes, writes, reads and runs a module of next to nothing, so that what libtorch sets up for
@@ -280,7 +320,7 @@ mod tests {
         let checkpoint = embedded();
         let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
         export(&checkpoint, matmul, folder.path()).unwrap();
-        let encoders = load(folder.path(), contract(&checkpoint), Device::Cpu).unwrap();
+        let encoders = load(folder.path(), &checkpoint.config, Device::Cpu).unwrap();
         let side = checkpoint.config.vision.image_size;
         let pixels = (0..3 * 3 * side * side).map(|i| (i * i % 251) as u8).collect::<Vec<_>>();
         let pictures: Vec<&[u8]> = pixels.chunks((3 * side * side) as usize).collect();

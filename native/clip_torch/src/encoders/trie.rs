@@ -1,6 +1,6 @@
 //! Prompts as tries: what several of them begin with is computed once.
 //!
-//! Under a causal mask a token's state depends on the tokens before it alone, so prompts that begin
+//! Under a causal mask a token's state depends only on the tokens before it, so prompts that begin
 //! alike share the states of that beginning. Their tokens form a tree, which is laid out in
 //! depth-first order: the tokens that follow one, in whichever prompt, are a stretch right behind
 //! it. Two numbers say who attends to whom, a token's place and where its stretch ends.
@@ -23,7 +23,7 @@ const MAX_TOKENS_CPU: usize = 384;
 const MAX_TOKENS_GPU: usize = 2048;
 
 /// Rows of token ids, none of them empty, as our text tower takes them.
-pub(crate) fn passes(rows: &[Vec<u32>], device: Device) -> Result<Vec<TextPass>> {
+pub(crate) fn passes(rows: &[Vec<u32>], device: Device, _threads: usize) -> Result<Vec<TextPass>> {
     let most = if device.is_cuda() { MAX_TOKENS_GPU } else { MAX_TOKENS_CPU };
     tries(rows, most).into_iter().map(Trie::pass).collect()
 }

@@ -5,7 +5,8 @@
 //!
 //! - `image.pt` takes u8 pixels `[n, 3, side, side]`, normalises them itself, and gives `[n, dim]`;
 //! - `text.pt` takes int64 token ids `[n, length]` of any length up to the model's, from the start
-//!   token to the end token and not padded, and gives `[n, dim]`;
+//!   token to the end token and not padded, and gives `[n, dim]`; where the model attends to padding
+//!   (SigLIP), always padded to the model's length;
 //! - both take any `n`, and any floating-point type may come out, of any length: it is scaled to 1
 //!   here.
 //!
@@ -30,6 +31,7 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
     let encoders = Encoders {
         image: open(folder, IMAGE, device)?,
         text: open(folder, TEXT, device)?,
+        table: None,
         device,
         contract: Contract { passes, finish: unit, dim },
         bytes: bytes(folder)?,
@@ -38,7 +40,8 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
     let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, device))?;
     try_out(&encoders.image, &pixels, dim).map_err(|e| breach(folder, IMAGE, &e))?;
     // Not the length that it was traced with, most likely; and one that every model takes.
-    let ids = Tensor::f_zeros([3, 2], (Kind::Int64, device))?;
+    let length = if config.text.family.tokenizer.padded { config.text.max_positions } else { 2 };
+    let ids = Tensor::f_zeros([3, length], (Kind::Int64, device))?;
     try_out(&encoders.text, &ids, dim).map_err(|e| breach(folder, TEXT, &e))?;
     Ok(encoders)
 }
@@ -81,7 +84,7 @@ fn unit(embeddings: Tensor, rows: i64, dim: i64) -> Result<Tensor> {
 }
 
 /// Rows of token ids as the contract's text encoder takes them: those of one length together.
-fn passes(rows: &[Vec<u32>], _device: Device) -> Result<Vec<TextPass>> {
+fn passes(rows: &[Vec<u32>], _device: Device, _threads: usize) -> Result<Vec<TextPass>> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|i| rows[*i].len());
     let mut passes = Vec::new();

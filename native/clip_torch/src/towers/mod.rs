@@ -1,6 +1,8 @@
 //! The two towers as libtorch operations, written once for all checkpoints.
 
+pub(crate) mod layers;
 pub(crate) mod matmul;
+pub(crate) mod probe;
 pub(crate) mod text;
 pub(crate) mod transformer;
 pub(crate) mod vision;

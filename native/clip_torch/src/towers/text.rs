@@ -1,66 +1,100 @@
-//! The text tower: a causal transformer from token ids to unit embeddings.
+//! The text tower: a transformer from token ids to unit embeddings.
 
 use clip::checkpoint::config::Config;
+use clip::checkpoint::family::{Heads, TextAttention, TokenTable};
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::tensor::float;
+use crate::towers::layers::{LayerNorm, Linear, unit};
 use crate::towers::matmul::Matmul;
-use crate::towers::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
+use crate::towers::transformer::{Attention, Transformer};
 use crate::weights::Weights;
 
-/// `CLIPTextTransformer` and the text projection.
+/// Name of the table of token embeddings.
+pub(crate) const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
+
+/// The text tower of every family, and what leads from it to the common space.
 ///
-/// It takes prompts as a trie (`trie.rs`), which end with the pooled token: under a
-/// causal mask nothing after it can change it.
+/// A causal one takes prompts as a trie (`trie.rs`), which end with the pooled token: under a
+/// causal mask nothing after it can change it. Others take rows of one length.
 #[derive(Debug)]
 pub(crate) struct TextTower {
-    tokens: Tensor,
+    attention: TextAttention,
+    /// `None` where the rows that a pass needs come with it.
+    tokens: Option<Tensor>,
     positions: Tensor,
     transformer: Transformer,
     norm_after: LayerNorm,
-    projection: Linear,
+    head: Linear,
 }
 
 impl TextTower {
     /// Reads `text_model.*` and `text_projection`.
-    pub(crate) fn load(weights: &mut Weights, config: &Config, matmul: Matmul) -> Result<Self> {
+    pub(crate) fn load(weights: &Weights, config: &Config, matmul: Matmul) -> Result<Self> {
         let text = &config.text;
         let width = text.transformer.width;
-        let name = "text_model.embeddings";
+        let tokens = (text.family.table == TokenTable::InEncoder)
+            .then(|| weights.tensor(TOKENS, &[text.vocab_size, width]))
+            .transpose()?;
         Ok(Self {
-            tokens: weights
-                .tensor(&format!("{name}.token_embedding.weight"), &[text.vocab_size, width])?,
+            attention: text.family.attention,
+            tokens,
             positions: weights.tensor(
-                &format!("{name}.position_embedding.weight"),
+                "text_model.embeddings.position_embedding.weight",
                 &[text.max_positions, width],
             )?,
             transformer: Transformer::load(weights, "text_model", &text.transformer, matmul)?,
             norm_after: LayerNorm::load(weights, "text_model.final_layer_norm", &text.transformer)?,
-            projection: Linear::without_bias(
-                &weights.tensor("text_projection.weight", &[config.projection_dim, width])?,
-                matmul,
-            )?,
+            head: head(weights, config, matmul)?,
         })
     }
 
-    /// The tensors of a trie, ids and ends `[n, tokens]` and pooled places `[n, prompts]`, to unit
-    /// embeddings `[n, prompts, projection_dim]`.
-    pub(crate) fn forward(&self, [ids, ends, pooled]: [&Tensor; 3]) -> Result<Tensor> {
+    /// The tensors of a pass to unit embeddings, `[n, prompts, dim]` of a trie and `[n, dim]` of rows.
+    /// The table's rows, `[tokens, width]`, come last if they come with the pass.
+    pub(crate) fn forward(&self, inputs: &[Tensor]) -> Result<Tensor> {
+        let tokens = self.tokens.as_ref().unwrap_or(&inputs[inputs.len() - 1]);
+        let hidden = lookup(tokens, &inputs[0])?;
+        let pooled = match self.attention {
+            TextAttention::Causal => self.trie(hidden, &inputs[0], &inputs[1], &inputs[2])?,
+            TextAttention::Full => {
+                let hidden = { hidden }.f_add_(&self.positions)?;
+                self.transformer.forward(hidden, &Attention::FullPoolLast)?.f_squeeze_dim(1)?
+            }
+        };
+        unit(&self.head.forward(&self.norm_after.forward(&pooled)?)?)
+    }
+
+    /// Ids and ends `[n, tokens]` and pooled places `[n, prompts]`, to the pooled states.
+    fn trie(
+        &self,
+        mut hidden: Tensor,
+        ids: &Tensor,
+        ends: &Tensor,
+        pooled: &Tensor,
+    ) -> Result<Tensor> {
         // 0, 1, 2, … as a sum of ones: a length read here would be fixed in the trace.
         let places = ids.f_ones_like()?.f_cumsum(1, Kind::Int64)?.f_sub_scalar(1)?;
         let seen = sees(&places, &places, ends)?;
         // A token's position in its prompt: how many it sees before itself.
         let positions = seen.f_sum_dim_intlist([2].as_slice(), false, Kind::Int64)?;
         let positions = lookup(&self.positions, &positions.f_sub_scalar(1)?)?;
-        let hidden = lookup(&self.tokens, ids)?.f_add_(&positions)?;
         let attention = Attention::Masked {
             mask: mask(&seen)?,
             pooled: pooled.shallow_clone(),
             pooled_mask: mask(&sees(pooled, &places, ends)?)?,
         };
-        let pooled = self.norm_after.forward(&self.transformer.forward(hidden, &attention)?)?;
-        embed(&pooled, &self.projection)
+        self.transformer.forward(hidden.f_add_(&positions)?, &attention)
+    }
+}
+
+fn head(weights: &Weights, config: &Config, matmul: Matmul) -> Result<Linear> {
+    let shape = [config.projection_dim, config.text.transformer.width];
+    match config.family.heads {
+        Heads::TextHead => Linear::load(weights, "text_model.head", shape, matmul),
+        Heads::Projections => {
+            Linear::without_bias(&weights.tensor("text_projection.weight", &shape)?, matmul)
+        }
     }
 }
 

@@ -1,104 +1,32 @@
 //! The transformer that both towers are built from.
 //!
-//! The arithmetic is that of transformers' `CLIPEncoder`, arranged for speed without changing the
+//! The arithmetic is that of transformers' `CLIPEncoder` and `SiglipEncoder`, arranged for speed without changing the
 //! result beyond rounding (largest difference of an embedding's component: 2e-7):
 //!
 //! - queries, keys and values in one matrix product;
-//! - quick_gelu, `x * sigmoid(1.702 x)`, as `silu(1.702 x) / 1.702`, the factors folded into the
-//!   two matrices around it;
-//! - the last block computes the positions that are pooled alone;
+//! - the last block computes only the positions that are pooled;
 //! - matrices lie in memory as suits who multiplies them, see [`Matmul`].
 //!
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
 
-use clip::checkpoint::config::{Activation, TransformerConfig};
-use tch::Tensor;
+use clip::checkpoint::config::TransformerConfig;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
-use crate::tensor::float;
+use crate::towers::layers::{FeedForward, LayerNorm, Linear};
 use crate::towers::matmul::Matmul;
 use crate::weights::Weights;
-
-/// Factor inside quick_gelu's sigmoid.
-const QUICK_GELU: f64 = 1.702;
-
-/// `x W^T + b`, with a weight of the checkpoint's shape, `[out, in]`.
-#[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    fn load(weights: &mut Weights, name: &str, shape: [i64; 2], matmul: Matmul) -> Result<Self> {
-        let weight = weights.tensor(&format!("{name}.weight"), &shape)?;
-        let bias = weights.tensor(&format!("{name}.bias"), &shape[..1])?;
-        Self::new(&weight, Some(bias), matmul)
-    }
-
-    pub(crate) fn without_bias(weight: &Tensor, matmul: Matmul) -> Result<Self> {
-        Self::new(weight, None, matmul)
-    }
-
-    fn new(weight: &Tensor, bias: Option<Tensor>, matmul: Matmul) -> Result<Self> {
-        Ok(Self { weight: matmul.arrange(weight)?, bias })
-    }
-
-    /// Several layers of one input as a single product, outputs one after the other.
-    fn fused(layers: &[Self], matmul: Matmul) -> Result<Self> {
-        let weights: Vec<_> = layers.iter().map(|layer| &layer.weight).collect();
-        let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?), matmul)
-    }
-
-    /// The first or the last rows of the output alone.
-    fn rows(&self, start: i64, length: i64) -> Result<Self> {
-        Ok(Self {
-            weight: self.weight.f_narrow(0, start, length)?,
-            bias: self.bias.as_ref().map(|bias| bias.f_narrow(0, start, length)).transpose()?,
-        })
-    }
-
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
-    }
-}
-
-/// Layer normalisation over the last dimension.
-#[derive(Debug)]
-pub(crate) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    width: i64,
-    eps: f64,
-}
-
-impl LayerNorm {
-    pub(crate) fn load(
-        weights: &mut Weights,
-        name: &str,
-        config: &TransformerConfig,
-    ) -> Result<Self> {
-        Ok(Self {
-            weight: weights.tensor(&format!("{name}.weight"), &[config.width])?,
-            bias: weights.tensor(&format!("{name}.bias"), &[config.width])?,
-            width: config.width,
-            eps: config.layer_norm_eps,
-        })
-    }
-
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        Ok(x.f_layer_norm([self.width], weight, bias, self.eps, true)?)
-    }
-}
 
 /// Which positions attend to which, and which ones are pooled.
 #[derive(Debug)]
 pub(crate) enum Attention {
     /// Every position to every other; the first one (the class token) is pooled.
     FullPoolFirst,
+    /// Every position to every other; the last one is pooled.
+    FullPoolLast,
+    /// Every position to every other, and all of them are wanted.
+    Full,
     /// As masks `[n, 1, queries, positions]` say, which are added to the scores.
     Masked {
         mask: Tensor,
@@ -112,7 +40,7 @@ pub(crate) enum Attention {
 impl Attention {
     fn masks(&self) -> (Option<&Tensor>, Option<&Tensor>) {
         match self {
-            Self::FullPoolFirst => (None, None),
+            Self::FullPoolFirst | Self::FullPoolLast | Self::Full => (None, None),
             Self::Masked { mask, pooled_mask, .. } => (Some(mask), Some(pooled_mask)),
         }
     }
@@ -121,6 +49,8 @@ impl Attention {
     fn pool(&self, hidden: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::FullPoolFirst => hidden.f_narrow(1, 0, 1)?,
+            Self::FullPoolLast => hidden.f_narrow(1, -1, 1)?,
+            Self::Full => hidden.shallow_clone(),
             Self::Masked { pooled, .. } => hidden.f_take_along_dim(&pooled.f_unsqueeze(2)?, 1)?,
         })
     }
@@ -135,7 +65,7 @@ pub(crate) struct Transformer {
 impl Transformer {
     /// Reads `{tower}.encoder.layers.*`.
     pub(crate) fn load(
-        weights: &mut Weights,
+        weights: &Weights,
         tower: &str,
         config: &TransformerConfig,
         matmul: Matmul,
@@ -156,7 +86,11 @@ impl Transformer {
         for block in before {
             hidden = block.forward(&hidden, mask)?;
         }
-        last.forward_pooled(&hidden, &attention.pool(&hidden)?, pooled_mask)
+        match attention {
+            Attention::Full => last.forward(&hidden, None),
+            Attention::FullPoolLast => last.forward_one(&hidden, &attention.pool(&hidden)?),
+            _ => last.forward_pooled(&hidden, &attention.pool(&hidden)?, pooled_mask),
+        }
     }
 }
 
@@ -167,43 +101,32 @@ struct Block {
     query_key_value: Linear,
     attention_out: Linear,
     norm_mlp: LayerNorm,
-    mlp_in: Linear,
-    mlp_out: Linear,
-    activation: Activation,
+    mlp: FeedForward,
     heads: i64,
     width: i64,
 }
 
 impl Block {
     fn load(
-        weights: &mut Weights,
+        weights: &Weights,
         name: &str,
         config: &TransformerConfig,
         matmul: Matmul,
     ) -> Result<Self> {
-        let (width, mlp_width) = (config.width, config.mlp_width);
-        let mut linear =
+        let width = config.width;
+        let linear =
             |part: &str, shape| Linear::load(weights, &format!("{name}.{part}"), shape, matmul);
         let query_key_value = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
             .iter()
             .map(|part| linear(part, [width; 2]))
             .collect::<Result<Vec<_>>>()?;
         let attention_out = linear("self_attn.out_proj", [width; 2])?;
-        let mut mlp_in = linear("mlp.fc1", [mlp_width, width])?;
-        let mut mlp_out = linear("mlp.fc2", [width, mlp_width])?;
-        if config.activation == Activation::QuickGelu {
-            mlp_in.weight = mlp_in.weight.f_mul_scalar(QUICK_GELU)?;
-            mlp_in.bias = mlp_in.bias.map(|bias| bias.f_mul_scalar(QUICK_GELU)).transpose()?;
-            mlp_out.weight = mlp_out.weight.f_div_scalar(QUICK_GELU)?;
-        }
         Ok(Self {
             norm_attention: LayerNorm::load(weights, &format!("{name}.layer_norm1"), config)?,
             query_key_value: Linear::fused(&query_key_value, matmul)?,
             attention_out,
             norm_mlp: LayerNorm::load(weights, &format!("{name}.layer_norm2"), config)?,
-            mlp_in,
-            mlp_out,
-            activation: config.activation,
+            mlp: FeedForward::load(weights, &format!("{name}.mlp"), config, matmul)?,
             heads: config.heads,
             width,
         })
@@ -237,6 +160,21 @@ impl Block {
         self.finish(pooled, &attended)
     }
 
+    /// The same for one position that sees all: `[n, positions, width]` and `[n, 1, width]` to
+    /// `[n, 1, width]`. Keys and values of the others are not computed, see [`attend_alone`].
+    fn forward_one(&self, hidden: &Tensor, pooled: &Tensor) -> Result<Tensor> {
+        let part = |part| self.query_key_value.rows(part * self.width, self.width);
+        let query = part(0)?.forward(&self.norm_attention.forward(pooled)?)?;
+        let by_head = [self.heads, self.width / self.heads];
+        // `[heads, n, width / heads]` and the keys' `[heads, width / heads, width]`.
+        let query = query.f_squeeze_dim(1)?.f_unflatten(1, by_head)?.f_transpose(0, 1)?;
+        let query = query.f_bmm(&part(1)?.weight.f_unflatten(0, by_head)?)?.f_transpose(0, 1)?;
+        let scale = ((self.width / self.heads) as f64).powf(-0.5);
+        let normed = self.norm_attention.forward(hidden)?;
+        let attended = attend_alone(&query.f_mul_scalar(scale)?, &normed, &part(2)?, self.heads)?;
+        self.finish_attended(pooled, &attended.f_unsqueeze(1)?)
+    }
+
     /// `[n, positions, parts * width]` to `[parts, n, heads, positions, width / heads]`.
     fn split_heads(&self, x: &Tensor, parts: i64) -> Result<Tensor> {
         let sizes = [parts, self.heads, self.width / self.heads];
@@ -245,19 +183,14 @@ impl Block {
 
     /// Everything of a block after the attention.
     fn finish(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
-        let attended = attended.f_transpose(1, 2)?.f_flatten(2, 3)?;
-        let hidden = self.attention_out.forward(&attended)?.f_add_(hidden)?;
-        let normed = self.norm_mlp.forward(&hidden)?;
-        let inner = self.activate(self.mlp_in.forward(&normed)?)?;
-        Ok(self.mlp_out.forward(&inner)?.f_add_(&hidden)?)
+        self.finish_attended(hidden, &attended.f_transpose(1, 2)?.f_flatten(2, 3)?)
     }
 
-    fn activate(&self, mut x: Tensor) -> Result<Tensor> {
-        Ok(match self.activation {
-            Activation::QuickGelu => x.f_silu_()?,
-            Activation::Gelu => x.f_gelu_("none")?,
-            Activation::GeluTanh => x.f_gelu_("tanh")?,
-        })
+    /// The same with the heads side by side.
+    fn finish_attended(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let hidden = self.attention_out.forward(attended)?.f_add_(hidden)?;
+        let normed = self.norm_mlp.forward(&hidden)?;
+        Ok(self.mlp.forward(&normed)?.f_add_(&hidden)?)
     }
 }
 
@@ -266,9 +199,25 @@ fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -
     Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, None, false)?)
 }
 
-/// Projects pooled states into the common space and scales them to length 1, in f32.
-pub(crate) fn embed(pooled: &Tensor, projection: &Linear) -> Result<Tensor> {
-    let embedding = float(&projection.forward(pooled)?)?;
-    let length = embedding.f_norm_scalaropt_dim(2, [-1], true)?;
-    Ok(embedding.f_div(&length)?)
+/// Attention of one query a head, `[n, heads, width]` with the keys' weights and the scale in it, to
+/// all of `x` `[n, positions, width]`: `[n, width]`, heads side by side.
+///
+/// With `K = x W_k + b_k`, the scores `q K` are `(q W_k) x` and a constant, which cancels out in the
+/// softmax. And a mean of values is the value of a mean, as weights sum to 1. So two products with
+/// `[width, width]` take the place of two a position.
+pub(crate) fn attend_alone(
+    query: &Tensor,
+    x: &Tensor,
+    value: &Linear,
+    heads: i64,
+) -> Result<Tensor> {
+    let scores = query.f_matmul(&x.f_transpose(1, 2)?)?.f_softmax(-1, Kind::Float)?;
+    // `[heads, n, width]` and the values' `[heads, width, width / heads]`.
+    let means = scores.f_matmul(x)?.f_transpose(0, 1)?;
+    let weight = value.weight.f_unflatten(0, [heads, -1])?.f_transpose(1, 2)?;
+    let values = means.f_bmm(&weight)?.f_transpose(0, 1)?.f_flatten(1, 2)?;
+    Ok(match &value.bias {
+        Some(bias) => values.f_add(bias)?,
+        None => values,
+    })
 }

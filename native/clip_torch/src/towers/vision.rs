@@ -1,16 +1,20 @@
 //! The image tower: a vision transformer from u8 pixels to unit embeddings.
 
 use clip::checkpoint::config::Config;
+use clip::checkpoint::family::{Heads, ImagePooling};
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::preprocess::Preprocessing;
 use crate::tensor::float;
+use crate::towers::layers::{LayerNorm, Linear, unit};
 use crate::towers::matmul::Matmul;
-use crate::towers::transformer::{Attention, LayerNorm, Linear, Transformer, embed};
+use crate::towers::probe::Probe;
+use crate::towers::transformer::{Attention, Transformer};
 use crate::weights::Weights;
 
-/// `CLIPVisionTransformer` and the visual projection, normalisation of the pixels included.
+/// The image tower of every family, normalisation of the pixels included. What a family does not
+/// have is `None`.
 #[derive(Debug)]
 pub(crate) struct VisionTower {
     /// Mean of the pixels in 0..255, shape `[3, 1, 1]`.
@@ -19,12 +23,14 @@ pub(crate) struct VisionTower {
     std: Tensor,
     /// The patch convolution as a matrix: its stride is its size, so patches do not overlap.
     patch_embedding: Linear,
-    /// Position table with the class embedding added to its first row.
+    /// Position table, with the class embedding added to its first row if there is one.
     positions: Tensor,
-    norm_before: LayerNorm,
+    norm_before: Option<LayerNorm>,
     transformer: Transformer,
     norm_after: LayerNorm,
-    projection: Linear,
+    /// Instead of a class token.
+    probe: Option<Probe>,
+    projection: Option<Linear>,
     /// Patches along a side, and a patch's side in pixels.
     grid: [i64; 2],
     /// Whether the picture is larger than its patches.
@@ -34,58 +40,67 @@ pub(crate) struct VisionTower {
 impl VisionTower {
     /// Reads `vision_model.*` and `visual_projection`.
     pub(crate) fn load(
-        weights: &mut Weights,
+        weights: &Weights,
         config: &Config,
         preprocessing: &Preprocessing,
         matmul: Matmul,
     ) -> Result<Self> {
-        let vision = &config.vision;
-        let (width, patch) = (vision.transformer.width, vision.patch_size);
-        let name = "vision_model.embeddings";
-        let patch_embedding = weights
-            .tensor(&format!("{name}.patch_embedding.weight"), &[width, 3, patch, patch])?
-            .f_flatten(1, 3)?;
-        let class = weights.tensor(&format!("{name}.class_embedding"), &[width])?;
-        let positions = weights
-            .tensor(&format!("{name}.position_embedding.weight"), &[vision.patches() + 1, width])?;
-        let _ = positions.f_select(0, 0)?.f_add_(&class)?;
-        let projection = [config.projection_dim, width];
+        let (family, vision) = (config.family, &config.vision);
+        let transformer = &vision.transformer;
+        let norm = |weights: &Weights, name| LayerNorm::load(weights, name, transformer);
+        let has_probe = family.vision.pooling == ImagePooling::Probe;
         Ok(Self {
             mean: channels(preprocessing.mean)?,
             std: channels(preprocessing.std)?,
-            patch_embedding: Linear::without_bias(&patch_embedding, matmul)?,
-            positions,
+            patch_embedding: patch_embedding(weights, config, matmul)?,
+            positions: positions(weights, config)?,
             // The name is misspelt in every checkpoint.
-            norm_before: LayerNorm::load(
-                weights,
-                "vision_model.pre_layrnorm",
-                &vision.transformer,
-            )?,
-            transformer: Transformer::load(weights, "vision_model", &vision.transformer, matmul)?,
-            norm_after: LayerNorm::load(
-                weights,
-                "vision_model.post_layernorm",
-                &vision.transformer,
-            )?,
-            projection: Linear::without_bias(
-                &weights.tensor("visual_projection.weight", &projection)?,
-                matmul,
-            )?,
-            grid: [vision.grid(), patch],
-            is_cut: vision.grid() * patch < vision.image_size,
+            norm_before: (family.vision.norm_before)
+                .then(|| norm(weights, "vision_model.pre_layrnorm"))
+                .transpose()?,
+            transformer: Transformer::load(weights, "vision_model", transformer, matmul)?,
+            norm_after: norm(weights, "vision_model.post_layernorm")?,
+            probe: has_probe.then(|| Probe::load(weights, transformer, matmul)).transpose()?,
+            projection: match family.heads {
+                Heads::TextHead => None,
+                Heads::Projections => {
+                    let shape = [config.projection_dim, transformer.width];
+                    let weight = weights.tensor("visual_projection.weight", &shape)?;
+                    Some(Linear::without_bias(&weight, matmul)?)
+                }
+            },
+            grid: [vision.grid(), vision.patch_size],
+            is_cut: vision.grid() * vision.patch_size < vision.image_size,
         })
     }
 
     /// u8 pixels `[n, 3, image_size, image_size]` to unit embeddings `[n, projection_dim]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let pixels = float(pixels)?.f_sub_(&self.mean)?.f_div_(&self.std)?;
-        let patches = self.patch_embedding.forward(&self.patches(&pixels)?)?;
-        // A zero row for the class token, which lies in the position table.
-        let hidden = patches.f_constant_pad_nd([0, 0, 1, 0])?.f_add_(&self.positions)?;
-        let hidden = self.norm_before.forward(&hidden)?;
-        let pooled =
-            self.transformer.forward(hidden, &Attention::FullPoolFirst)?.f_squeeze_dim(1)?;
-        embed(&self.norm_after.forward(&pooled)?, &self.projection)
+        let mut patches = self.patch_embedding.forward(&self.patches(&pixels)?)?;
+        let pooled = match &self.probe {
+            Some(probe) => {
+                let hidden = self.begun(patches.f_add_(&self.positions)?)?;
+                let hidden = self.transformer.forward(hidden, &Attention::Full)?;
+                probe.forward(&self.norm_after.forward(&hidden)?)?
+            }
+            None => {
+                // A zero row for the class token, which lies in the position table.
+                let hidden = patches.f_constant_pad_nd([0, 0, 1, 0])?.f_add_(&self.positions)?;
+                let hidden = self.begun(hidden)?;
+                let pooled = self.transformer.forward(hidden, &Attention::FullPoolFirst)?;
+                self.norm_after.forward(&pooled.f_squeeze_dim(1)?)?
+            }
+        };
+        match &self.projection {
+            Some(projection) => unit(&projection.forward(&pooled)?),
+            None => unit(&pooled),
+        }
+    }
+
+    /// What goes into the first block.
+    fn begun(&self, hidden: Tensor) -> Result<Tensor> {
+        self.norm_before.as_ref().map_or(Ok(hidden.shallow_clone()), |norm| norm.forward(&hidden))
     }
 
     /// `[n, 3, h, w]` to `[n, patches, 3 * patch * patch]`, patches row by row.
@@ -100,6 +115,31 @@ impl VisionTower {
         let patches = rows_and_columns.f_permute([0, 2, 4, 1, 3, 5])?;
         Ok(patches.f_flatten(3, 5)?.f_flatten(1, 2)?)
     }
+}
+
+fn patch_embedding(weights: &Weights, config: &Config, matmul: Matmul) -> Result<Linear> {
+    let (name, vision) = ("vision_model.embeddings.patch_embedding", &config.vision);
+    let (width, patch) = (vision.transformer.width, vision.patch_size);
+    let weight = weights.tensor(&format!("{name}.weight"), &[width, 3, patch, patch])?;
+    let bias = (config.family.vision.patch_bias)
+        .then(|| weights.tensor(&format!("{name}.bias"), &[width]))
+        .transpose()?;
+    Linear::new(&weight.f_flatten(1, 3)?, bias, matmul)
+}
+
+fn positions(weights: &Weights, config: &Config) -> Result<Tensor> {
+    let (name, vision) = ("vision_model.embeddings", &config.vision);
+    let width = vision.transformer.width;
+    let has_class = config.family.vision.pooling == ImagePooling::ClassToken;
+    let class = has_class
+        .then(|| weights.tensor(&format!("{name}.class_embedding"), &[width]))
+        .transpose()?;
+    let shape = [vision.patches() + i64::from(has_class), width];
+    let positions = weights.tensor(&format!("{name}.position_embedding.weight"), &shape)?;
+    if let Some(class) = class {
+        let _ = positions.f_select(0, 0)?.f_add_(&class)?;
+    }
+    Ok(positions)
 }
 
 /// Three values of pixels in 0..1 as a tensor `[3, 1, 1]` of pixels in 0..255.

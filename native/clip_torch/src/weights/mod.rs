@@ -30,7 +30,7 @@ const MAX_TRIED: i64 = 1 << 20;
 #[doc(hidden)]
 pub fn read_weights(directory: &Path) -> Result<usize> {
     let files = WeightsFiles::find(directory)?.ok_or_else(|| WeightsFiles::missing(directory))?;
-    let mut weights = Weights::open(&files)?;
+    let weights = Weights::open(&files, "")?;
     let small = |stored: &&Stored| {
         let elements = stored.shape.iter().try_fold(1i64, |all, side| all.checked_mul(*side));
         stored.kind.is_ok() && elements.is_some_and(|elements| elements <= MAX_TRIED)
@@ -48,15 +48,14 @@ pub fn read_weights(directory: &Path) -> Result<usize> {
 /// Bytes that are read at a time.
 const PIECE: usize = 8 * 1024 * 1024;
 
-/// What tensors are called in a checkpoint that was saved out of a larger model, which has the CLIP
-/// in a field of this name. transformers takes it off where it is there.
-const PREFIX: &str = "clip.";
-
 /// The open weights of a checkpoint.
 #[derive(Debug)]
 pub(crate) struct Weights {
     files: Vec<OpenFile>,
     tensors: HashMap<String, Stored>,
+    /// What names begin with in a checkpoint that was saved out of a larger model, which has this one
+    /// in a field of that name. transformers takes it off where it is there.
+    prefix: &'static str,
     /// What the user knows the weights by: the one file, or the index of several.
     path: PathBuf,
 }
@@ -84,9 +83,9 @@ struct Stored {
 
 impl Weights {
     /// Opens the files and reads what they say of their tensors. No tensor is read yet.
-    pub(crate) fn open(files: &WeightsFiles) -> Result<Self> {
-        let mut weights =
-            Self { files: Vec::new(), tensors: HashMap::new(), path: files.path.clone() };
+    pub(crate) fn open(files: &WeightsFiles, prefix: &'static str) -> Result<Self> {
+        let (path, tensors) = (files.path.clone(), HashMap::new());
+        let mut weights = Self { files: Vec::new(), tensors, prefix, path };
         for path in &files.files {
             weights.add(path, files)?;
         }
@@ -132,47 +131,103 @@ impl Weights {
     }
 
     fn find(&self, name: &str) -> Option<&Stored> {
-        self.tensors.get(name).or_else(|| self.tensors.get(&format!("{PREFIX}{name}")))
+        self.tensors.get(name).or_else(|| self.tensors.get(&format!("{}{name}", self.prefix)))
     }
 
     /// Reads one tensor as f32 on the CPU.
     ///
     /// The shape must be the expected one and every value finite.
-    pub(crate) fn tensor(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        let stored = self
-            .find(name)
-            .ok_or_else(|| Wrong::Content(format!("it has no tensor {name:?}")).of(&self.path))?;
-        let file = &self.files[stored.file];
-        let wrong = |why: String| Wrong::Content(format!("tensor {name:?} {why}")).of(&file.path);
-        if stored.shape != shape {
-            let found = &stored.shape;
-            return Err(wrong(format!("has shape {found:?}, config.json says {shape:?}")));
-        }
-        let kind = stored.kind.clone().map_err(|other| {
-            wrong(format!("is of type {other}, expected 16, 32 or 64 bit floating point"))
+    pub(crate) fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        let stored = self.stored(name, shape)?;
+        let flat = Tensor::f_empty([stored.span() as i64], (Kind::Float, Device::Cpu))?;
+        let mut done = 0;
+        self.each_piece(name, stored, 1, |piece| {
+            let length = piece.size()[0];
+            flat.f_narrow(0, done, length)?.f_copy_(piece)?;
+            done += length;
+            Ok(())
         })?;
-        let span = stored.span();
-        let flat = Tensor::f_empty([span as i64], (Kind::Float, Device::Cpu))?;
-        if !file.read_into(&flat, kind, stored.start, span)? {
-            return Err(wrong("has values that are not finite".to_owned()));
-        }
         match &stored.strides {
             None => Ok(flat.f_view(shape)?),
             Some(strides) => Ok(flat.f_as_strided(shape, strides, 0)?.f_contiguous()?),
         }
     }
+
+    /// Reads a tensor of one number, whether it was saved as one or as a list of one.
+    pub(crate) fn number(&self, name: &str) -> Result<f64> {
+        let is_list = self.find(name).is_some_and(|stored| stored.shape == [1]);
+        let shape: &[i64] = if is_list { &[1] } else { &[] };
+        Ok(self.tensor(name, shape)?.f_double_value(&vec![0; shape.len()])?)
+    }
+
+    /// Reads a matrix in pieces of whole rows, for one that is not wanted in memory.
+    pub(crate) fn rows(
+        &self,
+        name: &str,
+        shape: [i64; 2],
+        mut write: impl FnMut(&Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let stored = self.stored(name, &shape)?;
+        match &stored.strides {
+            None => self.each_piece(name, stored, shape[1] as usize, write),
+            Some(_) => write(&self.tensor(name, &shape)?.f_flatten(0, 1)?),
+        }
+    }
+
+    fn stored(&self, name: &str, shape: &[i64]) -> Result<&Stored> {
+        let stored = self
+            .find(name)
+            .ok_or_else(|| Wrong::Content(format!("it has no tensor {name:?}")).of(&self.path))?;
+        if stored.shape != shape {
+            let found = &stored.shape;
+            let why = format!("has shape {found:?}, config.json says {shape:?}");
+            return Err(self.wrong(name, stored, &why));
+        }
+        Ok(stored)
+    }
+
+    /// Reads a tensor's numbers in pieces of so many times `unit`, as flat tensors of f32.
+    fn each_piece(
+        &self,
+        name: &str,
+        stored: &Stored,
+        unit: usize,
+        write: impl FnMut(&Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let kind = stored.kind.clone().map_err(|other| {
+            let why = format!("is of type {other}, expected 16, 32 or 64 bit floating point");
+            self.wrong(name, stored, &why)
+        })?;
+        let file = &self.files[stored.file];
+        if file.each_piece(kind, stored.start, stored.span(), unit, write)? {
+            return Ok(());
+        }
+        Err(self.wrong(name, stored, "has values that are not finite"))
+    }
+
+    fn wrong(&self, name: &str, stored: &Stored, why: &str) -> Error {
+        Wrong::Content(format!("tensor {name:?} {why}")).of(&self.files[stored.file].path)
+    }
 }
 
 impl OpenFile {
-    /// Reads `elements` numbers into a flat tensor, and says whether all of them are finite.
-    fn read_into(&self, flat: &Tensor, kind: Kind, start: u64, elements: usize) -> Result<bool> {
+    /// Reads `elements` numbers, so many times `unit` at a time, and says whether all are finite.
+    fn each_piece(
+        &self,
+        kind: Kind,
+        start: u64,
+        elements: usize,
+        unit: usize,
+        mut write: impl FnMut(&Tensor) -> Result<()>,
+    ) -> Result<bool> {
         let unreadable = |e| unreadable(&self.path, e);
         let size = kind.elt_size_in_bytes();
-        let mut buffer = vec![0; PIECE.min(elements * size)];
+        let most = (PIECE / size / unit).max(1) * unit;
+        let mut buffer = vec![0; most.min(elements) * size];
         (&self.file).seek(SeekFrom::Start(start)).map_err(unreadable)?;
         let mut done = 0;
         while done < elements {
-            let count = (buffer.len() / size).min(elements - done);
+            let count = most.min(elements - done);
             let bytes = &mut buffer[..count * size];
             (&self.file).read_exact(bytes).map_err(unreadable)?;
             let piece = crate::tensor::from_bytes(bytes, &[count as i64], kind)?;
@@ -181,7 +236,7 @@ impl OpenFile {
             if piece.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
                 return Ok(false);
             }
-            flat.f_narrow(0, done as i64, count as i64)?.f_copy_(&piece)?;
+            write(&piece)?;
             done += count;
         }
         Ok(true)

@@ -132,6 +132,17 @@ defmodule Image.ZeroShot.ScoringTest do
     end
   end
 
+  test "a model without a bias has no :sigmoid scores, and the error says what to take instead" do
+    {:error, error} = ZeroShot.try_classify(@picture, @labels, [scores: :sigmoid] ++ @opts)
+    assert error.reason == :unsupported_scores
+    assert error.message =~ ~s|"emoji-clip" (128 dimensions) does not have|
+    assert error.message =~ "take multi_label: true"
+
+    # Before anything is embedded, also where labels are compiled.
+    assert {:error, %{reason: :unsupported_scores}} =
+             ZeroShot.try_classifier(@labels, [scores: :sigmoid] ++ @opts)
+  end
+
   test "a smaller :logit_scale makes scores more alike, and their order is the same" do
     [sharp, flat, even] = for scale <- [100, 5.0, 1.0e-9], do: classify(logit_scale: scale)
     assert labels(sharp) == labels(flat)
@@ -170,7 +181,7 @@ defmodule Image.ZeroShot.ScoringTest do
   describe "errors:" do
     test "an option with a wrong value is an error that says what it takes" do
       for {name, values, expected} <- [
-            {:scores, [:probability, nil, "cosine"], ":softmax, :logits or :cosine"},
+            {:scores, [:probability, nil, "cosine"], ":softmax, :sigmoid, :logits or :cosine"},
             {:multi_label, [nil, 1, :true?], "true or false"},
             {:top_k, [0, -1, 1.0, 2 ** 32], "an integer from 1 to 4294967295 or nil"},
             {:min_score, ["0.5", :none, 2 ** 2000], "a number from -1.0e6 to 1.0e6 or nil"},

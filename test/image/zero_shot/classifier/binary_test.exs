@@ -4,6 +4,7 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.Classifier.Codec
   alias Image.ZeroShot.Test.{JSON, Pictures}
 
   @opts [repo: :embedded, device: :cpu]
@@ -230,6 +231,19 @@ defmodule Image.ZeroShot.ClassifierBinaryTest do
           ],
           value <- values,
           do: refused_with(kept, key, value)
+    end
+
+    test "has a bias only if its model has one", %{binary: binary} do
+      kept = kept(binary)
+      refute Map.has_key?(kept.model, :logit_bias)
+      assert {:ok, %{model: %{logit_bias: nil}}} = Codec.decode(pack(kept))
+
+      with_bias = put_in(kept, [:model, :logit_bias], -12.9)
+      assert {:ok, %{model: %{logit_bias: -12.9}} = read} = Codec.decode(pack(with_bias))
+      assert read |> Codec.encode!() |> kept() == with_bias
+
+      for bias <- [1, "1", nil, :nan],
+          do: assert_refused(put_in(kept, [:model, :logit_bias], bias) |> pack())
     end
 
     test "is refused before it takes memory", %{binary: binary} do

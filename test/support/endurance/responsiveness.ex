@@ -51,7 +51,16 @@ defmodule Image.ZeroShot.Test.Responsiveness do
       send(test, {:done, :file})
       dirty()
       send(test, {:done, :dirty})
-      scoring = %{kind: :softmax, logit_scale: 1.0, logit_bias: nil, threshold: nil, top: nil, least: nil}
+
+      scoring = %{
+        kind: :softmax,
+        logit_scale: 1.0,
+        logit_bias: nil,
+        threshold: nil,
+        top: nil,
+        least: nil
+      }
+
       vector = <<1.0::float-32-native>>
       {:ok, [{0, 1.0}]} = Native.rank(vector, vector, "", scoring)
       send(test, {:done, :score})

@@ -88,7 +88,15 @@ defmodule Image.ZeroShot.NativeTest do
             {binary_part(image, 0, row - 1), texts},
             {image, texts <> "a"}
           ] do
-        scoring = %{kind: :softmax, logit_scale: 1.0, logit_bias: nil, threshold: nil, top: nil, least: nil}
+        scoring = %{
+          kind: :softmax,
+          logit_scale: 1.0,
+          logit_bias: nil,
+          threshold: nil,
+          top: nil,
+          least: nil
+        }
+
         assert {:error, {:invalid_argument, _}} = Native.rank(image, texts, "", scoring)
       end
 

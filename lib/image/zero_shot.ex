@@ -23,6 +23,7 @@ defmodule Image.ZeroShot do
   | you want to | see |
   | --- | --- |
   | score labels for a picture | `classify/3`, `label/3` |
+  | have labels suggested | `suggest/2` |
   | compare two pictures | `similarity/3` |
   | classify many pictures | `classify_many/3`, `mix zero_shot.classify` |
   | compile, store or send labels | `classifier/2`, `Image.ZeroShot.Classifier` |
@@ -79,6 +80,7 @@ defmodule Image.ZeroShot do
   ### Scoring
 
   #{Image.ZeroShot.Call.OptionTable.docs(:scores)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:results)}
 
   With `z = logit_scale * cosine` for a label, and `z_b` for each embedding of `:other`:
 
@@ -129,7 +131,7 @@ defmodule Image.ZeroShot do
   """
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Source, Telemetry}
-  alias Image.ZeroShot.Call.{Options, Pipeline}
+  alias Image.ZeroShot.Call.{Options, Pipeline, Suggest}
   alias Image.ZeroShot.Serving.{Client, Model}
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
@@ -361,7 +363,8 @@ defmodule Image.ZeroShot do
 
   The [options](#module-options) of this module, without those about labels:
   #{Image.ZeroShot.Call.OptionTable.mention(:labels)}, #{Image.ZeroShot.Call.OptionTable.mention(:label_limits)},
-  #{Image.ZeroShot.Call.OptionTable.mention(:scores)}.
+  #{Image.ZeroShot.Call.OptionTable.mention(:scores)},
+  #{Image.ZeroShot.Call.OptionTable.mention(:results)}.
 
   ## Examples
 
@@ -390,6 +393,55 @@ defmodule Image.ZeroShot do
   def try_similarity(picture, other, opts \\ []) do
     opts = Options.embed!(opts)
     picture |> Pipeline.cosine(other, opts) |> told(opts)
+  end
+
+  @doc """
+  Suggests labels for a picture where you have none, best first.
+
+  Scores all labels of a vocabulary as `classify/3` does, and returns the best ten. Labels that mean the same
+  to the model (prompts with a cosine of at least 0.95, such as "sofa" and "couch") or differ only by a plural
+  "s", a hyphen or a space are one result: the best of them, with the sum of their scores.
+
+  A score is a share of the whole vocabulary, so it is low where many labels fit a little, and says nothing
+  of whether any fits well. Take a suggestion as a start for labels of your own, and classify with those.
+
+  The prompts of the vocabulary go through the model once. They are then kept with the exported encoders,
+  in `:cache_dir`, and loaded from there by the next VM. A vocabulary given as a list is kept in memory only.
+
+  ## Options
+
+  The [options](#module-options) of this module about the model, the picture, `:template` and the limits
+  of labels, `:min_score`, and `:top_k`, which is 10 here even if the configuration has another; and
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:suggest)}
+
+  The nouns are from WordNet 3.0, with additions; `priv/vocabulary/LICENSE.md` has their licence.
+
+  ## Examples
+
+      iex> dog = {:path, "priv/samples/dog.jpg"}
+      iex> [first, _] = Image.ZeroShot.suggest(dog, vocabulary: ["guitar", "dog", "pizza"], top_k: 2, repo: :embedded)
+      iex> first.label
+      "dog"
+
+  """
+  @spec suggest(picture(), keyword()) :: [result()]
+  def suggest(picture, opts \\ []), do: bang!(try_suggest(picture, opts))
+
+  @doc """
+  Same as `suggest/2`, but returns `{:ok, results}` or `{:error, error}` instead of raising.
+
+  ## Examples
+
+      iex> {:error, error} = Image.ZeroShot.try_suggest("no picture", vocabulary: ["dog"], repo: :embedded)
+      iex> error.reason
+      :invalid_image
+
+  """
+  @spec try_suggest(picture(), keyword()) :: {:ok, [result()]} | {:error, Error.t()}
+  def try_suggest(picture, opts \\ []) do
+    opts = Options.suggest!(opts)
+    picture |> Suggest.run(opts) |> told(opts)
   end
 
   @doc """

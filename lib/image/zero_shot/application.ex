@@ -9,7 +9,8 @@ defmodule Image.ZeroShot.Application do
     :ok = Image.ZeroShot.Call.Options.warn_of_unknown_configuration()
 
     # A registry that restarts has forgotten which servings there are: those go with it.
-    Supervisor.start_link(Image.ZeroShot.Serving.Directory.tree(),
+    Supervisor.start_link(
+      Image.ZeroShot.Serving.Directory.tree() ++ [Image.ZeroShot.Call.Vocabulary],
       strategy: :rest_for_one,
       name: Image.ZeroShot.Supervisor
     )

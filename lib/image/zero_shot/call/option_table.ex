@@ -28,6 +28,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
           | :labels
           | :label_limits
           | :scores
+          | :results
+          | :suggest
 
   @type row :: {
           name :: atom(),
@@ -180,11 +182,11 @@ defmodule Image.ZeroShot.Call.OptionTable do
      with the labels and appears in the results, a list of prompts with the label `nil`. A label gets
      the template like any other; the prompts of a list each compete by themselves. `nil` adds nothing
      """},
-    {:top_k, {:or, [nil], @limit}, nil, :scores,
+    {:top_k, {:or, [nil], @limit}, nil, :results,
      """
      the most results to return. `nil` returns all
      """},
-    {:min_score, {:or, [nil], {:number, -1.0e6, 1.0e6}}, nil, :scores,
+    {:min_score, {:or, [nil], {:number, -1.0e6, 1.0e6}}, nil, :results,
      """
      leaves out results below it. `nil` leaves out none
      """},
@@ -261,6 +263,13 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:other, :term, nil, :calibration,
      """
      the label of examples that show none of the labels, and of results that find none
+     """},
+
+    # Labels where the caller has none.
+    {:vocabulary, {:or, [nil], :vocabulary}, nil, :suggest,
+     """
+     what may be suggested: a list of labels, or the path of a file with one in each line. `nil` is the
+     list of 2,093 English nouns that comes with the library
      """},
 
     # Many pictures.

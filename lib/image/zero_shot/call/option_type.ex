@@ -47,6 +47,7 @@ defmodule Image.ZeroShot.Call.OptionType do
   def cast(:repo, value), do: keep(value, repo?(value))
   def cast(:device, value), do: keep(value, device?(value))
   def cast(:other, value), do: keep(value, other?(value))
+  def cast(:vocabulary, value), do: keep(value, is_list(value) or text?(value))
 
   def cast(:colour, :white), do: {:ok, {255, 255, 255}}
   def cast(:colour, :black), do: {:ok, {0, 0, 0}}
@@ -84,6 +85,7 @@ defmodule Image.ZeroShot.Call.OptionType do
   def expected(:template), do: Templates.expected()
   def expected(:device), do: ":auto, :cpu, :cuda, {:cuda, index} or :mps"
   def expected(:other), do: "a label, a list of prompts, {label, prompts} or nil"
+  def expected(:vocabulary), do: "a list of labels or the path of a file with them"
   def expected(:token), do: "a string, false for none or nil for the one of the environment"
   def expected(:directory), do: "a directory"
   def expected(:cache_dir), do: "a directory or nil"

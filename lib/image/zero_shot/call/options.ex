@@ -15,8 +15,11 @@ defmodule Image.ZeroShot.Call.Options do
   @call [:call, :target] ++ @model
   @picture [:picture, :picture_limits]
   @labels [:labels, :label_limits]
-  @classify @call ++ @labels ++ [:scores] ++ @picture
+  @classify @call ++ @labels ++ [:scores, :results] ++ @picture
   @embed @call ++ @picture
+
+  # How many labels are suggested.
+  @suggested 10
 
   # What a calibration does not hold for.
   @void [:other, :logit_scale, :multi_label]
@@ -75,6 +78,19 @@ defmodule Image.ZeroShot.Call.Options do
   @spec embed_text!(keyword()) :: t()
   def embed_text!(opts),
     do: opts |> keyword!() |> Keyword.put_new(:template, nil) |> call!(@call ++ @labels)
+
+  @doc """
+  The options of a call that suggests labels: few are asked for, unless the call itself says how many.
+  """
+  @spec suggest!(keyword()) :: t()
+  def suggest!(opts) do
+    opts
+    |> keyword!()
+    |> Keyword.put_new(:top_k, @suggested)
+    |> call!([:suggest, :results | @labels] ++ @embed)
+    |> Map.merge(%{scores: :softmax, multi_label: false, other: nil, logit_scale: nil})
+    |> reachable_score!()
+  end
 
   @doc """
   The options of a label set that is compiled.

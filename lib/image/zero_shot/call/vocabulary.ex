@@ -1,0 +1,134 @@
+defmodule Image.ZeroShot.Call.Vocabulary do
+  @moduledoc false
+
+  # The vocabulary of a suggestion, compiled for a model: remembered by this process, or on disk, or
+  # else made by the model.
+
+  use Agent
+
+  alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.Call.{Compile, Labels, Options}
+  alias Image.ZeroShot.Classifier.Codec
+  alias Image.ZeroShot.Serving.{Client, Identity}
+
+  # Classifiers in memory: 4 MB each with ViT-B/32.
+  @kept 4
+
+  # Files of words are small. Whatever grows without end must not be read whole.
+  @max_bytes 10_000_000
+
+  @spec start_link(term()) :: Agent.on_start()
+  def start_link(_), do: Agent.start_link(fn -> [] end, name: __MODULE__)
+
+  @doc """
+  The classifier of the vocabulary and for the model that the options name.
+  """
+  @spec classifier(Options.t()) :: {:ok, Classifier.t()} | {:error, Error.t()}
+  def classifier(opts) do
+    with {:ok, labels} <- labels(opts.vocabulary),
+         {:ok, labels} <- Labels.new(labels, opts),
+         {:ok, info} <- Client.load(opts) do
+      key = {Identity.of(info), hash(labels)}
+
+      case recall(key) do
+        nil -> find(key, labels, opts)
+        classifier -> {:ok, classifier}
+      end
+    end
+  end
+
+  defp labels(nil), do: labels(Application.app_dir(:image_zero_shot, "priv/vocabulary/nouns.txt"))
+  defp labels(labels) when is_list(labels), do: {:ok, labels}
+
+  defp labels(path) do
+    with {:ok, %{size: size}} when size <= @max_bytes <- File.stat(path),
+         {:ok, text} <- File.read(path) do
+      {:ok,
+       text
+       |> String.split(["\r\n", "\n"])
+       |> Enum.map(&String.trim/1)
+       |> Enum.reject(&(&1 == ""))}
+    else
+      {:ok, %{size: size}} ->
+        unreadable(:invalid_label, path, "it has #{size} bytes, the limit is #{@max_bytes}")
+
+      {:error, reason} ->
+        unreadable(:not_found, path, :file.format_error(reason))
+    end
+  end
+
+  defp unreadable(reason, path, why),
+    do: Error.error(reason, "cannot read the vocabulary #{inspect(path)}: #{why}")
+
+  # The prompts too: the same labels have others with another template.
+  defp hash(labels),
+    do: :crypto.hash(:sha256, :erlang.term_to_binary({labels.terms, labels.prompts}))
+
+  defp find(key, labels, opts) do
+    file = file(key, opts)
+
+    with :error <- read(file, key, labels),
+         {:ok, classifier} <- Compile.run(labels, opts, []) do
+      write(file, classifier)
+      {:ok, remember(key, classifier)}
+    else
+      {:ok, classifier} -> {:ok, remember(key, classifier)}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  # What a call gives as a list is not for the disk: a list for each call would fill it.
+  defp file(_key, %{vocabulary: labels}) when is_list(labels), do: nil
+  defp file(_key, %{cache_dir: nil}), do: nil
+
+  defp file(key, %{cache_dir: cache}) do
+    name = :crypto.hash(:sha256, :erlang.term_to_binary(key)) |> Base.encode16(case: :lower)
+    Path.join([cache, "vocabularies", binary_part(name, 0, 32) <> ".classifier"])
+  end
+
+  defp read(nil, _key, _labels), do: :error
+
+  defp read(file, {identity, _hash}, labels) do
+    with {:ok, binary} <- File.read(file),
+         {:ok, %{model: ^identity} = kept} <- Codec.decode(binary),
+         true <- Tuple.to_list(kept.labels) == labels.terms do
+      {:ok, struct!(Classifier, Map.put(kept, :opts, []))}
+    else
+      _missing_or_damaged -> :error
+    end
+  end
+
+  # Whole or not at all. Where it cannot be written, the next VM computes it again.
+  defp write(nil, _classifier), do: :ok
+
+  defp write(file, classifier) do
+    unfinished = "#{file}.#{System.pid()}-#{System.unique_integer([:positive])}"
+
+    with :ok <- File.mkdir_p(Path.dirname(file)),
+         :ok <- File.write(unfinished, Classifier.to_binary(classifier)),
+         :ok <- File.rename(unfinished, file) do
+      :ok
+    else
+      _not_writable ->
+        _ = File.rm(unfinished)
+        :ok
+    end
+  end
+
+  defp recall(key) do
+    Agent.get(__MODULE__, fn kept ->
+      with {_key, found} <- List.keyfind(kept, key, 0), do: found
+    end)
+  catch
+    # Killed, and not back yet.
+    :exit, _ -> nil
+  end
+
+  defp remember(key, classifier) do
+    Agent.cast(__MODULE__, fn kept ->
+      Enum.take([{key, classifier} | List.keydelete(kept, key, 0)], @kept)
+    end)
+
+    classifier
+  end
+end

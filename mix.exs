@@ -55,13 +55,15 @@ defmodule Image.ZeroShot.MixProject do
           Image.ZeroShot.Source,
           Image.ZeroShot.Error
         ],
-        Serve: [Image.ZeroShot.Serving, Image.ZeroShot.Hub, Image.ZeroShot.Telemetry]
+        Serve: [Image.ZeroShot.Serving, Image.ZeroShot.Hub, Image.ZeroShot.Telemetry],
+        Test: [Image.ZeroShot.Test]
       ]
     ]
   end
 
   defp guides,
-    do: ~w(guides/labels.md guides/models.md guides/phoenix.md guides/production.md)
+    do:
+      ~w(guides/labels.md guides/models.md guides/phoenix.md guides/production.md guides/testing.md)
 
   defp project_pages, do: ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md)
 

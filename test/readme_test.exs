@@ -16,8 +16,8 @@ defmodule Image.ZeroShot.ReadmeTest do
   # What `mix compile` makes.
   @built ~w(native/build/libtorch priv/libtorch priv/nif.so priv/nif_torch.so)
 
-  # Its code needs Phoenix, and has a test of its own.
-  @run_elsewhere ["guides/phoenix.md"]
+  # Their code has tests of its own: one needs Phoenix, the other a stub.
+  @run_elsewhere ["guides/phoenix.md", "guides/testing.md"]
 
   for document <- @documents -- @run_elsewhere do
     @document document

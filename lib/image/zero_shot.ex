@@ -35,6 +35,7 @@ defmodule Image.ZeroShot do
   | know which pictures are read, and how | `Image.ZeroShot.Source` |
   | handle errors | `Image.ZeroShot.Error` |
   | measure | `Image.ZeroShot.Telemetry` |
+  | test an application without a model | `Image.ZeroShot.Test` |
 
   ## Pictures
 

@@ -17,6 +17,7 @@ defmodule Image.ZeroShot.Call.OptionTable do
           | :fetch
           | :serving
           | :name
+          | :stub
           | :target
           | :call
           | :stream
@@ -120,6 +121,10 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:name, :name, :required, :name,
      """
      an atom that calls give as `serving: name`
+     """},
+    {:dim, {:integer, 64, 16_384}, 512, :stub,
+     """
+     the length of an embedding, from 64 to 16384
      """},
     {:max_queue, {:or, [:infinity], @limit}, 512, :serving,
      """

@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.Call.Options do
   @void [:other, :logit_scale, :multi_label]
 
   # Not for the configuration: they belong to one call.
-  @given_only [:name, :stream, :embedding, :calibration]
+  @given_only [:name, :stub, :stream, :embedding, :calibration]
 
   @type t :: %{required(atom()) => term()}
 
@@ -239,6 +239,12 @@ defmodule Image.ZeroShot.Call.Options do
   """
   @spec serving!(keyword()) :: t()
   def serving!(opts), do: build!(opts, [:name] ++ @model ++ [:serving])
+
+  @doc """
+  The options of a stub that stands for such a serving.
+  """
+  @spec stub!(keyword()) :: t()
+  def stub!(opts), do: build!(opts, [:name, :stub] ++ @model ++ [:serving])
 
   @doc """
   The options of `Image.ZeroShot.Hub`, for a model by its name on the Hub.

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.Picture do
 
   # From a picture as callers give it to the pixels that a model takes.
 
-  alias Image.ZeroShot.{Error, Source, Telemetry}
+  alias Image.ZeroShot.{Error, Source, Stub, Telemetry}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Picture.{Limits, Preprocess}
   alias Image.ZeroShot.Serving.{Admission, Lease}
@@ -73,8 +73,11 @@ defmodule Image.ZeroShot.Picture do
         Preprocess.run(source, info.preprocessing, Options.picture(opts), until, monitor)
       end)
 
-    with {:error, error} <- Admission.judge(result, lease),
-         do: {:error, explain(error, given)}
+    case Admission.judge(result, lease) do
+      {:ok, _pixels} when is_map_key(info, :stub) -> Stub.Model.pixels(lease, given, opts)
+      {:ok, pixels} -> {:ok, pixels}
+      {:error, error} -> {:error, explain(error, given)}
+    end
   end
 
   defp explain(error, {:path, path}), do: Error.prefix(error, inspect(path))

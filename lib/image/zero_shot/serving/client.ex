@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Serving.Client do
   # Everything runs in the process of the caller. However a call ends, none of its messages stay in
   # the caller's mailbox.
 
-  alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.{Error, Serving, Stub}
   alias Image.ZeroShot.Call.{Options, Started}
 
   alias Image.ZeroShot.Serving.{
@@ -58,6 +58,9 @@ defmodule Image.ZeroShot.Serving.Client do
   Embeds preprocessed pictures and prompts in the serving that the lease is of.
   """
   @spec run(Lease.t(), [binary()], [String.t()]) :: {:ok, embeddings()} | {:error, Error.t()}
+  def run(%Lease{info: %{stub: _}} = lease, pixels, prompts),
+    do: Stub.Model.run(lease, pixels, prompts)
+
   def run(%Lease{via: via} = lease, pixels, prompts), do: via(via).run(lease, pixels, prompts)
 
   @doc """

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.StubTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.{Classifier, Embedding, Error}
   alias Image.ZeroShot.Test, as: Stub
 
   @clip MyApp.Clip
@@ -192,6 +192,8 @@ defmodule Image.ZeroShot.StubTest do
 
       assert ZeroShot.try_classifier(@animals, serving: @clip) == {:error, error}
 
+      assert ZeroShot.try_embed_text("dog", serving: @clip) == {:error, error}
+
       assert_raise Error, "the serving is full", fn ->
         ZeroShot.label(@dog, @animals, serving: @clip)
       end
@@ -204,6 +206,61 @@ defmodule Image.ZeroShot.StubTest do
     assert_in_delta ZeroShot.similarity(@dog, @dog, serving: @clip), 1.0, 1.0e-5
     assert ZeroShot.similarity(@dog, pizza, serving: @clip) > 0.5
     assert ZeroShot.similarity(@dog, @cat, serving: @clip) < 0.3
+  end
+
+  describe "embeddings" do
+    test "of pictures and of texts find each other" do
+      by_name(%{"dog.jpg" => "dog", "cat.png" => "cat"})
+      [dog, cat] = ZeroShot.embed([@dog, @cat], serving: @clip)
+      brown = ZeroShot.embed_text("a photo of a brown dog", serving: @clip)
+      assert Embedding.dim(dog) == 512
+      assert {dog.kind, brown.kind, dog.model} == {:picture, :text, "stub"}
+      assert Embedding.similarity(dog, brown) > 0.5
+      assert Embedding.similarity(cat, brown) < 0.3
+      assert ZeroShot.embed_text("dog", serving: @clip).vector == dog.vector
+    end
+
+    test "are the same in every test, and are classified without a stub" do
+      dog =
+        Task.async(fn ->
+          Stub.stub(@clip, "dog")
+          @dog |> ZeroShot.embed(serving: @clip) |> Embedding.to_binary()
+        end)
+
+      {:ok, dog} = dog |> Task.await() |> Embedding.from_binary()
+      Stub.stub(@clip, "cat")
+      classifier = ZeroShot.classifier(@animals, serving: @clip)
+      assert ZeroShot.label(dog, classifier, serving: @clip) == "dog"
+      assert ZeroShot.label(dog, @animals, serving: @clip) == "dog"
+      assert Stub.calls(@clip) |> Keyword.keys() |> Enum.uniq() == [:texts]
+    end
+
+    test "of scores show all of it, by weight" do
+      Stub.stub(@clip, %{"dog" => 0.9, "person" => 0.5})
+      picture = ZeroShot.embed(@pixel, serving: @clip)
+
+      [dog, person, cat] =
+        for text <- ["dog", "person", "cat"],
+            do: Embedding.similarity(picture, ZeroShot.embed_text(text, serving: @clip))
+
+      assert dog > person and person > 0.3 and cat < 0.3
+    end
+
+    test "of many pictures stream" do
+      by_name(%{"dog.jpg" => "dog", "cat.png" => "cat"})
+      pictures = [@dog, {:path, "no.jpg"}, @cat]
+
+      assert [{@dog, {:ok, %Embedding{}}}, {_, {:error, %Error{}}}, {@cat, {:ok, %Embedding{}}}] =
+               pictures |> ZeroShot.embed_many(serving: @clip) |> Enum.to_list()
+    end
+
+    test "of pictures make labels" do
+      by_name(%{"dog.jpg" => "scratched screen", "cat.png" => "screen"})
+      labels = %{bad: [{:picture, @dog}], good: [{:picture, @cat}]}
+      classifier = ZeroShot.classifier(labels, serving: @clip)
+      assert ZeroShot.label(@dog, classifier, serving: @clip) == :bad
+      assert ZeroShot.label(@cat, classifier, serving: @clip) == :good
+    end
   end
 
   test "many pictures are answered one by one, and failures stay in their place" do
@@ -252,6 +309,8 @@ defmodule Image.ZeroShot.StubTest do
       same!(&ZeroShot.classify(@pixel, @animals, [topk: 1] ++ &1))
       same!(&ZeroShot.classify(@pixel, @animals, [top_k: 0] ++ &1))
       same!(&ZeroShot.similarity(@pixel, @pixel, [template: nil] ++ &1))
+      same!(&ZeroShot.embed(@pixel, [top_k: 1] ++ &1))
+      same!(&ZeroShot.try_embed_text(["dog", <<255>>], &1))
       same!(&ZeroShot.classify(@pixel, @animals, [multi_label: true, scores: :cosine] ++ &1))
     end
 

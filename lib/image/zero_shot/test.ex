@@ -67,8 +67,7 @@ defmodule Image.ZeroShot.Test do
     * A text, such as `"dog"`. The label with the same words gets the highest score
     * Scores, such as `%{"cat" => 0.2, "dog" => 0.8}`, which `classify/3` returns to about four digits. With
       `scores: :softmax`, the default, they sum to 1.0 and name every label; labels that are not named get
-      0.0. With `multi_label: true`, `scores: :cosine` or `scores: :logits` they are those of the
-      choice. The keys are labels that are strings, or the one of `:other`. For labels with prompts of their
+      0.0. With `multi_label: true`, or another choice of `:scores`, they are those of the choice. The keys are labels that are strings, or the one of `:other`. For labels with prompts of their
       own give the prompt; scores are exact for labels with one such prompt
     * `{:error, %Image.ZeroShot.Error{}}`, which the call returns or raises
   """

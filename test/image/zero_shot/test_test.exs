@@ -117,6 +117,32 @@ defmodule Image.ZeroShot.StubTest do
       assert ZeroShot.label(@pixel, ["dog", "cat"], serving: @clip, other: "none") == "none"
     end
 
+    test "of SigLIP's sigmoid come back" do
+      siglip = __MODULE__.Siglip
+      start_supervised!({Stub, name: siglip, logit_bias: -16.5})
+      told = %{"person" => 0.95, "dog" => 0.3, "cat" => 0.0}
+      Stub.stub(siglip, told)
+      labels = ["bird" | Map.keys(told)]
+
+      for opts <- [
+            [scores: :sigmoid],
+            [multi_label: true],
+            [multi_label: true, other: "a landscape"]
+          ] do
+        results = ZeroShot.classify(@pixel, labels, [serving: siglip] ++ opts)
+
+        assert Map.new(results, &{&1.label, Float.round(&1.score, 4)}) ==
+                 Map.put(told, "bird", 0.0)
+      end
+
+      Stub.stub(siglip, %{"dog" => -3.25})
+
+      assert [%{score: score}] =
+               ZeroShot.classify(@pixel, ["dog"], serving: siglip, scores: :logits)
+
+      assert_in_delta score, -3.25, 1.0e-3
+    end
+
     test "of cosines and logits come back" do
       Stub.stub(@clip, %{"dog" => 0.31, "cat" => 0.22})
       assert scores(["dog", "cat"], scores: :cosine) == %{"dog" => 0.31, "cat" => 0.22}

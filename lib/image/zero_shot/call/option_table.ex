@@ -126,6 +126,10 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      the length of an embedding, from 64 to 16384
      """},
+    {:logit_bias, {:or, [nil], {:number, -100.0, 0.0}}, nil, :stub,
+     """
+     a number such as `-16.5` stubs a SigLIP model, which has `scores: :sigmoid`. `nil` stubs CLIP
+     """},
     {:max_queue, {:or, [:infinity], @limit}, 512, :serving,
      """
      the most callers at a time, or `:infinity`

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Stub.Answer do
   # From what a stub says of a picture to the picture's vector: one that gives the scores said, by the
   # same arithmetic as any other vector.
 
-  alias Image.ZeroShot.Error
+  alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.{Labels, Options, Templates}
   alias Image.ZeroShot.Stub.Words
 
@@ -55,20 +55,23 @@ defmodule Image.ZeroShot.Stub.Answer do
   @doc """
   The vector of a picture, for a call with these options.
   """
-  @spec vector(String.t() | map(), Options.t(), pos_integer()) :: Words.vector()
-  def vector(text, _opts, dim) when is_binary(text), do: Words.vector(text, dim)
+  @spec vector(String.t() | map(), Options.t(), Serving.info()) :: Words.vector()
+  def vector(text, _opts, %{dim: dim}) when is_binary(text), do: Words.vector(text, dim)
 
-  def vector(scores, %{scores: _} = opts, dim) do
+  def vector(scores, %{scores: kind} = opts, %{dim: dim, logit_bias: bias} = info) do
     {:ok, background} = Labels.background(opts)
+    background = Labels.background_for(background, info)
     scores = Enum.to_list(scores)
     rows = for {label, _score} <- scores, do: row(label, background, opts, dim)
-    behind = behind(scores, background, opts, dim)
-    targets = targets(Enum.map(scores, &elem(&1, 1)), length(behind), opts)
+    behind = if opts.multi_label, do: behind(scores, background, dim), else: []
+    # As SigLIP scores each label by itself, it has no background unless one is given.
+    kind = if opts.multi_label and behind == [], do: :sigmoid, else: kind
+    targets = targets(Enum.map(scores, &elem(&1, 1)), kind, length(behind), scale(opts), bias)
     solve(rows ++ behind, targets, scores)
   end
 
   # Nothing is scored: the picture shows all of it, by weight.
-  def vector(scores, opts, dim) do
+  def vector(scores, opts, %{dim: dim}) do
     none = %{term: make_ref()}
 
     scores
@@ -93,7 +96,7 @@ defmodule Image.ZeroShot.Stub.Answer do
     prompts |> Enum.map(&{1.0, Words.vector(&1, dim)}) |> Words.mix() |> Words.unit()
   end
 
-  defp behind(scores, background, %{multi_label: true}, dim) do
+  defp behind(scores, background, dim) do
     if Enum.any?(scores, fn {label, _score} -> label == background.term end) do
       raise ArgumentError,
             "expected no score for #{inspect(background.term)}, which is :other: with " <>
@@ -104,21 +107,20 @@ defmodule Image.ZeroShot.Stub.Answer do
     Enum.map(rows, &mean(&1, dim))
   end
 
-  defp behind(_scores, _background, _opts, _dim), do: []
-
   # A function from the cosine of a sure label to the cosines of all.
-  defp targets(scores, behind, %{multi_label: true} = opts) do
-    within!(scores, 0, 1, "with multi_label: true")
-    odds = for p <- scores, do: :math.log(clamp(p) / (1 - clamp(p)))
+  defp targets(scores, _kind, behind, scale, _bias) when behind > 0 do
+    odds = odds(scores, "with multi_label: true")
     # Together they weigh as one.
-    each = @background - :math.log(behind) / scale(opts)
-
-    fn _base ->
-      Enum.map(odds, &(@background + &1 / scale(opts))) ++ List.duplicate(each, behind)
-    end
+    each = @background - :math.log(behind) / scale
+    fn _base -> Enum.map(odds, &(@background + &1 / scale)) ++ List.duplicate(each, behind) end
   end
 
-  defp targets(scores, 0, %{scores: :softmax} = opts) do
+  defp targets(scores, :sigmoid, 0, scale, bias) do
+    odds = odds(scores, "with scores: :sigmoid")
+    fn _base -> Enum.map(odds, &((&1 - bias) / scale)) end
+  end
+
+  defp targets(scores, :softmax, 0, scale, _bias) do
     within!(scores, 0, 1, "with scores: :softmax")
     sum = Enum.sum(scores)
 
@@ -128,13 +130,18 @@ defmodule Image.ZeroShot.Stub.Answer do
               "#{Float.round(sum / 1, 4)}; give a score for each label of the call"
     end
 
-    fn base -> Enum.map(scores, &max(base + :math.log(max(&1, @least)) / scale(opts), -base)) end
+    fn base -> Enum.map(scores, &max(base + :math.log(max(&1, @least)) / scale, -base)) end
   end
 
-  defp targets(scores, 0, %{scores: :cosine}), do: fn _base -> Enum.map(scores, &(&1 / 1)) end
+  defp targets(scores, :cosine, 0, _scale, _bias), do: fn _base -> Enum.map(scores, &(&1 / 1)) end
 
-  defp targets(scores, 0, %{scores: :logits} = opts),
-    do: fn _base -> Enum.map(scores, &(&1 / scale(opts))) end
+  defp targets(scores, :logits, 0, scale, _bias),
+    do: fn _base -> Enum.map(scores, &(&1 / scale)) end
+
+  defp odds(scores, where) do
+    within!(scores, 0, 1, where)
+    for p <- scores, do: :math.log(clamp(p) / (1 - clamp(p)))
+  end
 
   defp scale(opts), do: opts.logit_scale || @scale
 

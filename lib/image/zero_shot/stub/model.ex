@@ -39,6 +39,7 @@ defmodule Image.ZeroShot.Stub.Model do
       commit: nil,
       dim: opts.dim,
       logit_scale: Answer.scale(),
+      logit_bias: opts.logit_bias,
       context_length: 77,
       image_size: @side,
       preprocessing: %{resize: {:shortest_edge, @side}, crop: {@side, @side}, filter: :bicubic},
@@ -62,12 +63,12 @@ defmodule Image.ZeroShot.Stub.Model do
   What goes through the call as the pixels of a picture: its row.
   """
   @spec pixels(Lease.t(), term(), Options.t()) :: {:ok, binary()} | {:error, Error.t()}
-  def pixels(%{info: %{stub: name, dim: dim}}, given, opts) do
+  def pixels(%{info: %{stub: name} = info}, given, opts) do
     answer = Owners.fetch!(name, {:picture, given})
     answer = if is_function(answer), do: Answer.check!(answer.(given)), else: answer
 
     with answer when not is_tuple(answer) <- answer,
-         do: {:ok, answer |> Answer.vector(opts, dim) |> Words.row(dim)}
+         do: {:ok, answer |> Answer.vector(opts, info) |> Words.row(info.dim)}
   end
 
   @doc """

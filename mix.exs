@@ -45,6 +45,9 @@ defmodule Image.ZeroShot.MixProject do
       source_ref: "v#{@version}",
       # Markdown is for coding assistants, and for "Copy Markdown" on each page.
       formatters: ["html", "markdown"],
+      # ARCHITECTURE.md names modules that are not for users.
+      skip_code_autolink_to: ["Image.ZeroShot.Native", "Image.ZeroShot.Native.Torch"],
+      assets: %{"guides/images" => "images"},
       extras: ["README.md"] ++ guides() ++ project_pages() ++ ["CHANGELOG.md"],
       groups_for_extras: [Guides: guides(), Project: project_pages()],
       groups_for_modules: [

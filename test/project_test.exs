@@ -20,6 +20,21 @@ defmodule Image.ZeroShot.ProjectTest do
     assert Enum.sort(Path.wildcard("guides/*.md")) == Enum.sort(docs[:groups_for_extras][:Guides])
   end
 
+  # A link to another file with the name of a page, such as README.md, would lead to that page.
+  test "pages of the documentation link to pages and pictures of it only" do
+    docs = Mix.Project.config()[:docs]
+
+    for page <- docs[:extras],
+        [_, target] <- Regex.scan(~r/\]\(([^)\s#]+)[^)]*\)/, File.read!(page)),
+        not String.contains?(target, ":") do
+      path =
+        page |> Path.dirname() |> Path.join(target) |> Path.expand() |> Path.relative_to_cwd()
+
+      assert path in docs[:extras] or Path.dirname(path) in Map.keys(docs[:assets]),
+             "#{page} links to #{target}, which is not in the documentation"
+    end
+  end
+
   test "every public module is in a group of the documentation" do
     {:ok, modules} = :application.get_key(:image_zero_shot, :modules)
 

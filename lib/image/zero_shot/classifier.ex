@@ -33,7 +33,7 @@ defmodule Image.ZeroShot.Classifier do
   @type t :: %__MODULE__{
           labels: tuple(),
           texts: binary(),
-          model: Identity.t(),
+          model: map(),
           truncated: [non_neg_integer()],
           probe: {String.t(), binary()},
           template: [String.t() | nil],

@@ -67,7 +67,7 @@ defmodule Image.ZeroShot.ProjectTest do
       assert length(rows) >= 8
 
       for [options, default | _] <- rows, [_, name] <- Regex.scan(~r/`:(\w+)`/, options) do
-        groups = [:repo, :model, :target, :call, :labels, :scores, :serving, :picture_limits]
+        groups = ~w(repo model target call labels scores results serving picture_limits)a
         option = groups |> OptionTable.rows() |> List.keyfind(String.to_atom(name), 0)
         assert option != nil, name
 

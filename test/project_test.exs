@@ -35,6 +35,19 @@ defmodule Image.ZeroShot.ProjectTest do
     end
   end
 
+  test "every picture of the guides is shown, and says in words what it shows" do
+    guides = "guides/*.md" |> Path.wildcard() |> Enum.map_join(&File.read!/1)
+    pictures = Path.wildcard("guides/images/*")
+    assert pictures != []
+
+    for picture <- pictures do
+      assert guides =~ "](images/#{Path.basename(picture)})", picture
+      svg = File.read!(picture)
+      assert svg =~ ~r{<title id="t">\S.*</title>\s*<desc id="d">\S.*</desc>}, picture
+      refute svg =~ ~r/<script|href|@import|url\(http/, picture
+    end
+  end
+
   test "every public module is in a group of the documentation" do
     {:ok, modules} = :application.get_key(:image_zero_shot, :modules)
 

@@ -66,7 +66,8 @@ defmodule Image.ZeroShot.MixProject do
 
   defp guides,
     do:
-      ~w(guides/labels.md guides/models.md guides/phoenix.md guides/production.md guides/testing.md)
+      ~w(guides/labels.md guides/search.md guides/models.md guides/phoenix.md guides/production.md) ++
+        ~w(guides/testing.md)
 
   defp project_pages, do: ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md)
 

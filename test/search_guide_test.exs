@@ -1,15 +1,33 @@
 defmodule Image.ZeroShot.SearchGuideTest do
   # The guide's modules need Ecto, Oban and Phoenix, which are not here. What can be checked without them.
-  use ExUnit.Case, async: true
+  use ExUnit.Case, async: false
 
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Test.Markdown
 
   @guide "guides/search.md"
   @outcome MyApp.ClipOutcome
-  @compile {:no_warn_undefined, @outcome}
+  @live MyAppWeb.PhotoLive
+  @photos MyApp.Photos
+  @compile {:no_warn_undefined, [@outcome, @live]}
 
   defp blocks, do: @guide |> File.read!() |> Markdown.blocks("elixir")
+
+  # Without a warning: a reason named twice would be a clause that never matches.
+  defp compile!(module) do
+    {line, code} =
+      Enum.find(blocks(), fn {_, code} -> code =~ "defmodule #{inspect(module)} do" end)
+
+    compile = fn -> Code.compile_string(code, "#{@guide}:#{line}") end
+    assert ExUnit.CaptureIO.capture_io(:stderr, compile) == ""
+    on_exit(fn -> forget(module) end)
+    code
+  end
+
+  defp forget(module) do
+    :code.purge(module)
+    :code.delete(module)
+  end
 
   test "every block of Elixir parses, and defines the module that its file is named after" do
     files =
@@ -24,12 +42,7 @@ defmodule Image.ZeroShot.SearchGuideTest do
   end
 
   test "every reason has one outcome, and all lists name reasons only" do
-    {_line, code} =
-      Enum.find(blocks(), fn {_line, code} -> code =~ "defmodule #{inspect(@outcome)}" end)
-
-    # Twice the same reason is a clause that never matches, which the compiler warns of.
-    warnings = ExUnit.CaptureIO.capture_io(:stderr, fn -> Code.compile_string(code, @guide) end)
-    assert warnings == ""
+    code = compile!(@outcome)
 
     outcomes =
       for reason <- reasons(), do: {reason, @outcome.of(%Error{reason: reason, message: ""})}
@@ -49,9 +62,29 @@ defmodule Image.ZeroShot.SearchGuideTest do
     lists = for [name] <- Regex.scan(~r/(?<=^    )(?::\w+|\w+:)(?=,?$| \d)/m, code), do: name
     named = for name <- lists, do: name |> String.trim(":") |> String.to_existing_atom()
     assert Enum.sort(named) == Enum.sort(reasons())
-  after
-    :code.purge(@outcome)
-    :code.delete(@outcome)
+  end
+
+  @tag :tmp_dir
+  test "an upload is kept, and added to its album", %{tmp_dir: folder} do
+    test = self()
+    add = quote do: def(add(path, album), do: {:ok, send(unquote(test), {:added, path, album})})
+    Module.create(@photos, add, Macro.Env.location(__ENV__))
+    on_exit(fn -> forget(@photos) end)
+    compile!(@live)
+    Application.put_env(:my_app, :photo_folder, folder)
+    on_exit(fn -> Application.delete_env(:my_app, :photo_folder) end)
+
+    upload = Path.join(folder, "upload.jpg")
+    File.cp!("priv/samples/dog.jpg", upload)
+    {:ok, socket} = @live.mount(%{"album_id" => "7"}, %{}, %Phoenix.LiveView.Socket{})
+    socket = put_in(socket.assigns.uploads.photo.entries, [upload])
+    assert socket.assigns |> @live.render() |> IO.iodata_to_binary() =~ ~s(type="file")
+    assert {:noreply, _socket} = @live.handle_event("save", %{}, socket)
+
+    assert_received {:added, path, 7}
+    assert Path.extname(path) == ".jpg"
+    assert File.read!(path) == File.read!("priv/samples/dog.jpg")
+    refute File.exists?(upload)
   end
 
   defp reasons do

@@ -155,7 +155,9 @@ unless Code.ensure_loaded?(Phoenix.Component) do
     # The file is gone after the function, as with the real one.
     def consume_uploaded_entries(%Socket{} = socket, name, function) do
       for path <- socket.assigns.uploads[name].entries do
-        {:ok, value} = function.(%{path: path}, %{client_name: Path.basename(path)})
+        uuid = Integer.to_string(System.unique_integer([:positive]))
+        entry = %{client_name: Path.basename(path), uuid: uuid}
+        {:ok, value} = function.(%{path: path}, entry)
         File.rm!(path)
         value
       end

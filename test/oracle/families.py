@@ -1,14 +1,15 @@
 """Makes the tiny checkpoints of the families other than CLIP, and of CLIP's smallest relatives, and what transformers
 makes of them.
 
-From the project's root, with the packages of training/requirements.txt:
+From the project's root, with the packages of training/requirements.txt, and sentencepiece and protobuf:
 
-    python test/oracle/families.py               # test/fixtures/families
+    python test/oracle/families.py [NAME ...]                # test/fixtures/families
+    python test/oracle/families.py full OUTPUT_DIRECTORY [NAME ...]   # full sizes, see bin/check-full-size
 
 Each directory is written by transformers, with random weights, and its config.json cut down to what the repositories on
 the Hub have. Beside it lie the answers of transformers, which reads the directory itself: u8 `pixels`,
-`image_embeddings`, `text_embeddings`, the ids of the prompts, `input_ids`, and `probabilities` (sigmoid, where the model
-has a bias) in goldens.safetensors, and logit_scale and logit_bias in goldens.json.
+`image_embeddings`, `text_embeddings` and `probabilities` (sigmoid, where the model has a bias) in goldens.safetensors;
+prompts with their ids, logit_scale and logit_bias in goldens.json. The tokenizers are sentencepieces.py's.
 """
 
 import json
@@ -18,14 +19,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from checkpoints import randomize
+import sentencepieces
+from checkpoints import randomize, tokenizer
 from safetensors.torch import save_file
 from transformers import (
-    AutoModel, CLIPConfig, CLIPImageProcessor, CLIPModel, MetaClip2Config, MetaClip2Model, SiglipConfig,
+    AutoModel, CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer, MetaClip2Config, MetaClip2Model, SiglipConfig,
     SiglipImageProcessor, SiglipModel,
 )
 
-OUTPUT = Path("test/fixtures/families")
+OUTPUT, TOKENIZERS = Path("test/fixtures/families"), Path("test/fixtures/tokenizers")
+
+# An empty one, short ones of unlike lengths, and one that is cut.
+PROMPTS = [
+    "a photo of a dog",
+    "",
+    "x",
+    "A PHOTO of two dogs, a cat and (perhaps) a hot_dog!",
+    "犬の写真 straße",
+    "word " * 100,
+    "a cat on the mat",
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,8 @@ class Shape:
     family: str
     vision: tuple
     text: tuple
-    vocabulary: int = 300
+    tokenizer: str = "siglip"  # below test/fixtures/tokenizers
+    vocabulary: int = 900
     dim: int | None = None  # of an embedding, where the width of a tower does not say
     activation: str | None = None  # where it is not the family's own
     resample: int = 3
@@ -49,14 +63,38 @@ SHAPES = {
     # 16 positions, heads of an uneven size, patches that leave a rest.
     "siglip-so400m": Shape("siglip", (18, 1, 2, 43, 14, 45), (18, 2, 2, 43, 16)),
     # Towers of unlike widths.
-    "siglip2-giant": Shape("siglip", (20, 2, 4, 40, 8, 32), (12, 1, 3, 24, 64), dim=20, resample=2),
-    "siglip2": Shape("siglip", (12, 1, 2, 24, 16, 32), (12, 1, 2, 24, 64), resample=2, dtype=torch.bfloat16),
+    "siglip2-giant": Shape("siglip", (20, 2, 4, 40, 8, 32), (12, 1, 3, 24, 64), "siglip2", dim=20, resample=2),
+    "siglip2": Shape("siglip", (12, 1, 2, 24, 16, 32), (12, 1, 2, 24, 64), "siglip2", resample=2, dtype=torch.bfloat16),
     "siglip-bin": Shape("siglip", (12, 1, 2, 24, 16, 32), (12, 1, 2, 24, 64), container="bin"),
-    "metaclip-2": Shape("metaclip_2", (12, 2, 3, 24, 8, 32), (8, 2, 2, 16, 77), dim=12, activation="quick_gelu", squash=False),
+    "metaclip-2": Shape("metaclip_2", (12, 2, 3, 24, 8, 32), (8, 2, 2, 16, 77), "metaclip-2", 200, 12, "quick_gelu", squash=False),
     # The pictures of the 378 pixel kind are squashed.
-    "metaclip-2-squash": Shape("metaclip_2", (12, 1, 3, 24, 14, 42), (8, 2, 2, 16, 77), dim=12, activation="gelu"),
+    "metaclip-2-squash": Shape("metaclip_2", (12, 1, 3, 24, 14, 42), (8, 2, 2, 16, 77), "metaclip-2", 200, 12, "gelu"),
     # TinyCLIP ViT's numbers of layers and heads.
-    "tinyclip": Shape("clip", (16, 10, 4, 32, 8, 32), (16, 3, 4, 32, 77), dim=16, activation="gelu", squash=False),
+    "tinyclip": Shape("clip", (16, 10, 4, 32, 8, 32), (16, 3, 4, 32, 77), "clip", 594, 16, "gelu", squash=False),
+}
+
+BASE, BASE_TEXT = (768, 12, 12, 3072), (768, 12, 12, 3072)
+SO400M = (1152, 27, 16, 4304)
+
+# The sizes of the repositories on the Hub.
+FULL = {
+    "siglip-base-patch16-224": Shape("siglip", (*BASE, 16, 224), (*BASE_TEXT, 64), vocabulary=32_000),
+    "siglip-base-patch16-512": Shape("siglip", (*BASE, 16, 512), (*BASE_TEXT, 64), vocabulary=32_000),
+    "siglip-so400m-patch14-224": Shape("siglip", (*SO400M, 14, 224), (*SO400M, 16), vocabulary=32_000),
+    "siglip-so400m-patch14-384": Shape("siglip", (*SO400M, 14, 384), (*SO400M, 64), vocabulary=32_000),
+    "siglip-large-patch16-256": Shape("siglip", (1024, 24, 16, 4096, 16, 256), (1024, 24, 16, 4096, 64), vocabulary=32_000),
+    "siglip2-base-patch32-256": Shape("siglip", (*BASE, 32, 256), (*BASE_TEXT, 64), "siglip2", 256_000, resample=2),
+    "siglip2-base-patch16-224": Shape("siglip", (*BASE, 16, 224), (*BASE_TEXT, 64), "siglip2", 256_000, resample=2),
+    "siglip2-giant-opt-patch16-256": Shape(
+        "siglip", (1536, 40, 16, 6144, 16, 256), (*SO400M, 64), "siglip2", 256_000, dim=1536, resample=2
+    ),
+    "metaclip-2-worldwide-s16": Shape(
+        "metaclip_2", (384, 12, 6, 1536, 16, 224), (384, 12, 6, 1536, 77), "metaclip-2", 901_629, 384, "quick_gelu",
+        squash=False,
+    ),
+    "TinyCLIP-ViT-8M-16-Text-3M-YFCC15M": Shape(
+        "clip", (256, 10, 4, 1024, 16, 224), (256, 3, 4, 1024, 77), "clip", 49_408, 512, "gelu", squash=False
+    ),
 }
 
 CLASSES = {
@@ -82,8 +120,8 @@ def config(shape: Shape):
     if shape.family == "siglip":
         text |= {"projection_size": shape.dim} if shape.dim else {}
     else:
-        # XLM-R's end token really is 2.
-        text |= {"eos_token_id": 2 if shape.family == "metaclip_2" else shape.vocabulary - 1}
+        # XLM-R's end token really is 2; of CLIP's, transformers pools at the highest id then.
+        text |= {"eos_token_id": 2}
         root |= {"projection_dim": shape.dim}
     if shape.activation:
         text |= {"hidden_act": shape.activation}
@@ -102,7 +140,7 @@ def randomize_all(model) -> None:
             bias.data.normal_(0, 0.1)
 
 
-def write(name: str, shape: Shape, directory: Path, cut: bool = True) -> None:
+def write(shape: Shape, directory: Path) -> None:
     model = CLASSES[shape.family][1](config(shape)).eval()
     randomize_all(model)
     model.to(shape.dtype).save_pretrained(directory)
@@ -128,54 +166,78 @@ def processor(shape: Shape):
     return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
 
-def rows(shape: Shape) -> torch.Tensor:
-    """Ids of an empty prompt, of short ones of unlike lengths, and of one that was cut."""
-    positions, made = shape.text[-1], []
-    for length in (0, 1, 3, 7, positions):
-        ids = torch.randint(3, shape.vocabulary - 1, (length,)).tolist()
-        if shape.family == "siglip":
-            ids = ids[: positions - 1] + [1]
-            # The first SigLIP pads with its end token, SigLIP 2 with 0.
-            ids += [0 if shape.resample == 2 else 1] * (positions - len(ids))
-        else:
-            start, end = (0, 2) if shape.family == "metaclip_2" else (shape.vocabulary - 2, shape.vocabulary - 1)
-            ids = [start, *ids[: positions - 2], end]
-            ids += [1 if shape.family == "metaclip_2" else end] * (positions - len(ids))
-        made.append(ids)
-    return torch.tensor(made)
+def add_tokenizer(shape: Shape, directory: Path, source: Path = TOKENIZERS) -> None:
+    if shape.tokenizer == "clip":
+        (directory / "tokenizer.json").write_text(json.dumps(tokenizer(), ensure_ascii=False))
+        return
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / shape.tokenizer / name, directory / name)
+
+
+def ids(shape: Shape, directory: Path, prompts: list[str]) -> torch.Tensor:
+    """Ids of all positions: the models were trained so, and SigLIP attends to padding. Never a mask."""
+    positions = shape.text[-1]
+    if shape.tokenizer == "clip":
+        read = CLIPTokenizer.from_pretrained(directory)
+        return read(prompts, padding="max_length", truncation=True, max_length=positions, return_tensors="pt").input_ids
+    read = sentencepieces.reference(directory, shape.tokenizer)
+    rows = sentencepieces.ids(read, prompts, positions)
+    padding = read.pad_token_id
+    return torch.tensor([row + [padding] * (positions - len(row)) for row in rows])
 
 
 @torch.no_grad()
 def write_goldens(shape: Shape, directory: Path) -> None:
     """What transformers makes of a directory that it reads itself."""
     model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
-    prepared = CLASSES[shape.family][0].from_pretrained(directory)
-    size, pictures = prepared.vision_config.image_size, processor(shape)
+    size, pictures = model.config.vision_config.image_size, processor(shape)
     pixels = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (pictures.image_mean, pictures.image_std))
-    ids = rows(shape)
-    # No mask: SigLIP attends to padding, and to what is behind the end token CLIP does not.
-    out = model(input_ids=ids, pixel_values=(pixels / 255 - mean) / std)
-    tensors = {"pixels": pixels, "input_ids": ids, "image_embeddings": out.image_embeds, "text_embeddings": out.text_embeds}
+    rows = ids(shape, directory, PROMPTS)
+    out = model(input_ids=rows, pixel_values=(pixels / 255 - mean) / std)
+    tensors = {"pixels": pixels, "image_embeddings": out.image_embeds, "text_embeddings": out.text_embeds}
     facts = {"logit_scale": model.logit_scale.exp().item()}
     if hasattr(model, "logit_bias"):
         facts["logit_bias"] = model.logit_bias.item()
         tensors["probabilities"] = out.logits_per_image.sigmoid()
     save_file({key: value.contiguous() for key, value in tensors.items()}, directory / "goldens.safetensors")
+    facts["prompts"] = [{"text": text, "ids": row.tolist()} for text, row in zip(PROMPTS, rows)]
     (directory / "goldens.json").write_text(json.dumps(facts) + "\n")
+    (directory / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
 
 
-def main() -> None:
+def make(name: str, shape: Shape, directory: Path, source: Path = TOKENIZERS) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    write(shape, directory)
+    add_tokenizer(shape, directory, source)
+    write_goldens(shape, directory)
+    print(f"wrote {directory}", flush=True)
+
+
+def main(names: list[str]) -> None:
     for seed, name in enumerate(SHAPES):
-        if len(sys.argv) > 1 and name not in sys.argv[1:]:
-            continue
-        directory = OUTPUT / name
-        shutil.rmtree(directory, ignore_errors=True)
         torch.manual_seed(100 + seed)
-        write(name, SHAPES[name], directory)
-        write_goldens(SHAPES[name], directory)
-        print(f"wrote {directory}", flush=True)
+        if not names or name in names:
+            make(name, SHAPES[name], OUTPUT / name)
+            (OUTPUT / name / "prompts.txt").unlink()
+
+
+def main_full(output: Path, names: list[str]) -> None:
+    made = output / "tokenizers"
+    if any(FULL[name].tokenizer != "clip" for name in names):
+        sentencepieces.full(made)
+        shutil.copytree(TOKENIZERS / "siglip", made / "siglip")
+    for name in names:
+        torch.manual_seed(0)
+        make(name, FULL[name], output / name, made)
+    shutil.rmtree(made, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["full"]:
+        if len(sys.argv) == 2:
+            print("\n".join(FULL))
+        else:
+            main_full(Path(sys.argv[2]), sys.argv[3:] or list(FULL))
+    else:
+        main(sys.argv[1:])

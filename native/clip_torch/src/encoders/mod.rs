@@ -4,8 +4,6 @@ pub(crate) mod cache;
 pub(crate) mod dense;
 pub(crate) mod encoder;
 pub(crate) mod export;
-#[cfg(test)]
-mod families;
 pub(crate) mod table;
 pub(crate) mod trie;
 pub(crate) mod user;

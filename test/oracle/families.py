@@ -9,7 +9,8 @@ From the project's root, with the packages of training/requirements.txt, and sen
 Each directory is written by transformers, with random weights, and its config.json cut down to what the repositories on
 the Hub have. Beside it lie the answers of transformers, which reads the directory itself: u8 `pixels`,
 `image_embeddings`, `text_embeddings` and `probabilities` (sigmoid, where the model has a bias) in goldens.safetensors;
-prompts with their ids, logit_scale and logit_bias in goldens.json. The tokenizers are sentencepieces.py's.
+prompts with their ids, logit_scale and logit_bias in goldens.json. The tokenizers are sentencepieces.py's tiny ones, whose
+ids lie within every vocabulary.
 """
 
 import json
@@ -166,12 +167,12 @@ def processor(shape: Shape):
     return CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
 
 
-def add_tokenizer(shape: Shape, directory: Path, source: Path = TOKENIZERS) -> None:
+def add_tokenizer(shape: Shape, directory: Path) -> None:
     if shape.tokenizer == "clip":
         (directory / "tokenizer.json").write_text(json.dumps(tokenizer(), ensure_ascii=False))
         return
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(source / shape.tokenizer / name, directory / name)
+        shutil.copy(TOKENIZERS / shape.tokenizer / name, directory / name)
 
 
 def ids(shape: Shape, directory: Path, prompts: list[str]) -> torch.Tensor:
@@ -206,10 +207,10 @@ def write_goldens(shape: Shape, directory: Path) -> None:
     (directory / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
 
 
-def make(name: str, shape: Shape, directory: Path, source: Path = TOKENIZERS) -> None:
+def make(name: str, shape: Shape, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     write(shape, directory)
-    add_tokenizer(shape, directory, source)
+    add_tokenizer(shape, directory)
     write_goldens(shape, directory)
     print(f"wrote {directory}", flush=True)
 
@@ -223,14 +224,9 @@ def main(names: list[str]) -> None:
 
 
 def main_full(output: Path, names: list[str]) -> None:
-    made = output / "tokenizers"
-    if any(FULL[name].tokenizer != "clip" for name in names):
-        sentencepieces.full(made)
-        shutil.copytree(TOKENIZERS / "siglip", made / "siglip")
     for name in names:
         torch.manual_seed(0)
-        make(name, FULL[name], output / name, made)
-    shutil.rmtree(made, ignore_errors=True)
+        make(name, FULL[name], output / name)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def siglip2(words: list[str], size: int) -> tuple[dict, dict]:
             if halves and len(joined) < size:
                 known.add(piece)
                 joined.append(piece)
-    joined.sort(key=ordered.index)
+    rank = {piece: number for number, piece in enumerate(ordered)}
+    joined.sort(key=rank.__getitem__)
     vocabulary = {piece: number for number, piece in enumerate([*control, *runs, *BYTES, *joined, *characters])}
     skipped = {*control, *BYTES}
     merges = [list(pair) for pair in generate_merges(vocabulary, skip_tokens=skipped)]

@@ -9,3 +9,4 @@ pub mod files;
 pub mod fingerprint;
 pub mod json;
 pub mod layout;
+pub mod open_clip;

@@ -60,8 +60,8 @@ impl<'a, 'r> Planner<'a, 'r> {
             return Err(refusal);
         }
         if !missing.is_empty() {
-            let why = "it is missing, and a CLIP model in the layout of transformers needs it; choose \
-                 another model or revision";
+            let why = "it is missing, and a model in the layout of transformers or open_clip needs it; \
+                 choose another model or revision";
             return Err(self.subject(&missing.join(", ")).error(ErrorKind::FileNotFound, why));
         }
         let Some(commit) = self.commit.take() else {

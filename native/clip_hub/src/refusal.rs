@@ -50,7 +50,7 @@ pub(crate) fn refusal(
         "RevisionNotFound" => no_revision(subject),
         "EntryNotFound" => subject.error(
             ErrorKind::FileNotFound,
-            "the repository has no such file; choose a model in the layout of transformers, or \
+            "the repository has no such file; choose a model in the layout of transformers or open_clip, or \
              another revision",
         ),
         _ => by_status(subject, status, headers, token),

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clip::checkpoint::config::Config;
 use clip::checkpoint::contents;
 use clip::checkpoint::directory::{Directory, is_there, read_file};
-use clip::checkpoint::layout::{CONFIG, MAX_CONFIG, PROCESSORS};
-use clip::error::Remedy;
+use clip::checkpoint::layout::{CONFIG, Layout, MAX_CONFIG, OPEN_CLIP_CONFIG, PROCESSORS};
+use clip::checkpoint::open_clip::{OpenClip, TimmSizes};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Preprocessing;
-use crate::weights::WeightsFiles;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Weights, WeightsFiles};
 
 /// The files of one directory: `config.json`, `preprocessor_config.json`, a tokenizer and weights.
 ///
@@ -23,6 +24,9 @@ pub struct Checkpoint {
     pub config: Config,
     /// What happens to a picture before the image tower.
     pub preprocessing: Preprocessing,
+    layout: Layout,
+    /// The repository whose tokenizer open_clip would take.
+    tokenizer: Option<String>,
     weights: Option<WeightsFiles>,
 }
 
@@ -36,12 +40,42 @@ impl Checkpoint {
             ));
         }
         let commit = commit_of(directory).map(str::to_owned);
-        let folder = contents::folder(&mut Directory(directory))?;
-        let directory = directory.join(folder.ok_or_else(|| without_config(directory))?);
+        let layout = contents::layout(&mut Directory(directory))?;
+        let layout = layout.ok_or_else(|| without_config(directory))?;
+        if layout == Layout::OpenClip {
+            return Self::of_open_clip(directory, commit);
+        }
+        let directory = directory.join(layout.folder());
         let config = read_config(&directory)?;
         let preprocessing = read_preprocessing(&directory, &config)?;
-        let weights = WeightsFiles::find(&directory)?;
-        Ok(Self { directory, commit, config, preprocessing, weights })
+        // The folder is the directory now.
+        let layout = Layout::Transformers("");
+        let weights = WeightsFiles::find(&directory, layout)?;
+        Ok(Self { directory, commit, config, preprocessing, layout, tokenizer: None, weights })
+    }
+
+    fn of_open_clip(directory: &Path, commit: Option<String>) -> Result<Self> {
+        let (layout, directory) = (Layout::OpenClip, directory.to_owned());
+        let path = directory.join(OPEN_CLIP_CONFIG);
+        let bytes = read_file(&path, MAX_CONFIG, ErrorKind::InvalidConfig)?;
+        let weights = WeightsFiles::find(&directory, layout)?;
+        let opened = weights.as_ref().map(|files| Weights::open(files, "")).transpose()?;
+        let timm = || opened.as_ref().and_then(timm_sizes);
+        let OpenClip { config, preprocessing, tokenizer } =
+            OpenClip::from_json(&bytes, timm).map_err(|error| within(&directory, error))?;
+        let tokenizer = tokenizer.or(Some("openai/clip-vit-large-patch14".to_owned()));
+        Ok(Self { directory, commit, config, preprocessing, layout, tokenizer, weights })
+    }
+
+    /// Opens the tokenizer.
+    pub(crate) fn tokenizer(&self) -> Result<Tokenizer> {
+        Tokenizer::open(&self.directory, &self.config.text).map_err(|error| match &self.tokenizer {
+            Some(name) if error.kind() == ErrorKind::NotFound => {
+                let message = format!("{error}; copy the one of {name}, which open_clip takes");
+                Error::new(ErrorKind::NotFound, message)
+            }
+            _ => error,
+        })
     }
 
     /// Path of the directory with the files.
@@ -57,8 +91,16 @@ impl Checkpoint {
 
     /// The files with the weights.
     pub(crate) fn weights(&self) -> Result<&WeightsFiles> {
-        self.weights.as_ref().ok_or_else(|| WeightsFiles::missing(&self.directory))
+        self.weights.as_ref().ok_or_else(|| WeightsFiles::missing(&self.directory, self.layout))
     }
+}
+
+/// The sizes that timm's names do not say, out of the shapes of tensors.
+fn timm_sizes(weights: &Weights) -> Option<TimmSizes> {
+    let block = |layer: i64| format!("vision_model.encoder.layers.{layer}.mlp.fc1.weight");
+    let [mlp_width, width] = *weights.shape(&block(0))? else { return None };
+    let layers = (0..).take_while(|layer| weights.contains(&block(*layer))).count() as i64;
+    Some(TimmSizes { width, layers, mlp_width })
 }
 
 fn commit_of(directory: &Path) -> Option<&str> {
@@ -78,26 +120,16 @@ fn without_config(directory: &Path) -> Error {
     let message = format!("no {CONFIG} in {}", directory.display());
     match NOT_CLIP.iter().find(|(name, _)| is_there(&directory.join(name))) {
         None => Error::new(ErrorKind::NotFound, message),
-        Some((name, what)) => {
-            let error = Error::new(ErrorKind::UnsupportedModel, format!("{message}: {what}"));
-            if *name == OPEN_CLIP { error.with_remedy(Remedy::LoadTorchScript) } else { error }
-        }
+        Some((_, what)) => Error::new(ErrorKind::UnsupportedModel, format!("{message}: {what}")),
     }
 }
 
-const OPEN_CLIP: &str = "open_clip_config.json";
-
 /// Files that tell what a directory without `config.json` is.
-const NOT_CLIP: [(&str, &str); 4] = [
+const NOT_CLIP: [(&str, &str); 3] = [
     (
         "modules.json",
         "it is a pipeline of sentence-transformers without a CLIP model, whose folder would be \
          0_CLIPModel; choose one that has it, such as sentence-transformers/clip-ViT-B-32",
-    ),
-    (
-        OPEN_CLIP,
-        "it is a model of open_clip in its own layout; take its conversion for transformers, or \
-         export its encoders as TorchScript (training/export_open_clip.py) and",
     ),
     (
         "model_index.json",

@@ -167,7 +167,7 @@ impl Model {
             move || encoders(&checkpoint, &options, device)
         })?;
         // Parsed while the thread reads the weights: it takes as long as a small model's.
-        let tokenizer = Tokenizer::open(checkpoint.directory(), &checkpoint.config.text);
+        let tokenizer = checkpoint.tokenizer();
         let logits = Logits::read(&checkpoint);
         let loaded = loaded()?;
         let tokenizer = tokenizer?;

@@ -7,6 +7,7 @@ mod clip_bytes;
 mod document;
 mod json;
 mod merges;
+mod open_clip;
 mod pieces;
 mod pipeline;
 mod siglip;
@@ -58,6 +59,8 @@ enum Steps {
     Siglip(Box<Siglip>),
     /// SigLIP 2's and MetaCLIP 2's.
     Pipeline(Box<Pipeline>),
+    /// SigLIP's and SigLIP 2's as open_clip has them, prompts cleaned first.
+    Cleaned(Box<Pipeline>),
 }
 
 /// Ids of special tokens.
@@ -216,11 +219,14 @@ impl Tokenizer {
         let ids = guarded("tokenizing", ErrorKind::InvalidTokenizer, || match &self.steps {
             Steps::Clip(clip) => clip.ids(text).map_err(|why| invalid(&why)),
             Steps::Siglip(siglip) => Ok(self.with_special(siglip.ids(text))),
-            Steps::Pipeline(pipeline) => {
-                pipeline.ids(text).map(|ids| self.with_special(ids)).map_err(|why| invalid(&why))
-            }
+            Steps::Pipeline(pipeline) => self.piped(pipeline, text),
+            Steps::Cleaned(pipeline) => self.piped(pipeline, &open_clip::canonical(text)),
         })?;
         self.within_vocabulary(ids)
+    }
+
+    fn piped(&self, pipeline: &Pipeline, text: &str) -> Result<Vec<u32>> {
+        pipeline.ids(text).map(|ids| self.with_special(ids)).map_err(|why| invalid(&why))
     }
 
     fn with_special(&self, ids: Vec<u32>) -> Vec<u32> {
@@ -256,14 +262,20 @@ impl Steps {
             (TokenizerKind::Siglip, "BPE") => {
                 Ok(Self::Pipeline(Pipeline::siglip2(document)?.into()))
             }
+            (TokenizerKind::SiglipOpenClip, "Unigram") => {
+                Ok(Self::Cleaned(Pipeline::words(document)?.into()))
+            }
+            (TokenizerKind::SiglipOpenClip, "BPE") => {
+                Ok(Self::Cleaned(Pipeline::siglip2(document)?.into()))
+            }
             (TokenizerKind::XlmRoberta, "Unigram") => {
-                Ok(Self::Pipeline(Pipeline::xlm_roberta(document)?.into()))
+                Ok(Self::Pipeline(Pipeline::words(document)?.into()))
             }
             (kind, model) => {
                 let model: String = model.chars().take(80).collect();
                 let expected = match kind {
-                    TokenizerKind::Siglip => "Unigram (SigLIP) or BPE (SigLIP 2)",
-                    _ => "Unigram",
+                    TokenizerKind::XlmRoberta => "Unigram",
+                    _ => "Unigram (SigLIP) or BPE (SigLIP 2)",
                 };
                 Err(format!("expected a model of type {expected}, got {model:?}"))
             }
@@ -273,8 +285,10 @@ impl Steps {
     /// The start, end and padding tokens where no file names them.
     fn defaults(&self) -> [&'static str; 3] {
         match self {
-            Self::Siglip(_) => ["<s>", "</s>", "</s>"],
-            Self::Pipeline(pipeline) if pipeline.is_bpe() => ["<bos>", "<eos>", "<pad>"],
+            Self::Pipeline(pipeline) | Self::Cleaned(pipeline) if pipeline.is_bpe() => {
+                ["<bos>", "<eos>", "<pad>"]
+            }
+            Self::Siglip(_) | Self::Cleaned(_) => ["<s>", "</s>", "</s>"],
             _ => ["<s>", "</s>", "<pad>"],
         }
     }
@@ -283,7 +297,7 @@ impl Steps {
         match self {
             Self::Clip(_) => None,
             Self::Siglip(siglip) => siglip.find(piece),
-            Self::Pipeline(pipeline) => pipeline.find(piece),
+            Self::Pipeline(pipeline) | Self::Cleaned(pipeline) => pipeline.find(piece),
         }
     }
 }

@@ -241,7 +241,6 @@ fn other_models_are_refused_by_what_they_are() {
 #[test]
 fn a_directory_without_config_says_what_it_is_instead() {
     for (file, what) in [
-        ("open_clip_config.json", "a model of open_clip in its own layout"),
         ("model_index.json", "a diffusers pipeline"),
         ("adapter_config.json", "an adapter without its model"),
         ("modules.json", "whose folder would be 0_CLIPModel"),
@@ -268,8 +267,9 @@ fn what_is_missing_is_named() {
     ] {
         let scratch = Scratch::new();
         copy_folder(&fixture("checkpoints/laion-b32"), scratch.path());
-        fs::remove_file(scratch.path().join("vocab.json")).unwrap();
-        fs::remove_file(scratch.path().join(file)).unwrap();
+        for file in ["vocab.json", "open_clip_config.json", file] {
+            fs::remove_file(scratch.path().join(file)).unwrap();
+        }
         let error = load(scratch.path(), cache.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.to_string().contains(expected), "{error}");

@@ -42,7 +42,6 @@ fn in_elixir(remedy: &Remedy) -> String {
         Remedy::Raise(Limit::DecodeTime) => "raise :max_decode_ms",
         Remedy::MoreTime => "raise :timeout",
         Remedy::IgnoreProfile => "decode it without its profile with color_profile: :ignore",
-        Remedy::LoadTorchScript => "load them with the option :torchscript",
         Remedy::NameEncoderCache => "set HOME or XDG_CACHE_HOME, or give one as :cache_dir",
         Remedy::NameHubCache => "give one as :hub_cache",
         Remedy::FetchElsewhere(repo) => {

@@ -2,8 +2,8 @@
 //! a directory that is loaded and for a repository that is fetched by name.
 
 use super::layout::{
-    self, CONFIG, FOLDERS, Format, Index, PROCESSORS, TOKENIZER, TOKENIZER_EXTRAS,
-    TOKENIZER_PIECES, WEIGHTS, Weights,
+    CONFIG, FOLDERS, Format, Index, Layout, OPEN_CLIP_CONFIG, PROCESSORS, TOKENIZER,
+    TOKENIZER_EXTRAS, TOKENIZER_PIECES, Weights,
 };
 
 /// Where files are looked for: a directory, a cache, a repository on the Hub.
@@ -24,11 +24,25 @@ pub trait Listing {
     fn index(&mut self, file: &str, format: Format) -> Result<Index, Self::Error>;
 }
 
-/// Returns the folder of the checkpoint: the first that has a `config.json`.
+/// Returns the layout of the checkpoint: transformers' in the first folder that has a `config.json`,
+/// or else open_clip's. Where a repository has both, transformers' counts if its weights are there.
 ///
 /// # Errors
 /// Those of the listing, here and in all functions below.
-pub fn folder<L: Listing>(listing: &mut L) -> Result<Option<&'static str>, L::Error> {
+pub fn layout<L: Listing>(listing: &mut L) -> Result<Option<Layout>, L::Error> {
+    let transformers = folder(listing)?.map(Layout::Transformers);
+    match transformers {
+        Some(Layout::Transformers("")) if weights(listing, Layout::Transformers(""))?.is_none() => {
+            let is_open_clip =
+                listing.has(OPEN_CLIP_CONFIG)? && weights(listing, Layout::OpenClip)?.is_some();
+            Ok(if is_open_clip { Some(Layout::OpenClip) } else { transformers })
+        }
+        Some(layout) => Ok(Some(layout)),
+        None => Ok(listing.has(OPEN_CLIP_CONFIG)?.then_some(Layout::OpenClip)),
+    }
+}
+
+fn folder<L: Listing>(listing: &mut L) -> Result<Option<&'static str>, L::Error> {
     for folder in FOLDERS {
         if listing.has(&path(folder, CONFIG))? {
             return Ok(Some(folder));
@@ -78,47 +92,80 @@ pub fn tokenizer<L: Listing>(
 /// Those of the listing.
 pub fn weights<L: Listing>(
     listing: &mut L,
-    folder: &str,
+    layout: Layout,
 ) -> Result<Option<(Weights, Option<Index>)>, L::Error> {
-    for weights in WEIGHTS {
-        let file = path(folder, weights.name);
+    for weights in layout.weights() {
+        let file = path(layout.folder(), weights.name);
         if !listing.has(&file)? {
             continue;
         }
         let index = weights.is_index.then(|| listing.index(&file, weights.format)).transpose()?;
-        return Ok(Some((weights, index)));
+        return Ok(Some((*weights, index)));
     }
     Ok(None)
 }
 
-/// Asks for every file of a whole checkpoint, and returns what is missing, in words.
+/// Asks for every file of a whole checkpoint, each once, and returns what is missing, in words.
 ///
 /// # Errors
 /// Those of the listing.
 pub fn missing<L: Listing>(listing: &mut L) -> Result<Vec<String>, L::Error> {
-    let Some(folder) = folder(listing)? else { return Ok(vec![CONFIG.to_owned()]) };
+    let transformers = folder(listing)?.map(Layout::Transformers);
+    let Some(layout) = transformers else {
+        return match listing.has(OPEN_CLIP_CONFIG)? {
+            false => Ok(vec![CONFIG.to_owned()]),
+            true => {
+                let mut missing = missing_tokenizer(listing, "")?;
+                missing.extend(missing_weights(listing, Layout::OpenClip)?);
+                Ok(missing)
+            }
+        };
+    };
     let mut missing = Vec::new();
-    if processor(listing, folder)?.is_none() {
+    if processor(listing, layout.folder())?.is_none() {
         missing.push(PROCESSORS.join(" or "));
     }
-    if tokenizer(listing, folder)?.is_none() {
-        missing.push(format!("{TOKENIZER} or {}", TOKENIZER_PIECES.join(" with ")));
-    }
-    for extra in TOKENIZER_EXTRAS {
-        listing.has(&path(folder, extra))?;
-    }
-    match weights(listing, folder)? {
-        None => missing.push(format!("weights ({})", layout::weights_names())),
-        Some((_, None)) => {}
-        Some((_, Some(index))) => {
-            for shard in index.shards() {
-                if !listing.has(&path(folder, shard))? {
-                    missing.push(shard.to_owned());
-                }
-            }
+    let tokenizer = missing_tokenizer(listing, layout.folder())?;
+    missing.extend(tokenizer.iter().cloned());
+    let (has_weights, weights) = found_weights(listing, layout)?;
+    missing.extend(weights);
+    if !has_weights && layout.folder().is_empty() && listing.has(OPEN_CLIP_CONFIG)? {
+        let (has_weights, weights) = found_weights(listing, Layout::OpenClip)?;
+        if has_weights {
+            return Ok(tokenizer.into_iter().chain(weights).collect());
         }
     }
     Ok(missing)
+}
+
+fn missing_tokenizer<L: Listing>(listing: &mut L, folder: &str) -> Result<Vec<String>, L::Error> {
+    let has_tokenizer = tokenizer(listing, folder)?.is_some();
+    for extra in TOKENIZER_EXTRAS {
+        listing.has(&path(folder, extra))?;
+    }
+    let names = || format!("{TOKENIZER} or {}", TOKENIZER_PIECES.join(" with "));
+    Ok(if has_tokenizer { Vec::new() } else { vec![names()] })
+}
+
+fn missing_weights<L: Listing>(listing: &mut L, layout: Layout) -> Result<Vec<String>, L::Error> {
+    Ok(found_weights(listing, layout)?.1)
+}
+
+/// Whether there are weights, and what of them is missing.
+fn found_weights<L: Listing>(
+    listing: &mut L,
+    layout: Layout,
+) -> Result<(bool, Vec<String>), L::Error> {
+    let Some((_, index)) = weights(listing, layout)? else {
+        return Ok((false, vec![format!("weights ({})", layout.weights_names())]));
+    };
+    let mut missing = Vec::new();
+    for shard in index.iter().flat_map(Index::shards) {
+        if !listing.has(&path(layout.folder(), shard))? {
+            missing.push(shard.to_owned());
+        }
+    }
+    Ok((true, missing))
 }
 
 fn path(folder: &str, file: &str) -> String {
@@ -177,10 +224,61 @@ mod tests {
         assert_eq!(processor(&mut all, "").unwrap(), Some("preprocessor_config.json"));
         let mut both =
             Names(&["pytorch_model.bin", "model.safetensors", "model.safetensors.index.json"]);
-        let (weights, index) = weights(&mut both, "").unwrap().unwrap();
+        let (weights, index) = weights(&mut both, Layout::Transformers("")).unwrap().unwrap();
         assert_eq!((weights.name, index), ("model.safetensors", None));
         let mut half = Names(&["vocab.json"]);
         assert_eq!(tokenizer(&mut half, "").unwrap(), None);
+    }
+
+    #[test]
+    fn open_clips_layout_counts_where_transformers_is_not_whole() {
+        let layout_of = |files: &[&str]| layout(&mut Names(files)).unwrap();
+        let own = ["open_clip_config.json", "tokenizer.json"];
+        for weights in [
+            &["open_clip_model.safetensors"][..],
+            &["open_clip_pytorch_model.bin"],
+            &["open_clip_model.safetensors.index.json", "model-1.safetensors"],
+            &["open_clip_pytorch_model.bin.index.json", "pytorch_model-1.bin"],
+        ] {
+            let files = [&own, weights].concat();
+            assert_eq!((lacks(&files), layout_of(&files)), (vec![], Some(Layout::OpenClip)));
+            let both = [&files[..], &["config.json"]].concat();
+            assert_eq!((lacks(&both), layout_of(&both)), (vec![], Some(Layout::OpenClip)));
+            let both = [&files[..], &REST, &["model.safetensors"]].concat();
+            assert_eq!(layout_of(&both), Some(Layout::Transformers("")));
+        }
+        assert_eq!(
+            lacks(&["open_clip_config.json"])[0],
+            "tokenizer.json or vocab.json with merges.txt"
+        );
+        assert!(lacks(&own)[0].starts_with("weights (open_clip_model.safetensors, "));
+        let neither = [&own[..], &REST].concat();
+        assert!(lacks(&neither)[0].starts_with("weights (model.safetensors, "));
+        assert_eq!(layout_of(&neither), Some(Layout::Transformers("")));
+        assert_eq!(layout_of(&["tokenizer.json"]), None);
+    }
+
+    #[test]
+    fn every_file_is_asked_for_once() {
+        struct Counted<'a>(&'a [&'a str], Vec<String>);
+        impl Listing for Counted<'_> {
+            type Error = String;
+            fn has(&mut self, file: &str) -> Result<bool, String> {
+                self.1.push(file.to_owned());
+                Ok(self.0.contains(&file))
+            }
+            fn index(&mut self, file: &str, format: Format) -> Result<Index, String> {
+                Names(self.0).index(file, format)
+            }
+        }
+        for files in [&[][..], &["config.json"], &["config.json", "open_clip_config.json"]] {
+            let mut counted = Counted(files, Vec::new());
+            missing(&mut counted).unwrap();
+            let mut asked = counted.1.clone();
+            asked.sort();
+            asked.dedup();
+            assert_eq!(asked.len(), counted.1.len(), "{:?}", counted.1);
+        }
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub enum TokenizerKind {
     Clip,
     /// The pieces of T5 in the first SigLIP, those of Gemma in SigLIP 2: the file tells which.
     Siglip,
+    /// The same pieces as open_clip cuts prompts into them.
+    SiglipOpenClip,
     /// The pieces of XLM-R.
     XlmRoberta,
 }
@@ -170,15 +172,7 @@ pub static SIGLIP: Family = Family {
     name: "SigLIP",
     prefix: "siglip.",
     heads: Heads::TextHead,
-    text: TextFamily {
-        attention: TextAttention::Full,
-        pooling: TextPooling::Last,
-        tokenizer: TokenizerRules { kind: TokenizerKind::Siglip, starts: false, padded: true },
-        table: TokenTable::OnDisk,
-        transformer: SIGLIP_TOWER,
-        vocab_size: 32_000,
-        max_positions: 64,
-    },
+    text: SIGLIP_TEXT,
     vision: VisionFamily {
         pooling: ImagePooling::Probe,
         patch_bias: true,
@@ -188,6 +182,22 @@ pub static SIGLIP: Family = Family {
     },
     processor: Processor::Siglip,
     independent: Independent::Sigmoid,
+};
+
+/// The same text tower in open_clip's layout: that package cleans prompts in its own way.
+pub static SIGLIP_TEXT_OPEN_CLIP: TextFamily = TextFamily {
+    tokenizer: TokenizerRules { kind: TokenizerKind::SiglipOpenClip, ..SIGLIP_TEXT.tokenizer },
+    ..SIGLIP_TEXT
+};
+
+const SIGLIP_TEXT: TextFamily = TextFamily {
+    attention: TextAttention::Full,
+    pooling: TextPooling::Last,
+    tokenizer: TokenizerRules { kind: TokenizerKind::Siglip, starts: false, padded: true },
+    table: TokenTable::OnDisk,
+    transformer: SIGLIP_TOWER,
+    vocab_size: 32_000,
+    max_positions: 64,
 };
 
 /// MetaCLIP 2: CLIP's towers with XLM-R's tokenizer.

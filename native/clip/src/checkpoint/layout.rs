@@ -31,6 +31,56 @@ pub const WEIGHTS: [Weights; 4] = [
     Weights { name: "pytorch_model.bin.index.json", format: Format::PyTorch, is_index: true },
 ];
 
+/// The sizes of both towers and how pictures are preprocessed, in open_clip's own layout.
+pub const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
+/// Where weights can lie in that layout, the first one first. open_clip itself writes no shards.
+pub const OPEN_CLIP_WEIGHTS: [Weights; 4] = [
+    Weights { name: "open_clip_model.safetensors", format: Format::Safetensors, is_index: false },
+    Weights {
+        name: "open_clip_model.safetensors.index.json",
+        format: Format::Safetensors,
+        is_index: true,
+    },
+    Weights { name: "open_clip_pytorch_model.bin", format: Format::PyTorch, is_index: false },
+    Weights {
+        name: "open_clip_pytorch_model.bin.index.json",
+        format: Format::PyTorch,
+        is_index: true,
+    },
+];
+
+/// Who wrote a checkpoint, and with whose names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Hugging Face transformers, in this folder.
+    Transformers(&'static str),
+    /// open_clip.
+    OpenClip,
+}
+
+impl Layout {
+    /// The folder with the files.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Transformers(folder) => folder,
+            Self::OpenClip => "",
+        }
+    }
+
+    /// Where weights can lie, the first one first.
+    pub fn weights(self) -> &'static [Weights] {
+        match self {
+            Self::Transformers(_) => &WEIGHTS,
+            Self::OpenClip => &OPEN_CLIP_WEIGHTS,
+        }
+    }
+
+    /// Names of all that weights can be called, for messages.
+    pub fn weights_names(self) -> String {
+        self.weights().iter().map(|weights| weights.name).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Largest JSON configuration that is read, in bytes. Real ones have a few KB.
 pub const MAX_CONFIG: u64 = 1024 * 1024;
 /// Largest index of shards that is read, in bytes. Real ones have some 200 KB.
@@ -73,11 +123,6 @@ impl Format {
             Self::PyTorch => ".bin",
         }
     }
-}
-
-/// Names of everything in [`WEIGHTS`], for messages.
-pub fn weights_names() -> String {
-    WEIGHTS.map(|weights| weights.name).join(", ")
 }
 
 /// An index of shards: file name by tensor.

@@ -29,8 +29,6 @@ pub enum Remedy {
     MoreTime,
     /// To decode the picture without its colour profile.
     IgnoreProfile,
-    /// To load encoders that were exported as TorchScript.
-    LoadTorchScript,
     /// To name a directory in which exported encoders are kept.
     NameEncoderCache,
     /// To name a directory for the Hub's cache.
@@ -49,7 +47,6 @@ impl fmt::Display for Remedy {
             Self::Raise(Limit::DecodeTime) => "raise max_decode_time",
             Self::MoreTime => "allow more time",
             Self::IgnoreProfile => "decode it without its profile",
-            Self::LoadTorchScript => "load those",
             Self::NameEncoderCache => "name one",
             Self::NameHubCache => "name one for the cache",
             Self::FetchElsewhere(repo) => {

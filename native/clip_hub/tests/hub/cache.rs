@@ -132,6 +132,31 @@ fn a_tokenizer_in_two_files_is_fetched() {
 }
 
 #[test]
+fn a_model_in_open_clips_layout_is_fetched() {
+    let own = [small("open_clip_config.json", "{}"), small("tokenizer.json", "{}")];
+    let index = r#"{"weight_map": {"logit_scale": "open_clip_model-1.safetensors"}}"#;
+    for weights in [
+        &[small("open_clip_model.safetensors", "x")][..],
+        &[small("open_clip_pytorch_model.bin", "x")],
+        &[
+            small("open_clip_model.safetensors.index.json", index),
+            small("open_clip_model-1.safetensors", "x"),
+        ],
+    ] {
+        for more in [&[][..], &[small("config.json", "{}")]] {
+            let files = [&own, weights, more].concat();
+            let (site, cache) = (Site::new(files.clone()), Directory::new());
+            let snapshot = fetch(&repo(), &options(&site, &cache)).unwrap();
+            let names: Vec<&str> = snapshot.files.iter().map(|file| &*file.name).collect();
+            assert_eq!(names.len(), files.len(), "{names:?}");
+            let mut offline = options(&site, &cache);
+            offline.offline = true;
+            assert_eq!(fetch(&repo(), &offline).unwrap().files.len(), files.len());
+        }
+    }
+}
+
+#[test]
 fn a_branch_stays_where_it_was_until_refreshed() {
     let (site, cache) = (Site::new(model()), Directory::new());
     let old = "0".repeat(40);

@@ -6,8 +6,8 @@ use ahash::RandomState;
 /// Longest piece that is looked for, in bytes. SentencePiece makes them of 16 characters; Gemma has
 /// runs of 31 spaces.
 pub(super) const MAX_PIECE: usize = 256;
-/// Most pieces of a vocabulary. MetaCLIP 2 has 901,629.
-pub(super) const MAX_PIECES: usize = 2_000_000;
+/// Most pieces of a vocabulary, and halves of merges. MetaCLIP 2 has 901,629, SigLIP 2 1,161,208.
+pub(super) const MAX_PIECES: usize = 4_000_000;
 
 /// A slot without a piece.
 const EMPTY: u32 = u32::MAX;

@@ -58,11 +58,11 @@ impl Pipeline {
         Self::new(Pieced::Bpe(bpe), Some(steps.into()), None, document.added_tokens.0)
     }
 
-    /// transformers' `XLMRobertaTokenizer`.
+    /// transformers' `XLMRobertaTokenizer`, and its `T5Tokenizer`.
     ///
     /// # Errors
     /// Why the document cannot be used.
-    pub(super) fn xlm_roberta(document: Document) -> Result<Self, String> {
+    pub(super) fn words(document: Document) -> Result<Self, String> {
         let document::Model { unk_id, vocab, .. } = document.model;
         let unigram = Unigram::new(vocab.texts, vocab.scores, unk_id, Arithmetic::Tokenizers)?;
         let charsmap = document.normalizer.as_ref().and_then(|steps| steps.charsmap());

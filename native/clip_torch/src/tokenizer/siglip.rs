@@ -108,7 +108,7 @@ impl Siglip {
 
 /// The text that SigLIP was trained with: lower case, without ASCII punctuation, each run of white
 /// space as one space, and none around it.
-fn canonical(text: &str) -> String {
+pub(super) fn canonical(text: &str) -> String {
     let mut canonical = String::with_capacity(text.len());
     for c in text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()) {
         if !is_space(c) {

@@ -30,19 +30,14 @@ impl Probe {
         matmul: Matmul,
     ) -> Result<Self> {
         let (name, width) = ("vision_model.head", config.width);
-        let packed =
-            weights.tensor(&format!("{name}.attention.in_proj_weight"), &[3 * width, width])?;
-        let packed_bias =
-            weights.tensor(&format!("{name}.attention.in_proj_bias"), &[3 * width])?;
         let probe = weights.tensor(&format!("{name}.probe"), &[1, 1, width])?;
-        let part = |part: i64| -> Result<(Tensor, Tensor)> {
-            let start = part * width;
-            Ok((
-                packed.f_narrow_copy(0, start, width)?,
-                packed_bias.f_narrow_copy(0, start, width)?,
-            ))
+        let part = |part: &str| -> Result<(Tensor, Tensor)> {
+            let name = format!("{name}.attention.{part}");
+            let weight = weights.tensor(&format!("{name}.weight"), &[width; 2])?;
+            Ok((weight, weights.tensor(&format!("{name}.bias"), &[width])?))
         };
-        let ((query, query_bias), (key, _), (value, value_bias)) = (part(0)?, part(1)?, part(2)?);
+        let (query, query_bias) = part("q_proj")?;
+        let ((key, _), (value, value_bias)) = (part("k_proj")?, part("v_proj")?);
         Ok(Self {
             query: folded(&probe.f_linear(&query, Some(&query_bias))?, &key, config)?,
             value: Linear::new(&value, Some(value_bias), matmul)?,

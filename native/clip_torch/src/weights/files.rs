@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clip::checkpoint::contents;
 use clip::checkpoint::directory::Directory;
-use clip::checkpoint::layout::{self, Format, Index};
+use clip::checkpoint::layout::{Format, Index, Layout};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The weights of a directory.
 #[derive(Debug, Clone)]
 pub(crate) struct WeightsFiles {
+    /// Whose names the tensors have.
+    pub(crate) layout: Layout,
     /// How they are written.
     pub(crate) format: Format,
     /// The one file, or the index of several.
@@ -23,20 +25,20 @@ pub(crate) struct WeightsFiles {
 
 impl WeightsFiles {
     /// Looks for weights in a directory, by name alone.
-    pub(crate) fn find(directory: &Path) -> Result<Option<Self>> {
-        let found = contents::weights(&mut Directory(directory), "")?;
+    pub(crate) fn find(directory: &Path, layout: Layout) -> Result<Option<Self>> {
+        let found = contents::weights(&mut Directory(directory), layout)?;
         let Some((weights, index)) = found else { return Ok(None) };
         let path = directory.join(weights.name);
         let files = match &index {
             None => vec![path.clone()],
             Some(index) => index.shards().into_iter().map(|name| directory.join(name)).collect(),
         };
-        Ok(Some(Self { format: weights.format, path, files, index }))
+        Ok(Some(Self { layout, format: weights.format, path, files, index }))
     }
 
     /// What to say where there are none.
-    pub(crate) fn missing(directory: &Path) -> Error {
-        let names = layout::weights_names();
+    pub(crate) fn missing(directory: &Path, layout: Layout) -> Error {
+        let names = layout.weights_names();
         let message = format!("no weights in {}, expected one of {names}", directory.display());
         Error::new(ErrorKind::NotFound, message)
     }

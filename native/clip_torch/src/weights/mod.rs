@@ -5,6 +5,8 @@
 
 mod files;
 mod names;
+mod open_clip;
+mod parts;
 mod pickle;
 mod pytorch;
 mod safetensors;
@@ -16,7 +18,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use clip::checkpoint::files::{LFS_POINTER_FOUND, open, starts_as_lfs_pointer};
-use clip::checkpoint::layout::Format;
+use clip::checkpoint::layout::{Format, Layout};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +31,9 @@ const MAX_TRIED: i64 = 1 << 20;
 /// many tensors there are. For trying files: loading asks only for a model's tensors in its shapes.
 #[doc(hidden)]
 pub fn read_weights(directory: &Path) -> Result<usize> {
-    let files = WeightsFiles::find(directory)?.ok_or_else(|| WeightsFiles::missing(directory))?;
+    let layout = Layout::Transformers("");
+    let files = WeightsFiles::find(directory, layout)?;
+    let files = files.ok_or_else(|| WeightsFiles::missing(directory, layout))?;
     let weights = Weights::open(&files, "")?;
     let small = |stored: &&Stored| {
         let elements = stored.shape.iter().try_fold(1i64, |all, side| all.checked_mul(*side));
@@ -89,6 +93,10 @@ impl Weights {
         for path in &files.files {
             weights.add(path, files)?;
         }
+        parts::split(&mut weights.tensors);
+        if files.layout == Layout::OpenClip {
+            weights.tensors = open_clip::renamed(weights.tensors);
+        }
         Ok(weights)
     }
 
@@ -128,6 +136,11 @@ impl Weights {
     /// Whether there is a tensor of this name.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.find(name).is_some()
+    }
+
+    /// The shape of a tensor, as it is stored.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[i64]> {
+        Some(&self.find(name)?.shape)
     }
 
     fn find(&self, name: &str) -> Option<&Stored> {

@@ -4,6 +4,9 @@
 #     python bench/peers.py export MODEL_DIR ONNX_DIR
 #     PYTHON=python mix run bench/peers.exs MODEL_DIR ONNX_DIR IMAGES_DIR [ROUNDS] [PEER ...]
 #
+# The model is a CLIP, or a SigLIP, whose 1,000 new labels take a minute: LABELS=128 asks for fewer, and
+# TASKS=new,thousand leaves out other tasks.
+#
 # Every round gives each task to each contender, in an order that changes. Files are in the page
 # cache, models are loaded, all compute in f32 on all cores. Medians in milliseconds; the ratio is
 # ours to the best peer's.
@@ -41,11 +44,11 @@ defmodule Bench.Peers do
       {"ours", ours(model, images)} | Enum.map(peers, &{&1, peer(&1, model, onnx, images)})
     ]
 
-    for {_name, run} <- contenders, do: run.(:compile, "compile", labels(1_000, 0))
+    for {_name, run} <- contenders, do: run.(:compile, "compile", labels(many(), 0))
 
     results =
       for round <- 1..rounds,
-          {task, theirs, every, _what} <- @tasks,
+          {task, theirs, every, _what} <- tasks(),
           rem(round - 1, every) == 0,
           {name, run} <- Enum.shuffle(contenders) do
         # The core was idle, or kept by the threads of the one before, which wait in a loop.
@@ -53,7 +56,7 @@ defmodule Bench.Peers do
         run.(:compiled, "compiled", [])
 
         {{task, name},
-         run.(task, theirs, labels(if(task == :thousand, do: 1_000, else: 5), round))}
+         run.(task, theirs, labels(if(task == :thousand, do: many(), else: 5), round))}
       end
 
     print(Enum.group_by(results, &elem(&1, 0), &elem(&1, 1)), Enum.map(contenders, &elem(&1, 0)))
@@ -61,6 +64,15 @@ defmodule Bench.Peers do
 
   def main(_),
     do: Mix.raise("usage: mix run bench/peers.exs MODEL ONNX IMAGES [ROUNDS] [PEER ...]")
+
+  defp many, do: String.to_integer(System.get_env("LABELS") || "1000")
+
+  defp tasks do
+    case System.get_env("TASKS") do
+      nil -> @tasks
+      names -> for {task, _, _, _} = row <- @tasks, "#{task}" in String.split(names, ","), do: row
+    end
+  end
 
   # Of one to three words, as people have them; other ones in every round.
   defp labels(count, round) do
@@ -77,7 +89,7 @@ defmodule Bench.Peers do
     {:ok, _} = ZeroShot.Serving.start_link([name: __MODULE__.Seen] ++ model)
     seen = [serving: __MODULE__.Seen, timeout: :infinity]
     new = model ++ [timeout: :infinity]
-    compiled = ZeroShot.classifier(labels(1_000, 0), seen)
+    compiled = ZeroShot.classifier(labels(many(), 0), seen)
     middle = {:path, Path.join(images, "mid.jpg")}
     big = {:path, Path.join(images, "big.jpg")}
     many = images |> Path.join("many/*.jpg") |> Path.wildcard() |> Enum.map(&{:path, &1})
@@ -133,10 +145,11 @@ defmodule Bench.Peers do
     IO.puts("| task | #{Enum.join(names, " | ")} | ratio |")
     IO.puts("| --- |#{String.duplicate(" --- |", length(names) + 1)}")
 
-    for {task, _theirs, _every, what} <- @tasks do
+    for {task, _theirs, _every, what} <- tasks() do
       [own | peers] = medians = for name <- names, do: median(times[{task, name}])
       cells = Enum.map_join(medians, " | ", &:erlang.float_to_binary(&1, decimals: 1))
       ratio = :erlang.float_to_binary(own / Enum.min(peers), decimals: 2)
+      what = if many() == 1_000, do: what, else: String.replace(what, "1,000", "#{many()}")
       IO.puts("| #{what} | #{cells} | #{ratio} |")
     end
   end

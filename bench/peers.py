@@ -8,6 +8,7 @@ Needs torch, transformers, onnx, onnxruntime, openvino, tokenizers, pillow and n
 `TASK LABELS_FILE`, writes the milliseconds that the task took.
 """
 
+import json
 import os
 import sys
 import time
@@ -23,8 +24,30 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 BATCH = 32
 
 
-def pixels(path, size=224):
-    """OpenAI's recipe, without torch: it is what makes the peers fast."""
+def read(model, name):
+    with open(f"{model}/{name}.json") as file:
+        return json.load(file)
+
+
+def is_siglip(model):
+    return read(model, "config")["model_type"] == "siglip"
+
+
+def preprocessing(model):
+    """From a path to pixels, without torch: it is what makes the peers fast."""
+    size = read(model, "config")["vision_config"].get("image_size", 224)
+    if is_siglip(model):
+        return lambda path: squashed(path, size, read(model, "preprocessor_config")["resample"])
+    return lambda path: cropped(path, size)
+
+
+def squashed(path, size, resample):
+    image = np.asarray(Image.open(path).convert("RGB").resize((size, size), resample), np.float32)
+    return (image / 127.5 - 1).transpose(2, 0, 1)
+
+
+def cropped(path, size):
+    """OpenAI's recipe."""
     image = Image.open(path).convert("RGB")
     scale = size / min(image.size)
     width, height = (max(size, int(side * scale)) for side in image.size)
@@ -38,8 +61,15 @@ def tokenizer(model):
     from tokenizers import Tokenizer
 
     tokens = Tokenizer.from_file(f"{model}/tokenizer.json")
-    tokens.enable_padding(pad_id=49407, pad_token="<|endoftext|>")
-    tokens.enable_truncation(77)
+    if is_siglip(model):
+        # Padding counts, so every prompt has all positions.
+        length = read(model, "config")["text_config"].get("max_position_embeddings", 64)
+        padding = read(model, "tokenizer_config")["pad_token"]
+        tokens.enable_padding(length=length, pad_id=tokens.token_to_id(padding), pad_token=padding)
+        tokens.enable_truncation(length)
+    else:
+        tokens.enable_padding(pad_id=49407, pad_token="<|endoftext|>")
+        tokens.enable_truncation(77)
     return lambda texts: np.array([e.ids for e in tokens.encode_batch(texts)], np.int64)
 
 
@@ -84,12 +114,12 @@ class OpenVino:
 class Transformers:
     def __init__(self, model, _onnx):
         import torch
-        from transformers import CLIPModel
+        from transformers import AutoModel
 
         torch.set_num_threads(THREADS)
         torch.set_grad_enabled(False)
         self.torch = torch
-        self.model, self.tokens = CLIPModel.from_pretrained(model).eval(), tokenizer(model)
+        self.model, self.tokens = AutoModel.from_pretrained(model).eval(), tokenizer(model)
 
     def unit(self, x):
         x = getattr(x, "pooler_output", x)
@@ -107,23 +137,30 @@ PEERS = {"transformers": Transformers, "onnxruntime": OnnxRuntime, "openvino": O
 
 
 class Tasks:
-    def __init__(self, peer, images):
+    def __init__(self, peer, images, model):
         self.peer, self.folder, self.matrix = peer, images, None
+        self.pixels = preprocessing(model)
+        # Rows of 64 tokens take too much memory all at once, and are slower.
+        self.texts = self.batches if is_siglip(model) else peer.texts
         self.many = sorted(f"{images}/many/{name}" for name in os.listdir(f"{images}/many"))
 
     def run(self, task, labels):
         return getattr(self, task)(["a photo of " + label for label in labels])
 
     def classify(self, file, texts):
-        image = self.peer.images(pixels(f"{self.folder}/{file}")[None])
+        image = self.peer.images(self.pixels(f"{self.folder}/{file}")[None])
         scores = np.exp(100 * (image @ texts.T - 1))
         return scores / scores.sum()
 
+    def batches(self, prompts):
+        parts = [prompts[i : i + BATCH] for i in range(0, len(prompts), BATCH)]
+        return np.concatenate([self.peer.texts(part) for part in parts])
+
     def labels(self, prompts):
-        self.classify("mid.jpg", self.peer.texts(prompts))
+        self.classify("mid.jpg", self.texts(prompts))
 
     def compile(self, prompts):
-        self.matrix = self.peer.texts(prompts)
+        self.matrix = self.texts(prompts)
 
     def compiled(self, _prompts):
         self.classify("mid.jpg", self.matrix)
@@ -136,13 +173,13 @@ class Tasks:
 
         batches = [self.many[i : i + BATCH] for i in range(0, len(self.many), BATCH)]
         with ThreadPoolExecutor(THREADS) as pool:
-            ahead = [pool.map(pixels, batch) for batch in batches]
+            ahead = [pool.map(self.pixels, batch) for batch in batches]
             for batch in ahead:
                 self.peer.images(np.stack(list(batch))) @ self.matrix.T
 
 
 def serve(name, model, onnx, images):
-    tasks = Tasks(PEERS[name](model, onnx), images)
+    tasks = Tasks(PEERS[name](model, onnx), images, model)
     print("ready", flush=True)
     for line in sys.stdin:
         task, file = line.split()
@@ -154,10 +191,11 @@ def serve(name, model, onnx, images):
 
 def export(model, onnx):
     import torch
-    from transformers import CLIPModel
+    from transformers import AutoModel
 
     os.makedirs(onnx, exist_ok=True)
-    clip = CLIPModel.from_pretrained(model, attn_implementation="eager").eval()
+    clip = AutoModel.from_pretrained(model, attn_implementation="eager").eval()
+    size = clip.config.vision_config.image_size
 
     class Tower(torch.nn.Module):
         def __init__(self, run):
@@ -168,11 +206,15 @@ def export(model, onnx):
             x = self.run(x)
             return x / x.norm(dim=-1, keepdim=True)
 
-    vision = lambda x: clip.visual_projection(clip.vision_model(pixel_values=x).pooler_output)
-    text = lambda x: clip.text_projection(clip.text_model(input_ids=x).pooler_output)
+    vision = lambda x: clip.get_image_features(pixel_values=x).pooler_output
+    text = lambda x: clip.get_text_features(input_ids=x).pooler_output
+    # SigLIP's prompts have one length.
+    length, axes = (9, {0: "b", 1: "s"})
+    if is_siglip(model):
+        length, axes = (clip.config.text_config.max_position_embeddings, {0: "b"})
     towers = {
-        "vision": (vision, torch.randn(2, 3, 224, 224), "px", {0: "b"}),
-        "text": (text, torch.randint(1, 49406, (2, 9)), "ids", {0: "b", 1: "s"}),
+        "vision": (vision, torch.randn(2, 3, size, size), "px", {0: "b"}),
+        "text": (text, torch.randint(1, 800, (2, length)), "ids", axes),
     }
     for name, (run, example, argument, axes) in towers.items():
         torch.onnx.export(

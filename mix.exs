@@ -58,7 +58,12 @@ defmodule Image.ZeroShot.MixProject do
           Image.ZeroShot.Source,
           Image.ZeroShot.Error
         ],
-        Serve: [Image.ZeroShot.Serving, Image.ZeroShot.Hub, Image.ZeroShot.Telemetry],
+        Serve: [
+          Image.ZeroShot.Serving,
+          Image.ZeroShot.Hub,
+          Image.ZeroShot.Telemetry,
+          Image.ZeroShot.LiveDashboard
+        ],
         Test: [Image.ZeroShot.Test]
       ]
     ]

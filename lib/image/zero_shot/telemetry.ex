@@ -52,11 +52,50 @@ defmodule Image.ZeroShot.Telemetry do
         nil
       )
 
+  `metrics/0` has the metrics that LiveDashboard and other reporters of `Telemetry.Metrics` can show.
+
   Without `:telemetry` in the system, an event costs one lookup of an exported function.
   """
 
-  # Not a dependency: applications that want the events have it.
-  @compile {:no_warn_undefined, :telemetry}
+  # Not dependencies: applications that want events and metrics have them.
+  @compile {:no_warn_undefined, [:telemetry, Telemetry.Metrics]}
+
+  @milliseconds {:native, :millisecond}
+
+  @doc """
+  Returns metrics of these events, for LiveDashboard and other reporters of `Telemetry.Metrics`.
+
+  Durations are in milliseconds. Append the list to that of your application:
+
+      # lib/my_app_web/telemetry.ex
+      def metrics do
+        [summary("phoenix.endpoint.stop.duration", unit: {:native, :millisecond})] ++
+          Image.ZeroShot.Telemetry.metrics()
+      end
+
+  Raises an `ArgumentError` where the application has no `Telemetry.Metrics`.
+  """
+  @spec metrics() :: [struct()]
+  def metrics do
+    unless Code.ensure_loaded?(Telemetry.Metrics) do
+      raise ArgumentError,
+            "expected telemetry_metrics to be there; " <>
+              ~s(add {:telemetry_metrics, "~> 1.0"} to your dependencies)
+    end
+
+    [
+      Telemetry.Metrics.summary("image_zero_shot.batch.duration",
+        unit: @milliseconds,
+        tags: [:result]
+      ),
+      Telemetry.Metrics.summary("image_zero_shot.batch.pictures"),
+      Telemetry.Metrics.summary("image_zero_shot.queue.duration", unit: @milliseconds),
+      Telemetry.Metrics.summary("image_zero_shot.preprocess.stop.duration", unit: @milliseconds),
+      Telemetry.Metrics.counter("image_zero_shot.overload.count"),
+      Telemetry.Metrics.counter("image_zero_shot.error.count", tags: [:reason]),
+      Telemetry.Metrics.last_value("image_zero_shot.load.stop.duration", unit: @milliseconds)
+    ]
+  end
 
   @doc false
   @spec emit(atom() | [atom()], map(), map()) :: :ok

@@ -5,22 +5,25 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
   # guide are right is checked here.
   use ExUnit.Case, async: false
 
+  @moduletag :capture_log
+
   import ExUnit.{CaptureIO, CaptureLog}
 
   alias Image.ZeroShot.{Error, Packaging}
   alias Image.ZeroShot.Serving.{Directory, Gate}
-  alias Image.ZeroShot.Test.{Markdown, Pictures}
+  alias Image.ZeroShot.Test.{PhoenixGuide, Pictures}
   alias Phoenix.LiveView.Socket
 
-  @guide "guides/phoenix.md"
   @app :image_zero_shot
   @serving {Image.ZeroShot.Serving, MyApp.Clip}
 
   # Compiled by this test, out of the guide.
   @modules [
     MyApp.Application,
+    MyAppWeb.Admit,
     MyAppWeb.ClipError,
-    MyAppWeb.ClipMetrics,
+    MyAppWeb.ClipPage,
+    MyAppWeb.ErrorJSON,
     MyAppWeb.Health,
     MyAppWeb.LabelController,
     MyAppWeb.LabelControllerTest,
@@ -28,18 +31,23 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
   ]
   @compile {:no_warn_undefined, @modules}
 
+  @admit MyAppWeb.Admit
   @clip_error MyAppWeb.ClipError
   @controller MyAppWeb.LabelController
   @health MyAppWeb.Health
   @live MyAppWeb.LabelLive
+  @page MyAppWeb.ClipPage
+
+  # Their macros are Phoenix's: that the changes fit is all that can be seen here.
+  @only_read ~w(lib/my_app_web/endpoint.ex lib/my_app_web/router.ex lib/my_app_web/telemetry.ex) ++
+               ~w(config/prod.exs config/runtime.exs)
 
   setup_all do
-    blocks = @guide |> File.read!() |> Markdown.blocks("elixir")
+    project = PhoenixGuide.project()
     before = Application.get_all_env(@app)
-    Application.put_all_env(config(blocks, :test))
+    Application.put_all_env([{@app, PhoenixGuide.config(project, :test)}])
 
-    {compiled, warnings} = with_io(:stderr, fn -> for block <- blocks, do: compile(block) end)
-    modules = List.flatten(compiled)
+    {modules, warnings} = with_io(:stderr, fn -> compile(project) end)
     start_supervised!(%{id: :my_app, start: {MyApp.Application, :start, [:normal, []]}})
 
     on_exit(fn ->
@@ -48,25 +56,20 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
       Enum.each(modules, &forget/1)
     end)
 
-    %{blocks: blocks, modules: modules, warnings: warnings}
+    %{project: project, modules: modules, warnings: warnings}
   end
 
-  defp compile({line, code}) do
-    if code =~ ~r/^defmodule /m,
-      do: for({module, _} <- Code.compile_string(code, "#{@guide}:#{line}"), do: module),
-      else: []
+  # In the order of the guide.
+  defp compile(project) do
+    for {path, {line, code}} <- Enum.sort_by(project, fn {_path, {line, _code}} -> line end),
+        path not in @only_read,
+        {module, _binary} <- Code.compile_string(code, "#{path} of the guide, line #{line}"),
+        do: module
   end
 
   defp forget(module) do
     :code.purge(module)
     :code.delete(module)
-  end
-
-  defp config(blocks, env) do
-    {_line, code} = Enum.find(blocks, fn {_line, code} -> code =~ "import Config" end)
-    path = Path.join(Packaging.folder!("phoenix"), "runtime.exs")
-    File.write!(path, code)
-    Config.Reader.read!(path, env: env, target: :host)
   end
 
   # What the guide promises for each reason that a user meets.
@@ -79,10 +82,39 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
     assert Enum.sort(context.modules) == @modules
   end
 
+  test "its changes fit into what Phoenix generates", context do
+    for path <- @only_read do
+      {_line, code} = Map.fetch!(context.project, path)
+      assert {:ok, _quoted} = Code.string_to_quoted(code)
+    end
+
+    {_line, endpoint} = context.project["lib/my_app_web/endpoint.ex"]
+    [health, admit, parsers] = for plug <- ~w(Health Admit Plug.Parsers), do: plug(endpoint, plug)
+    assert health < admit and admit < parsers
+  end
+
+  test "the example is made of the guide's page", context do
+    example = File.read!("examples/label_live.exs")
+    assert {:ok, _quoted} = Code.string_to_quoted(example)
+
+    for path <- ~w(components/clip_error.ex live/label_live.ex) do
+      {_line, code} = context.project["lib/my_app_web/" <> path]
+      [_comment, module] = String.split(code, "\n", parts: 2)
+      assert example =~ module
+    end
+  end
+
+  defp plug(endpoint, name) do
+    [{place, _length}] =
+      Regex.run(~r/plug (MyAppWeb\.)?#{name}\b/, endpoint, return: :index) |> Enum.take(1)
+
+    place
+  end
+
   describe "supervision" do
     test "the model is loaded when the Endpoint starts, and is what calls take" do
       assert {:ok, %{name: "emoji-clip"} = info} = Agent.get(MyAppWeb.Endpoint, & &1)
-      assert info.queue.max == 100
+      assert info.queue.max == 30
       assert {:error, %{reason: :serving_down}} = Agent.get(MyAppWeb.Telemetry, & &1)
     end
 
@@ -103,17 +135,24 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
             dev: :embedded,
             test: :embedded
           ] do
-        assert config(context.blocks, env)[@app] |> Enum.sort() ==
+        assert context.project |> PhoenixGuide.config(env) |> Enum.sort() ==
                  [repo: repo, serving: MyApp.Clip]
       end
     end
 
+    test "the children that Phoenix generates stay" do
+      running = for {id, _, _, _} <- Supervisor.which_children(MyApp.Supervisor), do: id
+      assert running -- [@serving, MyApp.Uploads] == Enum.reverse(generated())
+      assert MyApp.Application.config_change([], [], []) == :ok
+    end
+
     test "the serving is where the variable says so", context do
-      {_line, code} = Enum.find(context.blocks, fn {_line, code} -> code =~ "CLIP_SERVING" end)
+      project = PhoenixGuide.clustered(context.project)
+      {_line, code} = Map.fetch!(project, "lib/my_app/application.ex")
 
       for {value, served} <- [{"true", true}, {"", false}] do
         Packaging.with_env(%{"CLIP_SERVING" => value}, fn ->
-          {children, _binding} = Code.eval_string(code)
+          children = children(code)
           assert List.keymember?(children, Image.ZeroShot.Serving, 0) == served
           assert List.last(children) == MyAppWeb.Endpoint
         end)
@@ -121,43 +160,75 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
     end
   end
 
-  describe "LiveView" do
-    test "an upload becomes labels, and the view does not wait for them" do
-      socket = mount([copy("dog.jpg")])
-      assert page(socket) =~ ~s(<button>)
+  defp generated, do: [MyAppWeb.Telemetry, DNSCluster, Phoenix.PubSub, MyAppWeb.Endpoint]
 
-      {:noreply, socket} = @live.handle_event("classify", %{}, socket)
+  # Those that the application would start.
+  defp children(code) do
+    {{:module, module, _, _}, _binding} =
+      code
+      |> String.replace("MyApp.Application", "MyApp.Clustered")
+      |> String.replace(~r/Supervisor\.start_link\((.*), opts\)/, "{\\1, opts}")
+      |> Code.eval_string()
+
+    {children, _opts} = module.start(:normal, [])
+    forget(module)
+    children
+  end
+
+  describe "LiveView" do
+    test "uploads become labels, and the view does not wait for them" do
+      socket = mount(["dog.jpg", "pizza.webp"])
+      assert page(socket) =~ ~s(<button>What)
+      assert page(socket) =~ ~s(<img id="1">)
+      assert page(socket) =~ ~s(<progress max="100" value="40">)
+
+      socket = event("classify", socket)
+
+      assert socket.assigns.photos |> Enum.map(& &1.name) |> Enum.sort() == [
+               "dog.jpg",
+               "pizza.webp"
+             ]
+
       assert page(socket) =~ "Looking"
-      assert page(socket) =~ ~s(<button disabled>)
 
       socket = finish(socket)
-      assert page(socket) =~ ~r/<li>a dog: \d+ %<\/li><li>/
+      assert page(socket) =~ ~r/<h2>dog.jpg<\/h2>\s*<ol><li>a dog: \d+ %<\/li><li>/
+      assert page(socket) =~ ~r/<h2>pizza.webp<\/h2>\s*<ol><li>a pizza: \d+ %<\/li><li>/
       refute page(socket) =~ "Looking"
       refute page(socket) =~ "alert"
     end
 
-    test "what is no picture is told, and forgotten with the next one" do
-      {:noreply, socket} = @live.handle_event("classify", %{}, mount([temporary("nonsense")]))
-      socket = finish(socket)
+    test "what is no picture is told and logged, and forgotten when the next one is chosen" do
+      socket = event("classify", mount([{"nonsense", "notes.jpg"}]))
+      {socket, log} = with_log(fn -> finish(socket) end)
+      assert log =~ "[info] invalid_image: "
       assert page(socket) =~ @clip_error.message(%{reason: :invalid_image})
       refute page(socket) =~ "<li>"
 
-      {:noreply, socket} =
-        @live.handle_event("classify", %{}, with_files(socket, [copy("dog.jpg")]))
-
+      socket = event("choose", with_files(socket, ["dog.jpg"]))
       refute page(socket) =~ "alert"
-      assert page(finish(socket)) =~ "a dog"
+      refute page(socket) =~ "notes.jpg"
+
+      socket = finish(event("classify", socket))
+      assert page(socket) =~ "a dog"
+      refute page(event("choose", with_files(socket, ["cat.png"]))) =~ "a dog"
     end
 
-    test "every way that a call can end is shown" do
+    test "every way that a call can end is shown, and logged without being shown" do
+      socket = event("classify", mount(["dog.jpg"]))
+      %{assigns: %{photos: [%{ref: ref}]}} = socket
+
       for reason <- @bad_picture ++ @try_again ++ [:internal] do
         error = %Error{reason: reason, message: "at /srv/secret"}
-        {:noreply, socket} = @live.handle_async(:classify, {:ok, {:error, error}}, mount([]))
+        result = {:ok, {:error, error}}
+        {{:noreply, socket}, log} = with_log(fn -> @live.handle_async(ref, result, socket) end)
         assert page(socket) =~ @clip_error.message(error)
         refute page(socket) =~ "secret"
+        assert log =~ "#{reason}: at /srv/secret"
+        assert log =~ "[error]" == reason not in [:overloaded | @bad_picture]
       end
 
-      {:noreply, socket} = @live.handle_async(:classify, {:exit, {:undef, []}}, mount([]))
+      {:noreply, socket} = @live.handle_async(ref, {:exit, {:undef, []}}, socket)
       assert page(socket) =~ @clip_error.message(:else)
     end
 
@@ -165,7 +236,7 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
       {server, _entry} = Directory.lookup({:name, MyApp.Clip})
       Application.put_env(@app, :timeout, 100)
       :sys.suspend(server)
-      {:noreply, socket} = @live.handle_event("classify", %{}, mount([copy("dog.jpg")]))
+      socket = event("classify", mount(["dog.jpg"]))
       assert page(finish(socket)) =~ @clip_error.message(%{reason: :timeout})
     after
       {server, _entry} = Directory.lookup({:name, MyApp.Clip})
@@ -173,14 +244,43 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
       Application.delete_env(@app, :timeout)
     end
 
-    test "nothing is started without a file, and a wrong file is told" do
-      {:noreply, socket} = @live.handle_event("validate", %{}, mount([]))
-      {:noreply, socket} = @live.handle_event("classify", %{}, socket)
-      assert socket.private == %{}
+    test "nothing is started without a file, and that is said instead of old results" do
+      socket = finish(event("classify", mount(["dog.jpg"])))
 
-      photo = %{socket.assigns.uploads.photo | entries: ["0"], errors: [{"0", :too_large}]}
-      socket = Phoenix.Component.assign(socket, uploads: %{photo: photo})
-      assert page(socket) =~ @clip_error.message(%{reason: :image_too_large})
+      for name <- ["choose", "classify"] do
+        socket = event(name, socket)
+        assert socket.private == %{}
+        assert page(socket) =~ @clip_error.message(:no_photo)
+        refute page(socket) =~ "a dog"
+        refute page(event("choose", with_files(socket, ["dog.jpg"]))) =~ "alert"
+      end
+    end
+
+    test "wrong and too many files are told, each beside its name, until they are removed" do
+      socket = mount(["dog.jpg", "pizza.webp"], [{"2", :too_large}, {"phx-1", :too_many_files}])
+      assert page(socket) =~ ~s(<button disabled>What)
+      assert page(socket) =~ @clip_error.message(:too_many_files)
+      [_, _, removed] = String.split(page(socket), "<div>")
+      assert removed =~ @clip_error.message(%{reason: :image_too_large})
+
+      socket =
+        event("remove", %{"ref" => "2"}, mount(["dog.jpg", "pizza.webp"], [{"2", :too_large}]))
+
+      assert page(socket) =~ ~s(<button>What)
+      assert page(socket) =~ "dog.jpg"
+      refute page(socket) =~ "pizza.webp"
+    end
+
+    test "a call that is cancelled disappears, and the others go on" do
+      socket = event("classify", mount(["dog.jpg", "pizza.webp"]))
+      [%{ref: ref} | _] = Enum.filter(socket.assigns.photos, &(&1.name == "dog.jpg"))
+      socket = event("cancel", %{"ref" => ref}, socket)
+      refute Map.has_key?(socket.private, ref)
+      refute page(socket) =~ "<h2>dog.jpg"
+
+      {:noreply, socket} = @live.handle_async(ref, {:exit, {:shutdown, :cancel}}, socket)
+      refute page(socket) =~ "alert"
+      assert page(finish(socket)) =~ "a pizza"
     end
   end
 
@@ -190,6 +290,7 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
 
     # The last two share theirs.
     assert length(Enum.uniq(words)) == length(claimed) - 1
+    for fault <- [:too_large, :not_accepted], do: assert(@clip_error.message(fault) in words)
     refute @clip_error.message(%Error{reason: :torch, message: ""}) in words
 
     named = for [_, reason] <- Regex.scan(~r/`:(\w+)`/, documentation(Error)), do: reason
@@ -236,6 +337,47 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
     end
   end
 
+  describe "before the body is read" do
+    test "bodies that are too large are refused, however full it is" do
+      conn = admit(8_000_001)
+      assert {conn.status, conn.resp_body} == {413, %{"error" => "image_too_large"}}
+      assert conn.halted
+      assert {"connection", "close"} in conn.resp_headers
+      assert %{halted: false} = admit(8_000_000)
+      assert %{error: :image_too_large} = MyAppWeb.ErrorJSON.render("413.json", %{})
+      assert %{errors: _} = MyAppWeb.ErrorJSON.render("404.json", %{})
+    end
+
+    test "uploads are refused when the queue is full, by calls or by uploads on their way" do
+      fill(fn -> assert %{status: 503, halted: true} = admit(1) end)
+
+      {:ok, %{queue: %{max: max}}} = Image.ZeroShot.info()
+
+      uploads =
+        for _ <- 1..max, do: Task.async(fn -> {admit(1), receive(do: (:answer -> :ok))} end)
+
+      counted(max)
+      conn = admit(1)
+      assert {conn.status, conn.resp_body} == {503, %{"error" => "overloaded"}}
+      assert {"retry-after", "2"} in conn.resp_headers
+
+      Process.exit(hd(uploads).pid, :kill)
+      Process.unlink(hd(uploads).pid)
+    end
+
+    test "a place is free after the answer, and nothing else is held up" do
+      conn = admit(1)
+      assert Registry.count(MyApp.Uploads) == 1
+      Phoenix.Controller.json(conn, %{})
+      assert Registry.count(MyApp.Uploads) == 0
+
+      without_serving(fn ->
+        assert %{status: 503, resp_body: %{"error" => "serving_down"}} = admit(1)
+        assert %{status: nil, halted: false} = @admit.call(%Plug.Conn{path_info: ["photos"]}, [])
+      end)
+    end
+  end
+
   test "health is that of the serving, for its path alone" do
     assert %{status: 200, resp_body: "emoji-clip on " <> _, halted: true} = health(["health"])
 
@@ -244,6 +386,24 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
     end)
 
     assert %{status: nil, halted: false} = health(["photos"])
+  end
+
+  test "the page of the dashboard shows the serving, and what is wrong" do
+    assert @page.menu_link(%{}, %{}) == {:ok, "Image.ZeroShot"}
+    shown = dashboard(node())
+    assert shown =~ "<h5>Queue</h5><p>admitted: 0</p>"
+    assert shown =~ "<p>state: :ready</p>"
+    assert shown =~ "<p>name: emoji-clip</p>"
+
+    without_serving(fn -> assert dashboard(node()) =~ "<p>reason: :serving_down</p>" end)
+    assert dashboard(:"no@such-node") =~ "<p>reason: :nodedown</p>"
+  end
+
+  defp dashboard(node) do
+    %{page: %{node: node}}
+    |> @page.render()
+    |> IO.iodata_to_binary()
+    |> String.replace(~r/>\s+</, "><")
   end
 
   test "every metric is of an event that is documented and emitted" do
@@ -258,13 +418,14 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
         {event, Map.keys(measurements) ++ Map.keys(metadata)}
       end)
 
-    metrics = MyAppWeb.ClipMetrics.metrics()
+    metrics = Image.ZeroShot.Telemetry.metrics()
     assert length(metrics) > 5
 
     for %{event_name: [@app | event]} = metric <- metrics,
         field <- [metric.measurement | metric.tags] do
       assert Map.fetch!(documented, event) =~ "`:#{field}`"
       assert field in Map.get(emitted, [@app | event], []), "#{inspect(event)} has no #{field}"
+      assert metric.measurement != :duration or metric.unit == {:native, :millisecond}
     end
   end
 
@@ -302,23 +463,37 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
     text
   end
 
-  defp mount(paths) do
+  defp mount(files, errors \\ []) do
     {:ok, socket} = @live.mount(%{}, %{}, %Socket{})
-    with_files(socket, paths)
+    socket = with_files(socket, files)
+    put_in(socket.assigns.uploads.photo.errors, errors)
   end
 
-  defp with_files(socket, paths),
-    do: put_in(socket.assigns.uploads.photo.entries, paths)
+  # Samples by their name, or bytes with a name.
+  defp with_files(socket, files) do
+    entries =
+      for {file, number} <- Enum.with_index(files, 1) do
+        {bytes, name} = if is_binary(file), do: {Pictures.sample_bytes(file), file}, else: file
+        %{ref: "#{number}", client_name: name, progress: 40, path: temporary(bytes)}
+      end
 
-  # As LiveView: in a process of its own, with what the function returns.
+    put_in(socket.assigns.uploads.photo.entries, entries)
+  end
+
+  defp event(name, params \\ %{}, socket) do
+    {:noreply, socket} = @live.handle_event(name, params, socket)
+    socket
+  end
+
+  # As LiveView: each in a process of its own, with what the function returns.
   defp finish(socket) do
-    {task, private} = Map.pop!(socket.private, :classify)
-    result = task |> Task.async() |> Task.await()
-
-    {:noreply, socket} =
-      @live.handle_async(:classify, {:ok, result}, %{socket | private: private})
-
-    with_files(socket, [])
+    socket.private
+    |> Enum.reduce(%{socket | private: %{}}, fn {ref, task}, socket ->
+      result = task |> Task.async() |> Task.await()
+      {:noreply, socket} = @live.handle_async(ref, {:ok, result}, socket)
+      socket
+    end)
+    |> with_files([])
   end
 
   defp page(socket) do
@@ -336,6 +511,15 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
     assert [{"retry-after", seconds}] = conn.resp_headers
     assert String.to_integer(seconds) > 0
   end
+
+  defp admit(bytes) do
+    headers = [{"content-length", "#{bytes}"}]
+    conn = %Plug.Conn{method: "POST", path_info: ["api", "labels"], req_headers: headers}
+    @admit.call(conn, @admit.init([]))
+  end
+
+  defp counted(number),
+    do: if(Registry.count(MyApp.Uploads) < number, do: counted(number), else: :ok)
 
   defp health(path), do: @health.call(%Plug.Conn{path_info: path}, @health.init([]))
 

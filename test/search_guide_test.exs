@@ -77,7 +77,8 @@ defmodule Image.ZeroShot.SearchGuideTest do
     upload = Path.join(folder, "upload.jpg")
     File.cp!("priv/samples/dog.jpg", upload)
     {:ok, socket} = @live.mount(%{"album_id" => "7"}, %{}, %Phoenix.LiveView.Socket{})
-    socket = put_in(socket.assigns.uploads.photo.entries, [upload])
+    entry = %{ref: "1", uuid: "1", client_name: "upload.jpg", path: upload}
+    socket = put_in(socket.assigns.uploads.photo.entries, [entry])
     assert socket.assigns |> @live.render() |> IO.iodata_to_binary() =~ ~s(type="file")
     assert {:noreply, _socket} = @live.handle_event("save", %{}, socket)
 

@@ -1,112 +1,7 @@
-# Stand-ins for what the guide "Phoenix" uses of Phoenix, LiveView, Plug and Telemetry.Metrics, only
-# where those are not there: enough to compile its modules without a warning and to run them.
+# Stand-ins for what the guide "Phoenix" uses of Phoenix, LiveView, LiveDashboard and Plug, only where
+# those are not there: enough to compile its modules without a warning and to run them.
 
 unless Code.ensure_loaded?(Phoenix.Component) do
-  defmodule Image.ZeroShot.Test.HEEx do
-    @moduledoc false
-
-    # Templates as functions of their assigns, for the part of HEEx that the guide uses: tags,
-    # `{}` in attributes and in content, `:for`, `:if` and local components without content.
-
-    @token ~r/<\/[\w.]+>|<[\w.]+(?:\{[^{}]*\}|[^<>{}])*>|\{[^{}]*\}|[^<{]+/
-    @attribute ~r/([:\w-]+)(?:=\{([^{}]*)\}|="([^"]*)")?/
-
-    @spec compile!(String.t()) :: Macro.t()
-    def compile!(template) do
-      tokens = @token |> Regex.scan(template) |> List.flatten()
-      if Enum.join(tokens) != template, do: raise("not read to its end: #{template}")
-      {quoted, []} = children(tokens, [])
-      quoted
-    end
-
-    defp children(["</" <> _ = close | rest], done), do: {Enum.reverse(done), [close | rest]}
-    defp children([], done), do: {Enum.reverse(done), []}
-
-    defp children(["<" <> _ = open | rest], done) do
-      [_, name, attributes] = Regex.run(~r/^<([\w.]+)\s*(.*?)\/?>$/s, open)
-      attributes = attributes(attributes)
-
-      {quoted, rest} =
-        if String.ends_with?(open, "/>") or name in ~w(input br),
-          do: {element(name, attributes, []), rest},
-          else: closed(name, attributes, children(rest, []))
-
-      children(rest, [directives(quoted, attributes) | done])
-    end
-
-    defp children(["{" <> _ = braces | rest], done),
-      do: children(rest, [shown(expression(String.slice(braces, 1..-2//1))) | done])
-
-    defp children([text | rest], done), do: children(rest, [text | done])
-
-    defp closed(name, attributes, {content, [close | rest]}) do
-      if close != "</#{name}>", do: raise("<#{name}> is closed by #{close}")
-      {element(name, attributes, content), rest}
-    end
-
-    defp attributes(text) do
-      for [_, name | value] <- Regex.scan(@attribute, text) do
-        case value do
-          [] -> {name, true}
-          [code] -> {name, expression(code)}
-          ["", literal] -> {name, literal}
-        end
-      end
-    end
-
-    defp element("." <> component, attributes, []) do
-      fields = for {name, value} <- plain(attributes), do: {String.to_atom(name), value}
-      {String.to_atom(component), [], [{:%{}, [], fields}]}
-    end
-
-    defp element(name, attributes, content) do
-      shown = for {name, value} <- plain(attributes), do: attribute(name, value)
-      ["<#{name}", shown, ">", content, "</#{name}>"]
-    end
-
-    defp attribute(name, true), do: " " <> name
-    defp attribute(name, value) when is_binary(value), do: [" ", name, "=\"", value, "\""]
-
-    defp attribute(name, value) do
-      quote do
-        case unquote(value) do
-          no when no in [nil, false] -> ""
-          true -> unquote(" #{name}")
-          value -> [unquote(" #{name}=\""), to_string(value), "\""]
-        end
-      end
-    end
-
-    defp plain(attributes), do: Enum.reject(attributes, fn {name, _} -> name =~ ":" end)
-
-    defp directives(quoted, attributes) do
-      attributes = Map.new(attributes)
-
-      quoted =
-        case attributes[":if"] do
-          nil -> quoted
-          condition -> quote(do: if(unquote(condition), do: unquote(quoted), else: ""))
-        end
-
-      case attributes[":for"] do
-        nil -> quoted
-        generator -> quote(do: for(unquote(generator), do: unquote(quoted)))
-      end
-    end
-
-    defp shown(quoted), do: quote(do: to_string(unquote(quoted)))
-
-    # `@name` is an assign, and one that is missing an error.
-    defp expression(code) do
-      code
-      |> Code.string_to_quoted!()
-      |> Macro.prewalk(fn
-        {:@, _, [{name, _, nil}]} -> quote(do: Map.fetch!(var!(assigns), unquote(name)))
-        other -> other
-      end)
-    end
-  end
-
   defmodule Phoenix.Component do
     @moduledoc false
 
@@ -118,26 +13,32 @@ unless Code.ensure_loaded?(Phoenix.Component) do
 
     defmacro sigil_H({:<<>>, _, [template]}, []), do: Image.ZeroShot.Test.HEEx.compile!(template)
 
-    def assign(socket, assigns),
-      do: %{socket | assigns: Map.merge(socket.assigns, Map.new(assigns))}
+    def assign(%{assigns: assigns} = socket, more),
+      do: %{socket | assigns: assign(assigns, more)}
+
+    def assign(assigns, more), do: Map.merge(assigns, Map.new(more))
 
     def live_file_input(%{upload: upload}), do: ~s(<input type="file" name="#{upload.name}">)
+    def live_img_preview(%{entry: entry}), do: ~s(<img id="#{entry.ref}">)
+
+    def upload_errors(upload),
+      do: for({ref, fault} <- upload.errors, ref == upload.ref, do: fault)
 
     def upload_errors(upload, entry),
-      do: for({ref, fault} <- upload.errors, ref == entry, do: fault)
+      do: for({ref, fault} <- upload.errors, ref == entry.ref, do: fault)
   end
 
   defmodule Phoenix.LiveView do
     @moduledoc false
 
-    # Uploads are a list of paths, and tasks are run when the test asks for it.
+    # Uploads are what the test puts there, and tasks are run when the test asks for it.
 
     alias Phoenix.LiveView.Socket
 
     @callback mount(map(), map(), struct()) :: {:ok, struct()}
     @callback render(map()) :: iodata()
     @callback handle_event(String.t(), map(), struct()) :: {:noreply, struct()}
-    @callback handle_async(atom(), {:ok, term()} | {:exit, term()}, struct()) ::
+    @callback handle_async(term(), {:ok, term()} | {:exit, term()}, struct()) ::
                 {:noreply, struct()}
     @optional_callbacks handle_event: 3, handle_async: 3
 
@@ -148,19 +49,40 @@ unless Code.ensure_loaded?(Phoenix.Component) do
 
     def allow_upload(%Socket{} = socket, name, opts) do
       true = Enum.all?(opts[:accept], &String.starts_with?(&1, "."))
-      upload = %{name: name, entries: [], errors: [], max_file_size: opts[:max_file_size]}
+      true = is_integer(opts[:max_file_size])
+
+      upload = %{
+        name: name,
+        ref: "phx-1",
+        entries: [],
+        errors: [],
+        max_entries: opts[:max_entries]
+      }
+
       Phoenix.Component.assign(socket, uploads: %{name => upload})
     end
 
     # The file is gone after the function, as with the real one.
     def consume_uploaded_entries(%Socket{} = socket, name, function) do
-      for path <- socket.assigns.uploads[name].entries do
-        uuid = Integer.to_string(System.unique_integer([:positive]))
-        entry = %{client_name: Path.basename(path), uuid: uuid}
+      for %{path: path} = entry <- socket.assigns.uploads[name].entries do
         {:ok, value} = function.(%{path: path}, entry)
         File.rm!(path)
         value
       end
+    end
+
+    # With its faults.
+    def cancel_upload(%Socket{} = socket, name, ref) do
+      %{entries: entries, errors: errors} = upload = socket.assigns.uploads[name]
+      true = Enum.any?(entries, &(&1.ref == ref))
+
+      upload = %{
+        upload
+        | entries: Enum.reject(entries, &(&1.ref == ref)),
+          errors: List.keydelete(errors, ref, 0)
+      }
+
+      Phoenix.Component.assign(socket, uploads: %{name => upload})
     end
 
     def start_async(%Socket{} = socket, name, function) when is_function(function, 0),
@@ -168,6 +90,26 @@ unless Code.ensure_loaded?(Phoenix.Component) do
 
     def cancel_async(%Socket{} = socket, name),
       do: %{socket | private: Map.delete(socket.private, name)}
+  end
+end
+
+unless Code.ensure_loaded?(Phoenix.LiveDashboard.PageBuilder) do
+  defmodule Phoenix.LiveDashboard.PageBuilder do
+    @moduledoc false
+
+    @callback menu_link(term(), map()) :: {:ok, String.t()}
+    @callback render(map()) :: iodata()
+
+    defmacro __using__(_opts) do
+      quote do
+        @behaviour Phoenix.LiveDashboard.PageBuilder
+        use Phoenix.Component
+        import Phoenix.LiveDashboard.PageBuilder
+      end
+    end
+
+    def fields_card(%{title: title, fields: fields}),
+      do: ["<h5>#{title}</h5>", for({name, value} <- fields, do: "<p>#{name}: #{value}</p>")]
   end
 end
 
@@ -186,11 +128,27 @@ unless Code.ensure_loaded?(Plug) do
 
   defmodule Plug.Conn do
     @moduledoc false
-    defstruct path_info: [], status: nil, resp_body: nil, resp_headers: [], halted: false
+    defstruct method: "GET",
+              path_info: [],
+              req_headers: [],
+              status: nil,
+              resp_body: nil,
+              resp_headers: [],
+              before_send: [],
+              halted: false
 
     def put_status(conn, status), do: %{conn | status: status}
-    def send_resp(conn, status, body), do: %{conn | status: status, resp_body: body}
     def halt(conn), do: %{conn | halted: true}
+
+    def get_req_header(conn, name), do: for({^name, value} <- conn.req_headers, do: value)
+
+    def register_before_send(conn, function),
+      do: %{conn | before_send: [function | conn.before_send]}
+
+    def send_resp(conn, status, body) do
+      conn = Enum.reduce(conn.before_send, conn, fn function, conn -> function.(conn) end)
+      %{conn | status: status, resp_body: body}
+    end
 
     def put_resp_header(conn, name, value) do
       # As the real one in tests.
@@ -201,7 +159,9 @@ unless Code.ensure_loaded?(Plug) do
 
   defmodule Phoenix.Controller do
     @moduledoc false
-    def json(conn, body), do: %{conn | status: conn.status || 200, resp_body: strings(body)}
+    def json(conn, body), do: Plug.Conn.send_resp(conn, conn.status || 200, strings(body))
+
+    def status_message_from_template(template), do: template
 
     # What JSON makes of terms.
     defp strings(%{} = map) when not is_struct(map),
@@ -210,21 +170,6 @@ unless Code.ensure_loaded?(Plug) do
     defp strings(list) when is_list(list), do: Enum.map(list, &strings/1)
     defp strings(number) when is_number(number), do: number
     defp strings(text) when is_binary(text) or is_atom(text), do: to_string(text)
-  end
-end
-
-unless Code.ensure_loaded?(Telemetry.Metrics) do
-  defmodule Telemetry.Metrics do
-    @moduledoc false
-
-    for kind <- [:summary, :counter, :last_value] do
-      def unquote(kind)(name, opts \\ []) do
-        {event, [measurement]} =
-          name |> String.split(".") |> Enum.map(&String.to_atom/1) |> Enum.split(-1)
-
-        %{event_name: event, measurement: measurement, tags: Keyword.get(opts, :tags, [])}
-      end
-    end
   end
 end
 
@@ -271,7 +216,7 @@ defmodule MyAppWeb.ConnCase do
 end
 
 # Children of the application; the Endpoint tells the test what it finds when it starts.
-for child <- [MyAppWeb.Telemetry, Phoenix.PubSub, MyAppWeb.Endpoint] do
+for child <- [MyAppWeb.Telemetry, DNSCluster, Phoenix.PubSub, MyAppWeb.Endpoint] do
   unless Code.ensure_loaded?(child) do
     defmodule child do
       @moduledoc false
@@ -280,6 +225,8 @@ for child <- [MyAppWeb.Telemetry, Phoenix.PubSub, MyAppWeb.Endpoint] do
       def start_link(_opts) do
         Agent.start_link(fn -> Image.ZeroShot.info() end, name: __MODULE__)
       end
+
+      def config_change(_changed, _removed), do: :ok
     end
   end
 end

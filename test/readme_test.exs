@@ -38,6 +38,20 @@ defmodule Image.ZeroShot.ReadmeTest do
     end
   end
 
+  for document <- @documents do
+    @document document
+
+    test "#{document}: files of an application parse, and define the module they are named after" do
+      blocks = @document |> File.read!() |> Markdown.blocks("elixir")
+
+      for {line, code} <- blocks, [_, path] <- [Regex.run(~r{\A# (lib/\S+)}, code)] do
+        assert {:ok, _} = Code.string_to_quoted(code, file: @document, line: line)
+        name = path |> Path.basename(".ex") |> Macro.camelize()
+        assert code =~ ~r/MyApp(Web)?\.#{name}\b/, "#{@document}:#{line} has no #{name}"
+      end
+    end
+  end
+
   for document <- @documents ++ @inside do
     @document document
 

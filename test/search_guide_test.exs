@@ -29,18 +29,6 @@ defmodule Image.ZeroShot.SearchGuideTest do
     :code.delete(module)
   end
 
-  test "every block of Elixir parses, and defines the module that its file is named after" do
-    files =
-      for {line, code} <- blocks(), [_, path] <- [Regex.run(~r{\A# (lib/\S+)}, code)] do
-        assert {:ok, _} = Code.string_to_quoted(code, file: @guide, line: line)
-        name = path |> Path.basename(".ex") |> Macro.camelize()
-        assert code =~ ~r/MyApp(Web)?\.#{name}\b/, "#{@guide}:#{line} has no #{name}"
-        path
-      end
-
-    assert files != [] and files == Enum.uniq(files)
-  end
-
   test "every reason has one outcome, and all lists name reasons only" do
     code = compile!(@outcome)
 

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod preprocess;
 pub mod priority;
 pub mod score;
+pub mod thumbnail;
 
 pub use budget::Budget;
 pub use error::{Error, ErrorKind, Result};

@@ -12,7 +12,7 @@ mod pictures;
 use clip::score::calibration::{self, Calibration, Reliability};
 use clip::score::{self, Kind, Scoring};
 use nif_terms::{Failure, Floats, guarded};
-use rustler::{Binary, NifMap, NifUnitEnum};
+use rustler::{Binary, Env, NewBinary, NifMap, NifUnitEnum};
 
 /// `[{index, score}]` of the rows of `texts`, best first; the background comes after the last row.
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -85,6 +85,15 @@ fn cosine(a: Binary, b: Binary) -> Result<f64, Failure> {
 #[rustler::nif]
 fn unit(vector: Binary) -> Result<Floats, Failure> {
     guarded(|| Ok(Floats(score::unit(&Floats::read(&vector)?)?.into_owned())))
+}
+
+/// A JPEG file of pixels as `preprocess` makes them.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn thumbnail<'a>(env: Env<'a>, pixels: Binary, side: usize) -> Result<Binary<'a>, Failure> {
+    let file = guarded(|| clip::thumbnail::jpeg(&pixels, side))?;
+    let mut binary = NewBinary::new(env, file.len());
+    binary.as_mut_slice().copy_from_slice(&file);
+    Ok(binary.into())
 }
 
 /// `%{kind: :softmax, logit_scale: 100.0, logit_bias: nil, threshold: nil, top: nil, least: nil}`.

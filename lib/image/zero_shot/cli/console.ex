@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.CLI.Console do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.CLI.{Flags, Paths, Rows}
+  alias Image.ZeroShot.CLI.{Flags, Gallery, Paths, Rows, Thumbnails}
   alias Image.ZeroShot.Hub.Progress
 
   @typedoc """
@@ -23,10 +23,12 @@ defmodule Image.ZeroShot.CLI.Console do
          {paths, faults} = Paths.expand(flags.paths),
          :ok <- some(paths, faults) do
       flags = Map.merge(flags, %{paths: paths, opts: opts})
-      in_bytes(fn -> classify(flags, faults, output) end)
+      in_bytes(fn -> with_page(flags, &classify(flags, &1, faults, output)) end)
     else
       {:error, message} -> {:error, one_line(message)}
     end
+  rescue
+    error in Error -> {:error, one_line(error.message)}
   end
 
   # Before any folder is searched. A mistake in the configuration gets the same error as one in a flag.
@@ -40,12 +42,34 @@ defmodule Image.ZeroShot.CLI.Console do
   defp some([], [fault | _]), do: {:error, fault}
   defp some(_paths, _faults), do: :ok
 
-  defp classify(flags, faults, output) do
+  # A page that was not finished is removed.
+  defp with_page(%{html: nil}, classify), do: classify.(nil)
+
+  defp with_page(flags, classify) do
+    page = Gallery.start(flags.html, title(flags))
+
+    try do
+      outcome = classify.(page)
+      Gallery.finish(page)
+      outcome
+    after
+      Gallery.abandon(page)
+    end
+  end
+
+  defp title(%{paths: paths, labels: labels}) do
+    more = if length(labels) > 6, do: ", …"
+    noun = if length(paths) == 1, do: "picture", else: "pictures"
+    "#{length(paths)} #{noun}: #{labels |> Enum.take(6) |> Enum.join(", ")}#{more}"
+  end
+
+  defp classify(flags, page, faults, output) do
     beside = Keyword.get(output, :beside, :stderr)
     all = length(flags.paths)
 
     shown = %{
       rows: Rows.new(flags.format, flags.paths, flags.labels),
+      page: page,
       progress: Progress.new(:pictures, all),
       step: %{done: 0, failed: 0, total: all},
       columns: output[:columns],
@@ -58,19 +82,23 @@ defmodule Image.ZeroShot.CLI.Console do
     shown = flags |> results() |> Enum.reduce(shown, &show/2)
     clear(shown)
     ended(shown.step.failed + length(faults), all + length(faults))
-  rescue
-    error in Error -> {:error, one_line(error.message)}
   end
 
   defp results(flags) do
-    flags.paths
-    |> Enum.map(&{:path, &1})
-    |> ZeroShot.classify_many(flags.labels, flags.opts)
+    results =
+      flags.paths
+      |> Enum.map(&{:path, &1})
+      |> ZeroShot.classify_many(flags.labels, flags.opts)
+
+    if flags.html,
+      do: Thumbnails.add(results),
+      else: Stream.map(results, fn {picture, result} -> {picture, result, nil} end)
   end
 
-  defp show({{:path, path}, result}, shown) do
+  defp show({{:path, path}, result, jpeg}, shown) do
     clear(shown)
     IO.binwrite(Rows.row(shown.rows, path, result))
+    if shown.page, do: Gallery.add(shown.page, path, jpeg, result)
     with {:error, error} <- result, do: path |> named(error) |> tell(shown.beside)
     failed = if match?({:error, _}, result), do: 1, else: 0
     step = %{shown.step | done: shown.step.done + 1, failed: shown.step.failed + failed}

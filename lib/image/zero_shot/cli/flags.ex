@@ -13,6 +13,7 @@ defmodule Image.ZeroShot.CLI.Flags do
     min_score: :float,
     multi_label: :boolean,
     format: :string,
+    html: :string,
     repo: :string,
     device: :string
   ]
@@ -22,6 +23,9 @@ defmodule Image.ZeroShot.CLI.Flags do
   # As many as fit beside a file name.
   @top_of_table 3
 
+  # As many as fit beside a thumbnail.
+  @top_of_page 5
+
   @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
   @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
 
@@ -29,6 +33,7 @@ defmodule Image.ZeroShot.CLI.Flags do
           paths: [Path.t(), ...],
           labels: [String.t(), ...],
           format: :table | :json | :csv,
+          html: Path.t() | nil,
           opts: keyword()
         }
 
@@ -37,12 +42,13 @@ defmodule Image.ZeroShot.CLI.Flags do
     with {:ok, flags, paths} <- words(argv),
          {:ok, labels} <- labels(flags),
          {:ok, format} <- format(Keyword.get(flags, :format, "table")),
-         {:ok, top} <- top(flags[:top], format),
+         {:ok, html} <- html(flags[:html]),
+         {:ok, top} <- top(flags[:top], if(html, do: :html, else: format)),
          {:ok, least} <- min_score(flags[:min_score]),
          {:ok, device} <- device(flags[:device]) do
       opts = [top_k: top] ++ least ++ device ++ template(flags) ++ repo(flags[:repo])
       opts = opts ++ Keyword.take(flags, [:multi_label])
-      {:ok, %{paths: paths, labels: labels, format: format, opts: opts}}
+      {:ok, %{paths: paths, labels: labels, format: format, html: html, opts: opts}}
     end
   end
 
@@ -109,6 +115,16 @@ defmodule Image.ZeroShot.CLI.Flags do
          do: {:error, "expected --format to be table, json or csv, got: #{name}"}
   end
 
+  # A slip must not replace a picture by a page.
+  defp html(nil), do: {:ok, nil}
+
+  defp html(path) do
+    if Path.extname(path) in ~w(.html .htm),
+      do: {:ok, path},
+      else: {:error, "expected --html to be the name of a file that ends in .html, got: #{path}"}
+  end
+
+  defp top(nil, :html), do: {:ok, @top_of_page}
   defp top(nil, :table), do: {:ok, @top_of_table}
   defp top(nil, _all), do: {:ok, nil}
   # More than there can be is all.

@@ -16,6 +16,9 @@ defmodule Image.ZeroShot.Native do
   def preprocess_cancel(_job), do: not_loaded()
   def pixel_threads, do: not_loaded()
 
+  # Pixels of a square to a JPEG file
+  def thumbnail(_pixels, _side), do: not_loaded()
+
   # Unit vectors to numbers
   def rank(_image, _texts, _background, _scoring), do: not_loaded()
   def rank_many(_images, _dim, _texts, _background, _scoring), do: not_loaded()

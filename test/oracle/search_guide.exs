@@ -183,7 +183,7 @@ defmodule Image.ZeroShot.Oracle.SearchGuide do
   end
 
   test "COPY through Ecto, and the planner's index on what it loads" do
-    count = 4_000
+    count = 3_000
     Repo.insert_all(Photo, for(i <- 1..count, do: %{path: "#{i}", album_id: rem(i, 100)}))
     ids = Repo.all(from_ids())
 

@@ -48,7 +48,7 @@ defmodule Image.ZeroShot.MixProject do
       # ARCHITECTURE.md names modules that are not for users.
       skip_code_autolink_to: ["Image.ZeroShot.Native", "Image.ZeroShot.Native.Torch"],
       assets: %{"guides/images" => "images"},
-      extras: ["README.md"] ++ guides() ++ project_pages() ++ ["CHANGELOG.md"],
+      extras: Enum.map(["README.md"] ++ guides() ++ project_pages() ++ ["CHANGELOG.md"], &page/1),
       groups_for_extras: [Guides: guides(), Project: project_pages()],
       groups_for_modules: [
         Classify: [
@@ -73,6 +73,10 @@ defmodule Image.ZeroShot.MixProject do
     do:
       ~w(guides/labels.md guides/search.md guides/models.md guides/phoenix.md guides/production.md) ++
         ~w(guides/scaling.md guides/testing.md)
+
+  # ExDoc has a search.html of its own.
+  defp page("guides/search.md" = path), do: {path, filename: "searching"}
+  defp page(path), do: path
 
   defp project_pages, do: ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md)
 

@@ -13,9 +13,10 @@ defmodule Image.ZeroShot.ProjectTest do
 
   test "every page of the documentation exists, in one group at most" do
     docs = Mix.Project.config()[:docs]
-    for page <- docs[:extras], do: assert(File.regular?(page), page)
+    pages = pages(docs)
+    for page <- pages, do: assert(File.regular?(page), page)
     grouped = docs[:groups_for_extras] |> Keyword.values() |> Enum.concat()
-    assert grouped -- docs[:extras] == []
+    assert grouped -- pages == []
     assert grouped == Enum.uniq(grouped)
     assert Enum.sort(Path.wildcard("guides/*.md")) == Enum.sort(docs[:groups_for_extras][:Guides])
   end
@@ -24,13 +25,15 @@ defmodule Image.ZeroShot.ProjectTest do
   test "pages of the documentation link to pages and pictures of it only" do
     docs = Mix.Project.config()[:docs]
 
-    for page <- docs[:extras],
+    pages = pages(docs)
+
+    for page <- pages,
         [_, target] <- Regex.scan(~r/\]\(([^)\s#]+)[^)]*\)/, File.read!(page)),
         not String.contains?(target, ":") do
       path =
         page |> Path.dirname() |> Path.join(target) |> Path.expand() |> Path.relative_to_cwd()
 
-      assert path in docs[:extras] or Path.dirname(path) in Map.keys(docs[:assets]),
+      assert path in pages or Path.dirname(path) in Map.keys(docs[:assets]),
              "#{page} links to #{target}, which is not in the documentation"
     end
   end
@@ -46,6 +49,23 @@ defmodule Image.ZeroShot.ProjectTest do
       assert svg =~ ~r{<title id="t">\S.*</title>\s*<desc id="d">\S.*</desc>}, picture
       refute svg =~ ~r/<script|href|@import|url\(http/, picture
     end
+  end
+
+  test "no page of the documentation has the name of one that ExDoc writes itself" do
+    names =
+      for extra <- Mix.Project.config()[:docs][:extras] do
+        case extra do
+          {_path, filename: name} -> name
+          path -> path |> Path.basename(".md") |> String.downcase()
+        end
+      end
+
+    assert names == Enum.uniq(names)
+    for name <- ~w(404 api-reference index llms search), do: refute(name in names)
+  end
+
+  defp pages(docs) do
+    for extra <- docs[:extras], do: if(is_tuple(extra), do: elem(extra, 0), else: extra)
   end
 
   test "every public module is in a group of the documentation" do

@@ -328,7 +328,7 @@ defmodule Image.ZeroShot do
   small `:window`.
 
   Stored embeddings are relabelled at the speed of a matrix product: those that follow one another are
-  compared in groups of up to 256. Give a classifier and `top_k: 1`, since a list of all labels for each
+  compared in groups of up to 512. Give a classifier and `top_k: 1`, since a list of all labels for each
   picture takes longer than its scores.
 
   ## Examples

@@ -96,7 +96,7 @@ defmodule Image.ZeroShot.EmbeddingTest do
       refused(whole <> <<0>>)
 
       for at <- 0..(byte_size(whole) - 1) do
-        <<before::binary-size(at), byte, rest::binary>> = whole
+        {before, <<byte, rest::binary>>} = :erlang.split_binary(whole, at)
         refused(<<before::binary, Bitwise.bxor(byte, 0x10), rest::binary>>)
       end
     end

@@ -8,8 +8,8 @@ defmodule Image.ZeroShot.Call.Pipeline do
   alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Vectors}
   alias Image.ZeroShot.Serving.{Client, Identity}
 
-  # Embeddings of one matrix product. Its result, for a thousand labels, takes 1 MB.
-  @group 256
+  # Embeddings of one matrix product, which needs some hundred to be fast.
+  @group 512
 
   # Pictures of a list, whose files are all in memory.
   @most 512
@@ -70,14 +70,14 @@ defmodule Image.ZeroShot.Call.Pipeline do
 
   # Embeddings that follow one another are ranked together.
   defp groups(pictures) do
-    Stream.transform(pictures, fn -> [] end, &group/2, &{whole(&1), []}, fn _ -> :ok end)
+    Stream.transform(pictures, fn -> {[], 0} end, &group/2, &{whole(elem(&1, 0)), &1}, & &1)
   end
 
-  defp group(%Embedding{} = embedding, group) when length(group) < @group - 1,
-    do: {[], [embedding | group]}
+  defp group(%Embedding{} = embedding, {group, size}) when size < @group - 1,
+    do: {[], {[embedding | group], size + 1}}
 
-  defp group(%Embedding{} = embedding, group), do: {whole([embedding | group]), []}
-  defp group(picture, group), do: {whole(group) ++ [[picture]], []}
+  defp group(%Embedding{} = embedding, {group, _size}), do: {whole([embedding | group]), {[], 0}}
+  defp group(picture, {group, _size}), do: {whole(group) ++ [[picture]], {[], 0}}
 
   defp whole([]), do: []
   defp whole(group), do: [Enum.reverse(group)]

@@ -86,7 +86,12 @@ defmodule Image.ZeroShot.Call.Vectors do
   Splits rows of native floats.
   """
   @spec split(binary(), pos_integer()) :: [binary()]
-  def split(rows, dim), do: for(<<row::binary-size(dim)-unit(32) <- rows>>, do: row)
+  def split(<<>>, _dim), do: []
+
+  def split(rows, dim) do
+    size = 4 * dim
+    for i <- 0..(div(byte_size(rows), size) - 1), do: binary_part(rows, i * size, size)
+  end
 
   @doc """
   Calls a function for each element until it fails.

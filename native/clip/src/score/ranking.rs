@@ -8,15 +8,15 @@ use crate::error::Result;
 /// Up to so many results are picked while the cosines are read; more are sorted.
 const FEW: usize = 64;
 
-/// What [`rank`](super::rank) says, of the cosines of labels and background.
+/// What [`rank`](super::rank) says, of the cosines of labels and background, f32 or f64.
 ///
 /// Scores rise with cosines, so the best are known before any power is taken. `sum` is that of the
 /// powers `e^(scale * (cosine - highest))` of all labels, for a softmax: `sum(labels, highest, scale)`.
-pub(super) fn rank(
-    labels: &[f64],
+pub(super) fn rank<T: Copy + Into<f64>>(
+    labels: &[T],
     mut background: Vec<f64>,
     scoring: &Scoring,
-    sum: impl Fn(&[f64], f64, f64) -> f64,
+    sum: impl Fn(&[T], f64, f64) -> f64,
 ) -> Result<Vec<(usize, f64)>> {
     background.extend(scoring.threshold);
     if labels.is_empty() || (background.is_empty() && scoring.kind == Kind::Independent) {
@@ -38,7 +38,8 @@ pub(super) fn rank(
     };
     let competitor = other.filter(|_| scoring.kind != Kind::Independent);
     let best = best(labels, competitor, scoring.top.unwrap_or(usize::MAX));
-    let score = scorer(labels, other, scoring, sum);
+    let Some((_, highest)) = best.first().copied() else { return Ok(best) };
+    let score = scorer(labels, highest, other, scoring, sum);
     let least = scoring.least.unwrap_or(f64::NEG_INFINITY);
     Ok(best
         .into_iter()
@@ -48,14 +49,14 @@ pub(super) fn rank(
 }
 
 /// What is made of a cosine.
-fn scorer(
-    labels: &[f64],
+fn scorer<T: Copy + Into<f64>>(
+    labels: &[T],
+    highest: f64,
     other: Option<f64>,
     scoring: &Scoring,
-    sum: impl Fn(&[f64], f64, f64) -> f64,
+    sum: impl Fn(&[T], f64, f64) -> f64,
 ) -> impl Fn(f64) -> f64 {
     let (kind, scale) = (scoring.kind, scoring.logit_scale);
-    let highest = labels.iter().copied().chain(other).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = match kind {
         Kind::Softmax => {
             let rest = other.map_or(0.0, |cosine| ((cosine - highest) * scale).exp());
@@ -75,8 +76,8 @@ fn scorer(
 }
 
 /// The highest cosines with their indices, in order. `other` has the index after the last label.
-fn best(labels: &[f64], other: Option<f64>, top: usize) -> Vec<(usize, f64)> {
-    let all = labels.iter().copied().chain(other).enumerate();
+fn best<T: Copy + Into<f64>>(labels: &[T], other: Option<f64>, top: usize) -> Vec<(usize, f64)> {
+    let all = labels.iter().map(|cosine| (*cosine).into()).chain(other).enumerate();
     if top > FEW {
         let mut all: Vec<_> = all.collect();
         all.sort_by(higher);

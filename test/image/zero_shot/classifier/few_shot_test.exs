@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.FewShotTest do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Classifier, Embedding, Error}
+  alias Image.ZeroShot.Call.Vectors
 
   @opts [repo: :embedded, device: :cpu]
   @dog {:path, "priv/samples/dog.jpg"}
@@ -16,8 +17,8 @@ defmodule Image.ZeroShot.FewShotTest do
   # The rows of a classifier, as embeddings.
   defp rows(classifier) do
     like = ZeroShot.embed(@dog, @opts)
-    size = byte_size(like.vector)
-    for <<row::binary-size(size) <- classifier.texts>>, do: %{like | vector: row}
+    rows = Vectors.split(classifier.texts, Embedding.dim(like))
+    for row <- rows, do: %{like | vector: row}
   end
 
   defp mean(embeddings) do

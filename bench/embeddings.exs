@@ -17,7 +17,7 @@ defmodule Bench.Embeddings do
   def main(arguments) do
     {count, labels, python} = arguments(arguments)
     :ok = ZeroShot.load(repo: :embedded)
-    model = %{name: "bench", commit: "bench", dim: @dim, logit_scale: 100.0}
+    model = %{name: "bench", commit: "bench", dim: @dim, logit_scale: 100.0, logit_bias: nil}
     pool = for _ <- 1..1_000, do: Embedding.new(row(), model, :picture)
     embeddings = Stream.cycle(pool) |> Enum.take(count)
     classifier = classifier(labels, model)

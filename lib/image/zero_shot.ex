@@ -14,8 +14,8 @@ defmodule Image.ZeroShot do
       iex> error.reason
       :invalid_image
 
-  `classify/3`, `label/3`, `similarity/3` and `classifier/2` return the result, and raise an
-  `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in front, the same
+  `classify/3`, `label/3`, `similarity/3`, `classifier/2`, `embed/2` and `embed_text/2` return the result, and
+  raise an `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in front, the same
   verb returns `{:ok, result}` or `{:error, error}` instead.
 
   ## Where things are
@@ -356,8 +356,8 @@ defmodule Image.ZeroShot do
   through the model in one batch, without any text. Where "alike" begins depends on the model, so
   compare results with each other. Raises an `Image.ZeroShot.Error` where `try_similarity/3` returns one.
 
-  Either can be an embedding, also one of a text. Then other numbers are high: pictures of the same thing
-  have cosines of 0.8 and more, a picture and its description 0.25 to 0.35, by OpenAI's models. See
+  Either can be an embedding, also one of a text. Then other numbers are high: by OpenAI's models two
+  pictures have cosines of 0.5 to 0.9, a picture and a text 0.15 to 0.35. See
   [Two thresholds](`m:Image.ZeroShot.Embedding#module-two-thresholds`).
 
   ## Options

@@ -25,13 +25,14 @@ defmodule Image.ZeroShot.Embedding do
   The cosine of a text and a picture is far lower than that of two pictures, for the same model and the
   same thing:
 
-  | compared | alike | unlike |
-  | --- | --- | --- |
-  | text with picture | 0.25 to 0.35 | 0.15 to 0.2 |
-  | picture with picture | 0.8 and more | 0.5 |
+  | compared | unlike to alike |
+  | --- | --- |
+  | text with picture | 0.15 to 0.35 |
+  | picture with picture | 0.5 to 0.9 |
 
-  These are the ranges of OpenAI's CLIP models; others have ranges of their own. A search with one limit
-  for both finds nothing by text, or everything by picture: choose **two** limits, on data of your own.
+  These are the ranges of OpenAI's CLIP models on photographs; other models have ranges of their own. A search
+  with one limit for both finds nothing by text, or everything by picture: choose **two** limits, on data of
+  your own.
   Texts with one another are a third range, and are compared rarely.
   """
 

@@ -3,6 +3,7 @@
 //! ```text
 //! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
 //! unit embeddings ── score::rank ──> probabilities
+//! unit embeddings ── search::Index ──> nearest neighbours
 //! ```
 //!
 //! A node that sends its pictures to another one's GPU needs no more than this, and libtorch costs
@@ -21,6 +22,7 @@ pub mod pool;
 pub mod preprocess;
 pub mod priority;
 pub mod score;
+pub mod search;
 pub mod thumbnail;
 
 pub use budget::Budget;

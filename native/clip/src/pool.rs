@@ -63,8 +63,13 @@ impl Ticket {
         self.settle(CANCELLED)
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire) == CANCELLED
+    }
+
+    /// Whether to reply: nobody took the task back, and from now on nobody can.
+    pub(crate) fn reply(&self) -> bool {
+        self.settle(REPLIED)
     }
 
     /// Whether the state is `state` from now on: the first who settles it decides.
@@ -229,7 +234,7 @@ fn serve<T: Task>(entry: Entry<T>) -> End<T> {
         return End::Again(Entry { task, ticket, since });
     }
     let end = if result.is_ok() { End::Done } else { End::Other };
-    if ticket.settle(REPLIED) {
+    if ticket.reply() {
         task.reply(result);
     }
     end

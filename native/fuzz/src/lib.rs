@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod indexes;
 pub mod memory;
 #[cfg(feature = "models")]
 mod models;
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     pictures::WEBP,
     pictures::BMP,
     pictures::TIFF,
+    indexes::NEIGHBOURS,
     #[cfg(feature = "models")]
     models::PROMPT,
     #[cfg(feature = "models")]

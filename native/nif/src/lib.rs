@@ -2,12 +2,14 @@
 //! Erlang terms out. No logic.
 //!
 //! Every function returns `{:ok, value}` or `{:error, {reason, message}}`. Downloads run on dirty
-//! schedulers; pictures are prepared on threads of their own, and come back as a message.
+//! schedulers; pictures are prepared and indexes searched on threads of their own, and the answer comes as a
+//! message.
 
 mod environment;
 mod hub;
 mod layout;
 mod pictures;
+mod search;
 
 use clip::score::calibration::{self, Calibration, Reliability};
 use clip::score::{self, Kind, Scoring};

@@ -40,6 +40,7 @@ fn in_elixir(remedy: &Remedy) -> String {
         Remedy::Raise(Limit::Bytes) => "raise :max_bytes",
         Remedy::Raise(Limit::DecodeBytes) => "raise :max_decode_bytes",
         Remedy::Raise(Limit::DecodeTime) => "raise :max_decode_ms",
+        Remedy::RaiseMaxSize => "raise :max_size",
         Remedy::MoreTime => "raise :timeout",
         Remedy::IgnoreProfile => "decode it without its profile with color_profile: :ignore",
         Remedy::NameEncoderCache => "set HOME or XDG_CACHE_HOME, or give one as :cache_dir",

@@ -31,7 +31,7 @@ kinds! {
     /// A vector that is not an embedding: empty, not finite, or without a direction.
     InvalidEmbedding => "invalid_embedding",
 
-    /// A file of the checkpoint is missing.
+    /// A file is missing, or an entry of an index.
     NotFound => "not_found",
     /// A file could not be read or written.
     Io => "io",
@@ -52,6 +52,13 @@ kinds! {
     ModelUnloaded => "model_unloaded",
     /// libtorch refused an operation.
     Torch => "torch",
+
+    /// Embeddings of different models, which cannot be compared.
+    WrongModel => "wrong_model",
+    /// An index holds as many entries as it may.
+    IndexFull => "index_full",
+    /// A file is not that of an index, or it is damaged.
+    InvalidIndexFile => "invalid_index_file",
 
     /// An argument of a call is out of range.
     InvalidArgument => "invalid_argument",
@@ -109,7 +116,7 @@ kinds! {
     Insecure => "insecure",
     /// The model has more bytes than the limit allows.
     TooLarge => "too_large",
-    /// No space left for the model.
+    /// No space left for the model, or for the file of an index.
     DiskFull => "disk_full",
     /// The cache cannot be written to, or something is in the way.
     CacheNotWritable => "cache_not_writable",

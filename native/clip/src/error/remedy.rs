@@ -25,6 +25,8 @@ pub enum Limit {
 pub enum Remedy {
     /// To raise a limit of the picture.
     Raise(Limit),
+    /// To raise the most entries of an index.
+    RaiseMaxSize,
     /// To give the call more time.
     MoreTime,
     /// To decode the picture without its colour profile.
@@ -45,6 +47,7 @@ impl fmt::Display for Remedy {
             Self::Raise(Limit::Bytes) => "raise max_bytes",
             Self::Raise(Limit::DecodeBytes) => "raise max_decode_bytes",
             Self::Raise(Limit::DecodeTime) => "raise max_decode_time",
+            Self::RaiseMaxSize => "raise max_size",
             Self::MoreTime => "allow more time",
             Self::IgnoreProfile => "decode it without its profile",
             Self::NameEncoderCache => "name one",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::pace::Pace;
-use super::{REPLIED, Task, Ticket};
+use super::{Task, Ticket};
 use crate::error::{Error, ErrorKind, Remedy};
 
 /// A quarter of the time for what nobody foresees.
@@ -191,7 +191,7 @@ impl<T: Task> Entry<T> {
 
     /// Answers that this would be done too late.
     pub(super) fn refuse(self) {
-        if self.ticket.settle(REPLIED) {
+        if self.ticket.reply() {
             let message = "other pictures wait to be decoded, and this one would not be in time; \
                 try again later or";
             self.task

@@ -1,0 +1,259 @@
+//! One reading of the rows, for one search or for several at once, by as many threads as come to help.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::block::Prepared;
+use super::index::Model;
+use super::state::Rows;
+use super::top::{Candidate, Top};
+use super::{Id, Ids, Storage};
+use crate::error::{Error, ErrorKind, Result, caught};
+use crate::pool::Ticket;
+
+/// Rows named one by one that are compared in one go.
+const SOME: usize = 1024;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// Its id.
+    pub id: Id,
+    /// Its cosine with the query, from -1 to 1.
+    pub score: f32,
+}
+
+/// Who asked.
+pub trait Asker: Send + 'static {
+    /// Whether somebody waits still. Asked before the search begins.
+    fn wanted(&self) -> bool;
+
+    /// Hands over what was found, the best first.
+    fn reply(self: Box<Self>, result: Result<Vec<Hit>>);
+}
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// What is like this unit vector, and what made it.
+    Vector(Model, Vec<f32>),
+    /// What is like an entry, but for that itself.
+    Id(Vec<u8>),
+}
+
+/// A search.
+pub struct Search {
+    /// What is looked for.
+    pub query: Query,
+    /// At most so many results.
+    pub most: usize,
+    /// None below this score.
+    pub least: Option<f32>,
+    /// Only among these ids, if given. An id that is not there is passed over.
+    pub only: Option<Ids>,
+    /// Who gets the results.
+    pub asker: Box<dyn Asker>,
+    /// For taking it back.
+    pub ticket: Ticket,
+}
+
+impl std::fmt::Debug for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Search").field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+impl Search {
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.ticket.is_cancelled() && self.asker.wanted()
+    }
+
+    pub(super) fn reply(self, result: Result<Vec<Hit>>) {
+        if self.ticket.reply() {
+            self.asker.reply(result);
+        }
+    }
+}
+
+/// A search as it is asked of rows.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) query: Prepared,
+    /// The entry that is its own nearest neighbour.
+    pub(super) itself: Option<u32>,
+    pub(super) only: Option<Vec<u32>>,
+}
+
+/// One reading of the rows.
+#[derive(Debug)]
+pub(super) struct Pass {
+    rows: Rows,
+    /// Whether scores are estimates at first.
+    estimates: bool,
+    asked: Vec<Asked>,
+    limits: Vec<(usize, f32)>,
+    /// The next part that nobody has taken.
+    next: AtomicUsize,
+    parts: usize,
+    merged: Mutex<Merged>,
+}
+
+#[derive(Debug)]
+struct Merged {
+    /// Taken by the thread that answers.
+    searches: Option<Vec<Search>>,
+    tops: Vec<Top>,
+    helpers: usize,
+    failure: Option<String>,
+}
+
+impl Pass {
+    /// The passes for searches at one moment. What needs none is answered.
+    pub(super) fn all(
+        rows: Option<Rows>,
+        storage: Storage,
+        resolved: Vec<(Search, Result<Asked>)>,
+    ) -> Vec<Self> {
+        let (mut passes, mut together) = (Vec::new(), Vec::new());
+        for (search, asked) in resolved {
+            match (asked, &rows) {
+                (Err(error), _) => search.reply(Err(error)),
+                (Ok(_), None) => search.reply(Ok(Vec::new())),
+                (Ok(asked), Some(rows)) if asked.only.is_some() => {
+                    passes.push(Self::new(rows.clone(), storage, vec![(search, asked)]));
+                }
+                (Ok(asked), Some(_)) => together.push((search, asked)),
+            }
+        }
+        match rows {
+            Some(rows) if !together.is_empty() => passes.push(Self::new(rows, storage, together)),
+            _ => {}
+        }
+        passes
+    }
+
+    fn new(rows: Rows, storage: Storage, searches: Vec<(Search, Asked)>) -> Self {
+        let (searches, asked): (Vec<_>, Vec<_>) = searches.into_iter().unzip();
+        let parts = match &asked[0].only {
+            Some(slots) => slots.len().div_ceil(SOME),
+            None => rows.blocks.len(),
+        };
+        // An estimate decides who comes into question, not who is found.
+        let estimates = storage == Storage::I8 && asked[0].only.is_none();
+        let limits: Vec<_> = searches
+            .iter()
+            .map(|search| match estimates {
+                true => (search.most.saturating_mul(4).saturating_add(100), f32::NEG_INFINITY),
+                false => (search.most, search.least.unwrap_or(f32::NEG_INFINITY)),
+            })
+            .collect();
+        let tops = tops(&limits);
+        let merged = Merged { searches: Some(searches), tops, helpers: 0, failure: None };
+        let (next, merged) = (AtomicUsize::new(0), Mutex::new(merged));
+        Self { rows, estimates, asked, limits, next, parts, merged }
+    }
+
+    /// Whether there are parts that nobody has taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.next.load(Ordering::Relaxed) < self.parts
+    }
+
+    /// Takes parts until there are none. The last thread to end answers.
+    pub(super) fn help(&self) {
+        self.merged().helpers += 1;
+        let found = caught(|| self.read());
+        let mut merged = self.merged();
+        merged.helpers -= 1;
+        match found {
+            Ok(tops) => merged.tops.iter_mut().zip(tops).for_each(|(all, some)| all.merge(some)),
+            Err(panic) => merged.failure = Some(panic),
+        }
+        if merged.helpers > 0 || (self.is_open() && merged.failure.is_none()) {
+            return;
+        }
+        let (searches, tops) = (merged.searches.take(), std::mem::take(&mut merged.tops));
+        let failure = merged.failure.clone();
+        drop(merged);
+        for (index, (search, top)) in searches.into_iter().flatten().zip(tops).enumerate() {
+            let result = failure.as_ref().map_or_else(
+                || Ok(self.hits(index, &search, top)),
+                |panic| Err(Error::new(ErrorKind::Internal, format!("a search failed: {panic}"))),
+            );
+            let _ = caught(|| search.reply(result));
+        }
+    }
+
+    fn read(&self) -> Vec<Top> {
+        let mut tops = tops(&self.limits);
+        let mut scores = Vec::new();
+        loop {
+            let part = self.next.fetch_add(1, Ordering::Relaxed);
+            if part >= self.parts {
+                return tops;
+            }
+            match &self.asked[0].only {
+                Some(slots) => self.read_some(&slots[part * SOME..], &mut tops[0]),
+                None => self.read_block(part, &mut tops, &mut scores),
+            }
+        }
+    }
+
+    fn read_block(&self, part: usize, tops: &mut [Top], scores: &mut Vec<f32>) {
+        let block = &self.rows.blocks[part];
+        let queries: Vec<&Prepared> = self.asked.iter().map(|asked| &asked.query).collect();
+        block.scores(&queries, scores);
+        let first = part * self.rows.each;
+        for ((asked, top), scores) in
+            self.asked.iter().zip(tops).zip(scores.chunks_exact(block.len()))
+        {
+            let mut floor = top.floor();
+            for (at, score) in scores.iter().enumerate() {
+                if *score >= floor {
+                    // A slot fits.
+                    #[allow(clippy::cast_possible_truncation)]
+                    let slot = (first + at) as u32;
+                    if asked.itself != Some(slot) {
+                        top.offer(Candidate { score: *score, number: block.numbers[at], slot });
+                        floor = top.floor();
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_some(&self, slots: &[u32], top: &mut Top) {
+        let asked = &self.asked[0];
+        for &slot in slots.iter().take(SOME).filter(|slot| asked.itself != Some(**slot)) {
+            let (block, at) = self.rows.at(slot);
+            let score = block.score(at, &asked.query);
+            top.offer(Candidate { score, number: block.numbers[at], slot });
+        }
+    }
+
+    fn hits(&self, index: usize, search: &Search, top: Top) -> Vec<Hit> {
+        let top = if self.estimates { self.exact(index, search, top) } else { top };
+        let hit = |found: Candidate| {
+            let (block, at) = self.rows.at(found.slot);
+            Hit { id: block.ids[at].clone(), score: found.score }
+        };
+        top.sorted().into_iter().map(hit).collect()
+    }
+
+    fn exact(&self, index: usize, search: &Search, top: Top) -> Top {
+        let mut exact = Top::new(search.most, search.least.unwrap_or(f32::NEG_INFINITY));
+        for candidate in top.sorted() {
+            let (block, at) = self.rows.at(candidate.slot);
+            let score = block.exact(at, &self.asked[index].query);
+            exact.offer(Candidate { score, ..candidate });
+        }
+        exact
+    }
+
+    fn merged(&self) -> MutexGuard<'_, Merged> {
+        self.merged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tops(limits: &[(usize, f32)]) -> Vec<Top> {
+    limits.iter().map(|(most, least)| Top::new(*most, *least)).collect()
+}

@@ -22,13 +22,17 @@ defmodule Image.ZeroShot.Error do
   | `:invalid_image` | the bytes are not a picture, or it is damaged or cut short |
   | `:unsupported_image` | the picture has a format, or pixels, that this library does not read; or the term is not a picture |
   | `:image_too_large` | the picture exceeds a limit, which the message names |
-  | `:not_found` | the file or the model directory does not exist |
+  | `:not_found` | the file or the model directory does not exist, or the index has no such entry |
   | `:io` | the file or the directory exists, but cannot be read |
   | `:unsupported_model` | the directory holds a model, but not one of a supported family with both towers |
   | `:unsupported_scores` | the model does not have the scores that `:scores` asks for |
   | `:invalid_config` | `config.json`, `preprocessor_config.json` or `processor_config.json` is damaged or contradicts the weights |
   | `:invalid_weights` | the file with the weights is damaged, or lacks a tensor |
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
+  | `:index_full` | the index holds as many entries as its `:max_size` |
+  | `:invalid_index_file` | the file is not an index, or it is damaged |
+  | `:index_down` | there is no index of that name, or its process is just being started again: try again |
+  | `:disk_full` | there is no room for the file of an index |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
   | `:overloaded` | the serving is full, or could not serve this call within its `:timeout`: try again later |
@@ -84,6 +88,9 @@ defmodule Image.ZeroShot.Error do
           | :invalid_config
           | :invalid_weights
           | :invalid_tokenizer
+          | :index_full
+          | :invalid_index_file
+          | :index_down
           | :device_unavailable
           | :model_unloaded
           | :overloaded

@@ -31,6 +31,10 @@ defmodule Image.ZeroShot.Call.OptionTable do
           | :scores
           | :results
           | :suggest
+          | :index
+          | :index_limit
+          | :index_process
+          | :nearest
 
   @type row :: {
           name :: atom(),
@@ -279,6 +283,42 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      what may be suggested: a list of labels, or the path of a file with one in each line. `nil` is the
      list of 2,093 English nouns that comes with the library
+     """},
+
+    # Indexes.
+    {:storage, {:one_of, [:f32, :f16, :i8]}, :f32, :index,
+     """
+     how vectors are stored: `:f32` as they are, `:f16` rounded, or `:i8` as two bytes for each component,
+     of which a search reads one. See "Storage" below
+     """},
+    {:max_size, @limit, 1_000_000, :index_limit,
+     """
+     the most entries. What would be one too many is an error with the reason `:index_full`
+     """},
+    {:name, :name, :required, :index_process,
+     """
+     an atom that calls give as the index
+     """},
+    {:path, {:or, [nil], :file}, nil, :index_process,
+     """
+     a file that is read at the start, if it is there, and written at an orderly end, if something has
+     changed. `nil` keeps nothing
+     """},
+
+    # Searches in an index.
+    {:k, @limit, 10, :nearest,
+     """
+     the most results
+     """},
+    {:min_score, {:or, [nil], {:number, -1.0, 1.0}}, nil, :nearest,
+     """
+     leaves out results below this cosine. `nil` leaves out none. Texts need a lower one than pictures, see
+     [Two thresholds](`m:Image.ZeroShot.Embedding#module-two-thresholds`)
+     """},
+    {:only, :only, nil, :nearest,
+     """
+     searches only among these entries: a list of ids, or a function of an id that returns whether it may be
+     a result. There are `:k` results as long as there are so many such entries. `nil` searches all
      """},
 
     # Many pictures.

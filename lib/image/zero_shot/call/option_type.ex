@@ -46,6 +46,10 @@ defmodule Image.ZeroShot.Call.OptionType do
   def cast(:template, value), do: Templates.cast(value)
   def cast(:repo, value), do: keep(value, repo?(value))
   def cast(:device, value), do: keep(value, device?(value))
+
+  def cast(:only, value),
+    do: keep(value, value == nil or is_function(value, 1) or proper_list?(value))
+
   def cast(:other, value), do: keep(value, other?(value))
   def cast(:vocabulary, value), do: keep(value, is_list(value) or text?(value))
 
@@ -64,6 +68,7 @@ defmodule Image.ZeroShot.Call.OptionType do
   def cast(:cache_dir, nil), do: {:ok, user_cache()}
   def cast(:cache_dir, value), do: cast(:directory, value)
   def cast(:directory, value), do: if(text?(value), do: {:ok, Repo.absolute(value)}, else: :error)
+  def cast(:file, value), do: cast(:directory, value)
   def cast(_type, _value), do: :error
 
   @doc """
@@ -86,8 +91,10 @@ defmodule Image.ZeroShot.Call.OptionType do
   def expected(:device), do: ":auto, :cpu, :cuda, {:cuda, index} or :mps"
   def expected(:other), do: "a label, a list of prompts, {label, prompts} or nil"
   def expected(:vocabulary), do: "a list of labels or the path of a file with them"
+  def expected(:only), do: "a list of ids, a function of one argument or nil"
   def expected(:token), do: "a string, false for none or nil for the one of the environment"
   def expected(:directory), do: "a directory"
+  def expected(:file), do: "the path of a file"
   def expected(:cache_dir), do: "a directory or nil"
 
   def expected(:repo) do
@@ -114,6 +121,8 @@ defmodule Image.ZeroShot.Call.OptionType do
 
   defp keep(value, true), do: {:ok, value}
   defp keep(_value, false), do: :error
+
+  defp proper_list?(value), do: is_list(value) and not List.improper?(value)
 
   # What the native library takes as a string.
   defp text?(term), do: is_binary(term) and term != "" and String.valid?(term)

@@ -25,7 +25,8 @@ defmodule Image.ZeroShot.Call.Options do
   @void [:other, :logit_scale, :multi_label]
 
   # Not for the configuration: they belong to one call.
-  @given_only [:name, :stub, :stream, :embedding, :calibration]
+  @index [:index, :index_limit, :index_process, :nearest]
+  @given_only [:name, :stub, :stream, :embedding, :calibration] ++ @index
 
   @type t :: %{required(atom()) => term()}
 
@@ -90,6 +91,25 @@ defmodule Image.ZeroShot.Call.Options do
     |> call!([:suggest, :results | @labels] ++ @embed)
     |> Map.merge(%{scores: :softmax, multi_label: false, other: nil, logit_scale: nil})
     |> reachable_score!()
+  end
+
+  @doc """
+  The options of an index: a new one, one that is loaded from a file, or one with a process.
+  """
+  @spec index!(keyword(), :new | :load | :process) :: t()
+  def index!(opts, :new), do: build!(opts, [:index, :index_limit])
+  def index!(opts, :load), do: build!(opts, [:index_limit])
+  def index!(opts, :process), do: build!(opts, [:index, :index_limit, :index_process])
+
+  @doc """
+  The options of a search in an index, and those for embedding what is searched for, if it has to be.
+  """
+  @spec nearest!(keyword(), :embed | :ready) :: {t(), keyword()}
+  def nearest!(opts, :ready), do: {build!(opts, [:nearest, :call]), []}
+
+  def nearest!(opts, :embed) do
+    {own, rest} = opts |> keyword!() |> Keyword.split(OptionTable.names([:nearest]))
+    {build!(own ++ Keyword.take(rest, [:timeout]), [:nearest, :call]), rest}
   end
 
   @doc """

@@ -19,6 +19,16 @@ defmodule Image.ZeroShot.Native do
   # Pixels of a square to a JPEG file
   def thumbnail(_pixels, _side), do: not_loaded()
 
+  # Indexes. `index_ask`, `index_search`, `index_save` and `index_load` answer with `{tag, answer}` as a
+  # message; only a search can be cancelled.
+  def index_new(_storage, _max_size), do: not_loaded()
+  def index_info(_index), do: not_loaded()
+  def index_ask(_tag, _index, _question), do: not_loaded()
+  def index_search(_tag, _index, _query, _options, _owner), do: not_loaded()
+  def index_cancel(_job), do: not_loaded()
+  def index_save(_tag, _index, _path), do: not_loaded()
+  def index_load(_tag, _path, _max_size), do: not_loaded()
+
   # Unit vectors to numbers
   def rank(_image, _texts, _background, _scoring), do: not_loaded()
   def rank_many(_images, _dim, _texts, _background, _scoring), do: not_loaded()

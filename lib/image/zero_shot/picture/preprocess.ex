@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.Picture.Preprocess do
 
   alias Image.ZeroShot.{Error, Native, Source}
   alias Image.ZeroShot.Call.Deadline
+  alias Image.ZeroShot.Native.Turn
   alias Image.ZeroShot.Serving.Lease
 
   @doc """
@@ -18,7 +19,7 @@ defmodule Image.ZeroShot.Picture.Preprocess do
   def run(source, preprocessing, limits, deadline, monitor \\ make_ref()) do
     tag = make_ref()
     timeout = deadline |> Deadline.remaining() |> timeout()
-    submitted = Native.preprocess(tag, source, preprocessing, limits, owner(), timeout)
+    submitted = Native.preprocess(tag, source, preprocessing, limits, Turn.owner(), timeout)
 
     with {:ok, job} <- Error.from_native(submitted) do
       receive do
@@ -29,10 +30,6 @@ defmodule Image.ZeroShot.Picture.Preprocess do
       end
     end
   end
-
-  # Owners take turns. All tasks of a process count as one owner: otherwise a hundred tasks would have a
-  # hundred turns.
-  defp owner, do: [self() | Process.get(:"$callers", [])] |> List.last() |> :erlang.phash2()
 
   defp timeout(:infinity), do: nil
   defp timeout(left), do: left

@@ -1,0 +1,612 @@
+defmodule Image.ZeroShot.Index do
+  @moduledoc """
+  Nearest neighbours of pictures and texts, exactly, in memory.
+
+  Put embeddings in under ids of your own, and ask for the entries that are most like a picture, a text, an
+  embedding or another entry.
+
+      iex> alias Image.ZeroShot.Index
+      iex> index = Index.new()
+      iex> paths = for name <- ~w(cat.png dog.jpg pizza.webp), do: Path.join("priv/samples", name)
+      iex> for path <- paths do
+      ...>   :ok = Index.put(index, path, Image.ZeroShot.embed({:path, path}, repo: :embedded))
+      ...> end
+      iex> {:ok, [best | _]} = Index.nearest(index, {:text, "a photo of a dog"}, repo: :embedded)
+      iex> best.id
+      "priv/samples/dog.jpg"
+      iex> {:ok, [_first, _second]} = Index.nearest(index, {:id, "priv/samples/dog.jpg"})
+
+  A search compares the query with every entry, so it finds what there is: no parameters, no training, and a
+  filter never leaves too few results. 100,000 entries of 512 dimensions take about as long as reading them
+  from memory once; `bench/README.md` has figures. For more than a few million entries, or for several
+  machines, use PostgreSQL with pgvector.
+
+  ## Storage
+
+  | `:storage` | bytes for each of 512 dimensions | a million entries | scores |
+  | --- | --- | --- | --- |
+  | `:f32` | 4 | 2.0 GB | as computed |
+  | `:f16` | 2 | 1.0 GB | off by 0.0005 at most |
+  | `:i8` | 2 | 1.0 GB | off by 0.00003 at most in tests; three times as fast as `:f32` and more |
+
+  `:i8` stores 16 bits relative to the largest component of a vector, in two bytes. A search reads the upper
+  byte of every entry, and computes the score of those that come into question (4 x `:k` + 100) with both.
+  Only there can a neighbour be missed; on vectors like CLIP's all ten nearest of ten were found.
+
+  An id takes its size in Erlang's external format and about 100 bytes.
+
+  ## Who owns it
+
+  `new/1` returns an index that belongs to nobody: any process of the node may use it, a crash of one does
+  not change it, and its memory is freed when no process holds it any more. Where an index should have a
+  name and outlive the processes that use it, start one in a supervisor:
+
+      children = [
+        {Image.ZeroShot.Index, name: MyApp.Photos, path: "/var/lib/my_app/photos.index"}
+      ]
+
+  Then `MyApp.Photos` is the index in every function here. The process only holds it and takes no part in
+  searches. With `:path`, the index is read at the start and written when the supervisor stops it. If the
+  process is killed, the next one starts with what was saved last, or empty without a `:path`; calls in
+  between return an error with the reason `:index_down`. Save after changes that you cannot repeat.
+
+  The index is of one node. From another one, call these functions by `:erpc`.
+
+  ## Many processes
+
+  A search sees the index as it was at one moment, with all of a `put_many/2` of up to 1,000 entries or
+  nothing of it. Writers do not wait for searches, nor searches for writers or for `save/2`: they share
+  blocks of a megabyte, and who changes one that is being read changes a copy.
+
+  No scheduler is blocked. Threads of the native library, as many as there are cores, search together
+  and answer by messages. They take up to 64 waiting searches of an index and read its entries once for all
+  of them. Processes take turns. More than 4,096 that wait for one index are refused with the reason
+  `:overloaded`; one that waits longer than its `:timeout` gets `:timeout`. If a caller dies, its search is
+  dropped unless it has begun.
+  """
+
+  alias Image.ZeroShot
+  alias Image.ZeroShot.{Embedding, Error, Native}
+  alias Image.ZeroShot.Call.{Deadline, Options, Started}
+  alias Image.ZeroShot.Index.{Ids, Owner}
+  alias Image.ZeroShot.Native.Turn
+
+  # Entries that are put together.
+  @part 1_000
+  # Searches that are handed in together, of one caller.
+  @together 64
+
+  @enforce_keys [:ref]
+  defstruct [:ref]
+
+  @opaque t :: %__MODULE__{ref: reference()}
+
+  @typedoc "An index, or the name or the process of one."
+  @type index :: t() | atom() | pid()
+
+  @typedoc "Any term. Those that are equal by `===` are the same id."
+  @type id :: term()
+
+  @typedoc """
+  What is looked for: an entry that is there, a text, an embedding, or a picture (see
+  `t:Image.ZeroShot.picture/0`).
+  """
+  @type query :: {:id, id()} | {:text, String.t()} | ZeroShot.picture()
+
+  @typedoc "A neighbour, and its cosine with the query, from -1.0 to 1.0."
+  @type result :: %{id: id(), score: float()}
+
+  @doc """
+  Makes an empty index. The first entry decides about the model and the dimensions.
+
+  ## Options
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:index)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:index_limit)}
+
+  ## Examples
+
+      iex> Image.ZeroShot.Index.new(storage: :i8, max_size: 10_000)
+      #Image.ZeroShot.Index<0 entries, i8>
+
+  """
+  @spec new(keyword()) :: t()
+  def new(opts \\ []) do
+    opts = Options.index!(opts, :new)
+    bang!(made(opts))
+  end
+
+  defp made(opts) do
+    with :ok <- Started.check(),
+         {:ok, ref} <- Error.from_native(Native.index_new(opts.storage, opts.max_size)),
+         do: {:ok, %__MODULE__{ref: ref}}
+  end
+
+  @doc """
+  Starts a process that holds an index under a name; see [Who owns it](#module-who-owns-it).
+
+  Returns `{:error, error}` with an `Image.ZeroShot.Error` if the file at `:path` is there and cannot be
+  loaded. A file that is loaded keeps its storage.
+
+  ## Options
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:index_process)}
+
+  and those of `new/1`.
+  """
+  @spec start_link(keyword()) :: GenServer.on_start()
+  def start_link(opts) do
+    opts = Options.index!(opts, :process)
+    Owner.start_link(opts.name, {fn -> open(opts) end, &close(&1, opts.path)})
+  end
+
+  # An index, and the number of changes that are in its file.
+  defp open(%{path: path} = opts) do
+    found = path != nil and File.exists?(path)
+    opened = if found, do: load(path, max_size: opts.max_size), else: made(opts)
+    with {:ok, index} <- opened, do: {:ok, {index, info(index).changes}}
+  end
+
+  defp close(_held, nil), do: :ok
+
+  defp close({index, saved}, path),
+    do:
+      if(info(index).changes != saved,
+        do: bang!(with(:ok <- save(index, path), do: {:ok, :saved}))
+      )
+
+  @doc false
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    # Time to write a large file.
+    %{id: opts[:name] || __MODULE__, start: {__MODULE__, :start_link, [opts]}, shutdown: 60_000}
+  end
+
+  @doc """
+  Puts an entry in, or replaces the one with this id.
+
+  Returns an error with the reason `:wrong_model` for an embedding of another model than the entries before,
+  `:index_full`, or `:overloaded`. An id of more than 65,536 bytes in Erlang's external format raises an
+  `ArgumentError`.
+  """
+  @spec put(index(), id(), Embedding.t()) :: :ok | {:error, Error.t()}
+  def put(index, id, embedding), do: put_many(index, [{id, embedding}])
+
+  @doc """
+  Puts `{id, embedding}` entries in: a list or any other enumerable, also a lazy stream.
+
+  They go in 1,000 at a time, each thousand as a whole. After an error, the thousands before it are in.
+
+  ## Examples
+
+      paths
+      |> Enum.map(&{:path, &1})
+      |> Image.ZeroShot.embed_many()
+      |> Stream.flat_map(fn
+        {{:path, path}, {:ok, embedding}} -> [{path, embedding}]
+        {_picture, {:error, _error}} -> []
+      end)
+      |> then(&Image.ZeroShot.Index.put_many(index, &1))
+
+  """
+  @spec put_many(index(), Enumerable.t()) :: :ok | {:error, Error.t()}
+  def put_many(index, entries) do
+    with {:ok, index} <- fetch(index) do
+      entries
+      |> Stream.chunk_every(@part)
+      |> Enum.reduce_while(:ok, fn part, :ok ->
+        case put_part(index, part) do
+          {:ok, :done} -> {:cont, :ok}
+          {:error, error} -> {:halt, {:error, error}}
+        end
+      end)
+    end
+  end
+
+  defp put_part(index, [first | _] = part) do
+    {_id, embedding} = entry!(first)
+    model = model(embedding)
+
+    {ids, rows} =
+      part
+      |> Enum.map(fn entry ->
+        {id, embedding} = entry!(entry)
+        {Ids.encode!(id), checked(embedding, model)}
+      end)
+      |> Enum.unzip()
+
+    with {:ok, rows} <- all(rows) do
+      portable = Enum.all?(ids, &Ids.portable?/1)
+      ask(index, {:put, model, Ids.pack_encoded(ids), rows, portable})
+    end
+  end
+
+  defp entry!({id, %Embedding{} = embedding}), do: {id, embedding}
+
+  defp entry!(other) do
+    raise ArgumentError,
+          "expected an Image.ZeroShot.Embedding under an id, as {id, embedding}, " <>
+            "got: #{inspect(other, limit: 5, printable_limit: 80)}"
+  end
+
+  # Within a part; the index checks the first one against its own.
+  defp checked(embedding, model) do
+    if model(embedding) == model, do: Embedding.row(embedding), else: {:other, embedding, model}
+  end
+
+  defp all(rows) do
+    case Enum.find(rows, &is_tuple/1) do
+      nil -> {:ok, IO.iodata_to_binary(rows)}
+      {:other, embedding, model} -> Embedding.check_model(embedding, model)
+    end
+  end
+
+  @doc """
+  Deletes an entry. It is no error if there is none of this id.
+  """
+  @spec delete(index(), id()) :: :ok | {:error, Error.t()}
+  def delete(index, id) do
+    with {:ok, index} <- fetch(index),
+         {:ok, _count} <- ask(index, {:delete, Ids.pack!([id])}),
+         do: :ok
+  end
+
+  @doc """
+  Returns whether there is an entry of this id. Raises an `Image.ZeroShot.Error` if that cannot be said.
+  """
+  @spec member?(index(), id()) :: boolean()
+  def member?(index, id),
+    do: index |> fetch() |> bang!() |> ask({:member, Ids.encode!(id)}) |> bang!()
+
+  @doc """
+  Returns the number of entries. Raises an `Image.ZeroShot.Error` if there is no index of that name.
+  """
+  @spec size(index()) :: non_neg_integer()
+  def size(index), do: info(index).size
+
+  @doc """
+  Returns the ids of all entries, in no order. Entries that come or go meanwhile may be missing or left.
+  """
+  @spec ids(index()) :: [id()]
+  def ids(index) do
+    index = index |> fetch() |> bang!()
+    index |> encoded_ids() |> Enum.map(&Ids.decode/1)
+  end
+
+  defp encoded_ids(index) do
+    Stream.unfold(0, fn from ->
+      case bang!(ask(index, {:ids, from, from + @part})) do
+        [] -> nil
+        ids -> {ids, from + @part}
+      end
+    end)
+    |> Stream.concat()
+  end
+
+  @doc """
+  Returns facts about an index.
+
+    * `:size`, `:max_size` - the number of entries, and the most there can be
+    * `:storage` - `:f32`, `:f16` or `:i8`
+    * `:bytes` - what the vectors take in memory; ids come on top
+    * `:model` - the `:name`, `:commit` and `:dim` of the model, or `nil` before the first entry
+    * `:waiting` - how many searches wait
+    * `:changes` - a number that grows with each change
+    * `:portable` - whether it can be saved: no id was ever put that is a process, a reference or a function
+
+  More may come with later versions.
+
+  ## Examples
+
+      iex> info = Image.ZeroShot.Index.info(Image.ZeroShot.Index.new())
+      iex> {info.size, info.storage, info.model}
+      {0, :f32, nil}
+
+  """
+  @spec info(index()) :: %{required(atom()) => term()}
+  def info(index) do
+    %__MODULE__{ref: ref} = index |> fetch() |> bang!()
+    ref |> Native.index_info() |> Error.from_native() |> bang!()
+  end
+
+  @doc """
+  Finds the entries that are most like a picture, a text, an embedding or another entry, the best first.
+
+  The query is `{:id, id}` for an entry, which is not its own neighbour; `{:text, text}`; or a picture as
+  everywhere, such as `{:path, path}` or an `Image.ZeroShot.Embedding`. Pictures and texts are embedded first.
+  Entries of equal score come in the order in which their ids were first put.
+
+  Returns an error with the reason `:wrong_model` if the query is of another model than the index, `:not_found`
+  if there is no entry of the id, `:overloaded`, or `:timeout`. A query that has to be embedded fails as
+  `Image.ZeroShot.try_embed/2` and `Image.ZeroShot.try_embed_text/2` do.
+
+  ## Options
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:nearest)}
+  #{Image.ZeroShot.Call.OptionTable.docs(:call)}
+
+  For a picture, also the options of `Image.ZeroShot.embed/2`; for a text, those of
+  `Image.ZeroShot.embed_text/2`.
+
+  ## Examples
+
+      iex> index = Image.ZeroShot.Index.new()
+      iex> embedding = fn x, y ->
+      ...>   vector = <<x::float-32-little, y::float-32-little>>
+      ...>   {:ok, embedding} = Image.ZeroShot.Embedding.from_binary(vector, model: "my/model")
+      ...>   embedding
+      ...> end
+      iex> entries = [{1, embedding.(1.0, 0.0)}, {2, embedding.(0.0, 1.0)}, {3, embedding.(1.0, 0.0)}]
+      iex> :ok = Image.ZeroShot.Index.put_many(index, entries)
+      iex> Image.ZeroShot.Index.nearest(index, embedding.(1.0, 0.0), k: 2)
+      {:ok, [%{id: 1, score: 1.0}, %{id: 3, score: 1.0}]}
+      iex> Image.ZeroShot.Index.nearest(index, {:id, 1}, only: &(&1 > 1), min_score: 0.5)
+      {:ok, [%{id: 3, score: 1.0}]}
+
+  """
+  @spec nearest(index(), query(), keyword()) :: {:ok, [result()]} | {:error, Error.t()}
+  def nearest(index, query, opts \\ []) do
+    {own, embed} = Options.nearest!(opts, if(ready?(query), do: :ready, else: :embed))
+
+    with {:ok, index} <- fetch(index),
+         {:ok, resolved} <- resolve(query, embed),
+         do: index |> find(resolved, own, own.only) |> explain(query)
+  end
+
+  defp explain({:error, %Error{reason: :not_found} = error}, {:id, id}) do
+    name = inspect(id, limit: 5, printable_limit: 80)
+    {:error, %{error | message: "the index has no entry #{name}; put it first"}}
+  end
+
+  defp explain(result, _query), do: result
+
+  @doc """
+  Same as `nearest/3` for a list of entries or embeddings, with a list of results for each.
+
+  Sixty-four of them at a time read the index together, which is several times as fast as one by one. Embed
+  pictures before, with `Image.ZeroShot.embed_many/2`. `:only` takes no function here.
+  """
+  @spec nearest_many(index(), [{:id, id()} | Embedding.t()], keyword()) ::
+          {:ok, [[result()]]} | {:error, Error.t()}
+  def nearest_many(index, queries, opts \\ []) do
+    {own, []} = Options.nearest!(opts, :ready)
+
+    if is_function(own.only),
+      do: raise(ArgumentError, "expected :only to be a list of ids or nil, got: a function")
+
+    queries = Enum.map(queries, &ready!/1)
+    only = own.only && Ids.pack!(own.only)
+
+    with {:ok, index} <- fetch(index) do
+      queries
+      |> Enum.chunk_every(@together)
+      |> collect(&find_together(index, &1, own, only))
+      |> joined()
+    end
+  end
+
+  defp joined({:ok, parts}), do: {:ok, Enum.concat(parts)}
+  defp joined(error), do: error
+
+  defp ready?({:id, _id}), do: true
+  defp ready?(%Embedding{}), do: true
+  defp ready?(_other), do: false
+
+  defp ready!(query) do
+    if ready?(query),
+      do: query |> resolve([]) |> bang!(),
+      else:
+        raise(
+          ArgumentError,
+          "expected {:id, id} or an embedding, got: #{inspect(query, limit: 5)}"
+        )
+  end
+
+  defp resolve({:id, id}, _opts), do: {:ok, {:id, Ids.encode!(id)}}
+
+  defp resolve(%Embedding{} = embedding, _opts),
+    do: {:ok, {:vector, model(embedding), Embedding.row(embedding)}}
+
+  defp resolve({:text, text}, opts) do
+    with {:ok, embedding} <- ZeroShot.try_embed_text(text, opts), do: resolve(embedding, opts)
+  end
+
+  defp resolve(picture, opts) do
+    with {:ok, embedding} <- ZeroShot.try_embed(picture, opts), do: resolve(embedding, opts)
+  end
+
+  defp find(index, query, opts, only) when is_function(only) do
+    filtered(index, query, opts, fn id -> only.(Ids.decode(id)) end, 4 * opts.k + 16, %{})
+  end
+
+  defp find(index, query, opts, only) do
+    with {:ok, [results]} <- find_together(index, [query], opts, only && Ids.pack!(only)),
+         do: {:ok, results}
+  end
+
+  # Asks for more until enough of them may be results. Each round is a whole search, so the answer is that
+  # of one moment. Nothing is asked twice about an id.
+  defp filtered(index, query, opts, filter, count, known) do
+    with {:ok, [hits]} <- search(index, [query], %{opts | k: count}, nil) do
+      {kept, known} = keep(hits, filter, opts.k, known)
+
+      if length(kept) == opts.k or length(hits) < count,
+        do: {:ok, results(kept)},
+        else: filtered(index, query, opts, filter, 8 * count, known)
+    end
+  end
+
+  defp keep(hits, filter, most, known) do
+    {kept, _count, known} =
+      Enum.reduce_while(hits, {[], 0, known}, fn {id, _score} = hit, {kept, count, known} ->
+        known = Map.put_new_lazy(known, id, fn -> filter.(id) end)
+
+        cond do
+          !known[id] -> {:cont, {kept, count, known}}
+          count + 1 == most -> {:halt, {[hit | kept], count + 1, known}}
+          true -> {:cont, {[hit | kept], count + 1, known}}
+        end
+      end)
+
+    {Enum.reverse(kept), known}
+  end
+
+  defp find_together(index, queries, opts, only) do
+    with {:ok, hits} <- search(index, queries, opts, only), do: {:ok, Enum.map(hits, &results/1)}
+  end
+
+  defp results(hits), do: for({id, score} <- hits, do: %{id: Ids.decode(id), score: score})
+
+  # Hands all in before it waits for the first.
+  defp search(%__MODULE__{ref: ref}, queries, opts, only) do
+    deadline = Deadline.new(opts.timeout)
+    settings = %{most: opts.k, least: opts.min_score, only: only}
+
+    queries
+    |> Enum.map(fn query ->
+      tag = make_ref()
+      {tag, Native.index_search(tag, ref, query, settings, Turn.owner())}
+    end)
+    |> Enum.map(fn {tag, job} -> await(tag, job, deadline) end)
+    |> collect(& &1)
+  end
+
+  defp await(tag, job, deadline) do
+    with {:ok, job} <- Error.from_native(job) do
+      receive do
+        {^tag, answer} -> Error.from_native(answer)
+      after
+        Deadline.remaining(deadline) -> cancel(job, tag)
+      end
+    end
+  end
+
+  defp cancel(job, tag) do
+    case Native.index_cancel(job) do
+      {:ok, :cancelled} ->
+        Error.error(:timeout, "the search waited for others until it timed out; raise :timeout")
+
+      {:ok, :sent} ->
+        receive do: ({^tag, answer} -> Error.from_native(answer))
+    end
+  end
+
+  @doc """
+  Writes an index to a file, as it is at this moment.
+
+  The file is whole at any time, even if the machine stops in between: it is written beside its place (with
+  `.saving` behind the name) and put there when it is on the disk, and each part has a checksum. Searches and
+  changes go on meanwhile. Another process that saves to the same place at this moment makes it an error
+  with the reason `:overloaded`; `:disk_full`, `:not_found` for a missing directory and `:io` are others.
+
+  Raises an `ArgumentError` if an id was ever put that is, or contains, a process, a reference or a function:
+  those cannot be read elsewhere.
+  """
+  @spec save(index(), Path.t()) :: :ok | {:error, Error.t()}
+  def save(index, path) do
+    with {:ok, %__MODULE__{ref: ref} = index} <- fetch(index) do
+      unless info(index).portable do
+        raise ArgumentError,
+              "expected ids of plain data in an index to save, got processes, references or functions"
+      end
+
+      with {:ok, :done} <- answer(&Native.index_save(&1, ref, path!(path))), do: :ok
+    end
+  end
+
+  @doc """
+  Reads an index that `save/2` wrote, into memory.
+
+  A file that is damaged, or that another program made, is an error with the reason `:invalid_index_file`. It
+  costs no more memory than a sound one of its size, and makes no new atom: an id with an atom that this
+  node does not know is an error too. A file with more entries than `:max_size` is an error with the reason
+  `:index_full`.
+
+  ## Options
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:index_limit)}
+
+  ## Examples
+
+      iex> {:error, error} = Image.ZeroShot.Index.load("priv/samples/dog.jpg")
+      iex> error.reason
+      :invalid_index_file
+
+  """
+  @spec load(Path.t(), keyword()) :: {:ok, t()} | {:error, Error.t()}
+  def load(path, opts \\ []) do
+    %{max_size: max_size} = Options.index!(opts, :load)
+
+    with :ok <- Started.check(),
+         {:ok, ref} <- answer(&Native.index_load(&1, path!(path), max_size)),
+         do: check_ids(%__MODULE__{ref: ref}, path)
+  end
+
+  defp check_ids(index, path) do
+    if index |> encoded_ids() |> Enum.all?(&Ids.valid?/1),
+      do: {:ok, index},
+      else:
+        Error.error(
+          :invalid_index_file,
+          "#{inspect(path)}: has an id that Image.ZeroShot.Index.save/2 does not write, or with an atom " <>
+            "that this node does not know; load the modules that use it, or build the index again"
+        )
+  end
+
+  defp path!(path) do
+    path = IO.chardata_to_string(path)
+    if path == "" or String.contains?(path, <<0>>), do: raise(ArgumentError, "expected a path")
+    path
+  end
+
+  # Not to be taken back, but short, or asked for to be done.
+  defp ask(%__MODULE__{ref: ref}, question), do: answer(&Native.index_ask(&1, ref, question))
+
+  defp answer(ask) do
+    tag = make_ref()
+
+    with {:ok, :sent} <- Error.from_native(ask.(tag)),
+         do: receive(do: ({^tag, answer} -> answer |> Error.from_native()))
+  end
+
+  defp fetch(%__MODULE__{} = index), do: {:ok, index}
+
+  defp fetch(server)
+       when is_pid(server) or (is_atom(server) and server not in [nil, true, false]),
+       do: with({:ok, {index, _saved}} <- Owner.fetch(server), do: {:ok, index})
+
+  defp fetch(other) do
+    raise ArgumentError,
+          "expected an Image.ZeroShot.Index or the name of one, got: #{inspect(other, limit: 5)}"
+  end
+
+  defp model(embedding) do
+    %{name: embedding.model, commit: embedding.commit, dim: Embedding.dim(embedding)}
+  end
+
+  # The results of all, in order, or the first error.
+  defp collect(items, function) do
+    items
+    |> Enum.map(function)
+    |> Enum.reduce_while({:ok, []}, fn
+      {:ok, result}, {:ok, results} -> {:cont, {:ok, [result | results]}}
+      {:error, error}, _results -> {:halt, {:error, error}}
+    end)
+    |> with_order()
+  end
+
+  defp with_order({:ok, results}), do: {:ok, Enum.reverse(results)}
+  defp with_order(error), do: error
+
+  defp bang!({:ok, value}), do: value
+  defp bang!({:error, error}), do: raise(error)
+
+  defimpl Inspect do
+    def inspect(index, _opts) do
+      info = Image.ZeroShot.Index.info(index)
+      noun = if info.size == 1, do: "entry", else: "entries"
+      of = if info.model, do: " of #{Kernel.inspect(info.model.name)}"
+      "#Image.ZeroShot.Index<#{info.size} #{noun}#{of}, #{info.storage}>"
+    end
+  end
+end

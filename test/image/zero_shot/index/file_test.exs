@@ -1,0 +1,106 @@
+defmodule Image.ZeroShot.Index.FileTest do
+  use ExUnit.Case, async: true
+
+  alias Image.ZeroShot.{Embedding, Error, Index}
+
+  @moduletag :tmp_dir
+
+  defp vector(seed) do
+    binary = for i <- 1..24, into: <<>>, do: <<:math.sin(seed * i)::float-32-little>>
+    {:ok, embedding} = Embedding.from_binary(binary, model: "m")
+    embedding
+  end
+
+  defp filled(ids, opts \\ []) do
+    index = Index.new(opts)
+
+    :ok =
+      Index.put_many(
+        index,
+        ids |> Enum.with_index(1) |> Enum.map(fn {id, i} -> {id, vector(i)} end)
+      )
+
+    index
+  end
+
+  test "a file keeps ids, vectors and model", %{tmp_dir: dir} do
+    path = Path.join(dir, "all.index")
+    ids = [1, -1.5, "ä", :ok, {1, [%{a: nil}]}, 'x', 2 ** 80, <<1::3>>]
+
+    for storage <- [:f32, :f16, :i8] do
+      index = filled(ids, storage: storage)
+      assert Index.save(index, path) == :ok
+      assert {:ok, loaded} = Index.load(path)
+      assert Index.info(loaded).storage == storage
+      assert Index.nearest(loaded, vector(3), k: 9) == Index.nearest(index, vector(3), k: 9)
+      assert Enum.all?(ids, &Index.member?(loaded, &1))
+
+      assert {:error, %Error{reason: :wrong_model}} =
+               Index.put(loaded, 1, %{vector(1) | model: "n"})
+    end
+
+    assert {:error, %Error{reason: :index_full}} = Index.load(path, max_size: 7)
+    assert File.ls!(dir) == ["all.index"]
+  end
+
+  test "ids that mean nothing elsewhere cannot be saved", %{tmp_dir: dir} do
+    for id <- [self(), make_ref(), fn -> :ok end, {1, [self()]}] do
+      assert_raise ArgumentError, ~r/ids of plain data/, fn ->
+        Index.save(filled([id]), Path.join(dir, "x"))
+      end
+    end
+
+    assert File.ls!(dir) == []
+  end
+
+  test "a damaged file is an error", %{tmp_dir: dir} do
+    path = Path.join(dir, "all.index")
+    :ok = Index.save(filled(Enum.to_list(1..50)), path)
+    whole = File.read!(path)
+
+    for at <- [0, 10, 30, 100, 2_000, byte_size(whole) - 1] do
+      <<before::binary-size(at), byte, rest::binary>> = whole
+      File.write!(path, [before, Bitwise.bxor(byte, 64), rest])
+      assert {:error, %Error{reason: :invalid_index_file, message: message}} = Index.load(path)
+      assert message =~ inspect(path) and message =~ "build it again"
+      File.write!(path, before)
+      assert {:error, %Error{reason: :invalid_index_file}} = Index.load(path)
+    end
+
+    assert {:error, %Error{reason: :not_found}} = Index.load(Path.join(dir, "none"))
+    assert {:error, %Error{reason: :not_found}} = Index.save(Index.new(), Path.join(dir, "no/x"))
+    assert_raise ArgumentError, fn -> Index.load("a\0b") end
+  end
+
+  # Each is written with right checksums, as a stranger could.
+  test "an id that makes an atom or a process, or is not a term, is an error", %{tmp_dir: dir} do
+    path = Path.join(dir, "all.index")
+    unknown = <<131, 119, 20, "an_atom_nobody_knows">>
+    process = :erlang.term_to_binary(self())
+    spaced = <<131, 98, 0, 0, 0, 1>>
+
+    for id <- [unknown, process, spaced, <<131>>, "", <<131, 80, 0, 0, 0, 9, 1>>] do
+      File.write!(path, file(id))
+      assert {:error, %Error{reason: :invalid_index_file, message: message}} = Index.load(path)
+      assert message =~ "has an id that"
+    end
+
+    File.write!(path, file(<<131, 97, 1>>))
+    assert {:ok, index} = Index.load(path)
+    assert Index.ids(index) == [1]
+    assert_raise ArgumentError, fn -> String.to_existing_atom("an_atom_nobody" <> "_knows") end
+  end
+
+  defp file(id) do
+    header = [0, <<1::32-little, 1::32-little>>, text("m"), 0, text("")]
+    row = [text(id), <<1.0::float-32-little>>]
+
+    Enum.reduce([header, row], "image_zero_shot index 1\n", fn section, before ->
+      section = IO.iodata_to_binary(section)
+      body = <<before::binary, byte_size(section)::32-little, section::binary>>
+      <<body::binary, :erlang.crc32(body)::32-little>>
+    end)
+  end
+
+  defp text(text), do: [<<byte_size(text)::32-little>>, text]
+end

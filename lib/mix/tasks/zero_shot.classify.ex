@@ -64,65 +64,11 @@ defmodule Mix.Tasks.ZeroShot.Classify do
 
   use Mix.Task
 
-  alias Image.ZeroShot.CLI.Console
+  alias Image.ZeroShot.CLI.{Console, Shell}
 
   @impl true
   def run([help | _]) when help in ["--help", "-h"],
     do: Mix.Task.run("help", ["zero_shot.classify"])
 
-  def run(argv) do
-    configure()
-    {:ok, _started} = Application.ensure_all_started(:image_zero_shot)
-    log_to_stderr()
-
-    case argv |> Enum.map(&as_typed/1) |> Console.run(terminal()) do
-      :ok -> :ok
-      {:error, message} -> Mix.raise(message)
-    end
-  end
-
-  # Only the configuration: the project itself is not started. Compiling reports on the standard
-  # output, which is for results.
-  defp configure do
-    shell = Mix.shell()
-    Mix.shell(Mix.Shell.Quiet)
-    Mix.Task.run("app.config")
-    Mix.shell(shell)
-  end
-
-  # Without a locale every byte of an argument has become a character.
-  defp as_typed(argument) do
-    with :latin1 <- :file.native_name_encoding(),
-         bytes when is_binary(bytes) <- :unicode.characters_to_binary(argument, :utf8, :latin1) do
-      bytes
-    else
-      _already -> argument
-    end
-  end
-
-  # Log lines of a download are not results either. Since Elixir 1.15 the log is a handler of
-  # Erlang's, before that it was a backend.
-  defp log_to_stderr do
-    case :logger.get_handler_config(:default) do
-      {:ok, %{module: :logger_std_h, config: %{type: :standard_io}} = handler} ->
-        :ok = :logger.remove_handler(:default)
-        handler = %{handler | config: %{type: :standard_error}}
-        :ok = :logger.add_handler(:default, :logger_std_h, handler)
-
-      _other ->
-        # By name: deprecated where it is not needed.
-        apply(Logger, :configure_backend, [:console, [device: :standard_error]])
-    end
-  end
-
-  # Only a terminal has columns; for the standard output Erlang returns those of the input. Where both
-  # outputs are one terminal, which allows colours, everything goes to one of them: otherwise a row
-  # overtakes the bar that makes room for it.
-  defp terminal do
-    case {:io.columns(:standard_error), IO.ANSI.enabled?()} do
-      {{:ok, columns}, true} -> [columns: columns, beside: :stdio]
-      {{:ok, columns}, false} -> [columns: columns]
-      {{:error, _no_terminal}, _colours} -> []
-    end
-  end
+  def run(argv), do: Shell.run(argv, &Console.run/2)
 end

@@ -5,6 +5,8 @@ defmodule Image.ZeroShot.CLI.Console do
   #
   # Rows go to the standard output as they come, everything else to the standard error.
 
+  import Image.ZeroShot.CLI.Output
+
   alias Image.ZeroShot
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.CLI.{Flags, Gallery, Paths, Rows, Thumbnails}
@@ -111,42 +113,4 @@ defmodule Image.ZeroShot.CLI.Console do
 
   defp ended(failed, all),
     do: {:error, "#{failed} of #{all} could not be classified; the reasons are above"}
-
-  # Errors about a file begin with its name already.
-  defp named(path, %Error{message: message}) do
-    name = inspect(path)
-    if String.starts_with?(message, name), do: message, else: "#{name}: #{message}"
-  end
-
-  # File names are bytes: whatever the locale, they leave as they are.
-  defp in_bytes(function) do
-    case :io.getopts() do
-      [_ | _] = before ->
-        :ok = :io.setopts(encoding: :latin1)
-
-        try do
-          function.()
-        after
-          :io.setopts(Keyword.take(before, [:encoding]))
-        end
-
-      _not_to_be_set ->
-        function.()
-    end
-  end
-
-  defp tell(message, :stdio), do: IO.binwrite([one_line(message), "\n"])
-  defp tell(message, :stderr), do: IO.puts(:stderr, one_line(message))
-
-  # Without a terminal there is no bar.
-  defp draw(%{columns: nil}), do: :ok
-
-  defp draw(shown),
-    do: IO.write(shown.beside, Progress.draw(shown.progress, now(), shown.columns))
-
-  defp clear(%{columns: nil}), do: :ok
-  defp clear(shown), do: IO.write(shown.beside, Progress.clear())
-
-  defp one_line(message), do: message |> String.split() |> Enum.join(" ")
-  defp now, do: System.monotonic_time(:millisecond)
 end

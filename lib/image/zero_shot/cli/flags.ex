@@ -110,7 +110,8 @@ defmodule Image.ZeroShot.CLI.Flags do
     text |> String.split(separator) |> Enum.map(&String.trim/1) |> Enum.reject(&(&1 == ""))
   end
 
-  defp format(name) do
+  @spec format(String.t()) :: {:ok, :table | :json | :csv} | {:error, String.t()}
+  def format(name) do
     with :error <- Map.fetch(@formats, name),
          do: {:error, "expected --format to be table, json or csv, got: #{name}"}
   end
@@ -135,17 +136,18 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp min_score(least) when least >= 0 and least <= 1, do: {:ok, [min_score: least]}
   defp min_score(least), do: {:error, "expected --min-score to be from 0 to 1, got: #{least}"}
 
-  defp device(nil), do: {:ok, []}
-  defp device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}
+  @spec device(String.t() | nil) :: {:ok, keyword()} | {:error, String.t()}
+  def device(nil), do: {:ok, []}
+  def device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}
 
-  defp device("cuda:" <> index = name) do
+  def device("cuda:" <> index = name) do
     case Integer.parse(index) do
       {index, ""} when index >= 0 -> {:ok, [device: {:cuda, index}]}
       _no_index -> no_device(name)
     end
   end
 
-  defp device(name), do: no_device(name)
+  def device(name), do: no_device(name)
 
   defp no_device(name),
     do: {:error, "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: #{name}"}
@@ -158,11 +160,12 @@ defmodule Image.ZeroShot.CLI.Flags do
     end
   end
 
-  defp repo(nil), do: []
-  defp repo("embedded"), do: [repo: :embedded]
+  @spec repo(String.t() | nil) :: keyword()
+  def repo(nil), do: []
+  def repo("embedded"), do: [repo: :embedded]
 
   # A name on the Hub has no more than one slash, and begins with none of these.
-  defp repo(name) do
+  def repo(name) do
     if File.dir?(name) or name =~ ~r{\A[./~]|/.*/},
       do: [repo: {:local, Path.expand(name)}],
       else: [repo: name]

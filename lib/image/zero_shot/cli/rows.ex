@@ -78,8 +78,11 @@ defmodule Image.ZeroShot.CLI.Rows do
 
   def row(%{format: :csv}, path, {:error, error}), do: line([path, "", "", error.message])
 
-  # Keeps names of files and labels on one line, without control characters for the terminal.
-  defp plain(text) do
+  @doc """
+  Keeps names of files and labels on one line, without control characters for the terminal.
+  """
+  @spec plain(String.t()) :: String.t()
+  def plain(text) do
     if String.valid?(text) and not (text =~ ~r/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u),
       do: text,
       else: inspect(text, binaries: :as_strings, printable_limit: :infinity)
@@ -92,8 +95,12 @@ defmodule Image.ZeroShot.CLI.Rows do
 
   defp pad(text, width), do: text |> IO.iodata_to_binary() |> String.pad_trailing(width)
 
-  # JSON has no bytes: a name that is not text comes twice, once to read and once to find the file.
-  defp members(path) do
+  @doc """
+  A path as members of a JSON object. JSON has no bytes: a name that is not text comes twice, once to read
+  and once to find the file.
+  """
+  @spec members(Path.t()) :: iodata()
+  def members(path) do
     if String.valid?(path),
       do: ["\"path\":", string(path)],
       else: ["\"path\":", string(path), ",\"path_base64\":\"", Base.encode64(path), "\""]
@@ -123,8 +130,11 @@ defmodule Image.ZeroShot.CLI.Rows do
   defp unit(number),
     do: ["\\u", number |> Integer.to_string(16) |> String.pad_leading(4, "0")]
 
-  # RFC 4180.
-  defp line(fields), do: [fields |> Enum.map(&field/1) |> Enum.intersperse(","), "\r\n"]
+  @doc """
+  A line of CSV, as in RFC 4180.
+  """
+  @spec line([String.t()]) :: iodata()
+  def line(fields), do: [fields |> Enum.map(&field/1) |> Enum.intersperse(","), "\r\n"]
 
   defp field(text) do
     if String.contains?(text, [",", "\"", "\r", "\n"]) or text =~ ~r/\A\s|\s\z/,

@@ -55,6 +55,7 @@ defmodule Image.ZeroShot.MixProject do
           Image.ZeroShot,
           Image.ZeroShot.Classifier,
           Image.ZeroShot.Embedding,
+          Image.ZeroShot.Index,
           Image.ZeroShot.Source,
           Image.ZeroShot.Error
         ],

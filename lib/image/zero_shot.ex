@@ -29,6 +29,7 @@ defmodule Image.ZeroShot do
   | compile, store or send labels | `classifier/2`, `Image.ZeroShot.Classifier` |
   | teach labels by pictures, have scores that mean something | `classifier/2`, `Image.ZeroShot.Classifier.calibrate/3` |
   | compute a vector once, and keep it | `embed/2`, `embed_text/2`, `embed_many/2`, `Image.ZeroShot.Embedding` |
+  | find pictures by words, by a picture, or twice | `Image.ZeroShot.Index`, `mix zero_shot.search` |
   | have a model loaded at boot, share it in a cluster | `Image.ZeroShot.Serving` |
   | fetch a model by name | `Image.ZeroShot.Hub`, `mix image_vision.download_models` |
   | load, unload or inspect a model | `load/1`, `unload/1`, `info/1`, `devices/0` |

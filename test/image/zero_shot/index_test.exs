@@ -27,7 +27,7 @@ defmodule Image.ZeroShot.IndexTest do
     test "any term is an id, and equal terms are one id" do
       large = Map.new(1..100, &{&1, "#{&1}"})
       shuffled = large |> Map.to_list() |> Enum.shuffle() |> Map.new()
-      ids = [1, 1.0, "a", :a, 'a', {:a, [1]}, large, nil, self(), make_ref(), <<1::3>>, ""]
+      ids = [1, 1.0, "a", :a, ~c"a", {:a, [1]}, large, nil, self(), make_ref(), <<1::3>>, ""]
       index = Index.new()
       for id <- ids, do: assert(Index.put(index, id, vector(1.0, 0.0)) == :ok)
       assert Index.size(index) == length(ids)

@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.Index.FileTest do
 
   test "a file keeps ids, vectors and model", %{tmp_dir: dir} do
     path = Path.join(dir, "all.index")
-    ids = [1, -1.5, "ä", :ok, {1, [%{a: nil}]}, 'x', 2 ** 80, <<1::3>>]
+    ids = [1, -1.5, "ä", :ok, {1, [%{a: nil}]}, ~c"x", 2 ** 80, <<1::3>>]
 
     for storage <- [:f32, :f16, :i8] do
       index = filled(ids, storage: storage)

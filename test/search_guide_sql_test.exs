@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.SearchGuideSqlTest do
   # the guide's own module, and compared with the exact order.
   use ExUnit.Case, async: false
 
-  alias Image.ZeroShot.Embedding
+  alias Image.ZeroShot.{Embedding, Index}
   alias Image.ZeroShot.Test.{Markdown, Postgres}
 
   @moduletag :postgres
@@ -103,11 +103,12 @@ defmodule Image.ZeroShot.SearchGuideSqlTest do
   defp ranked(rows),
     do: for([id, score] <- rows, do: {String.to_integer(id), elem(Float.parse(score), 0)})
 
-  defp exact(entries, query, k \\ 10) do
-    entries
-    |> Enum.map(fn {id, embedding} -> {id, Embedding.similarity(embedding, query)} end)
-    |> Enum.sort_by(&elem(&1, 1), :desc)
-    |> Enum.take(k)
+  # What the index in memory says of the same vectors.
+  defp exact(entries, query) do
+    index = Index.new()
+    :ok = Index.put_many(index, entries)
+    {:ok, found} = Index.nearest(index, query, k: 10)
+    for %{id: id, score: score} <- found, do: {id, score}
   end
 
   defp assert_same(found, expected) do

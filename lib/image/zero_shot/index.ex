@@ -67,15 +67,11 @@ defmodule Image.ZeroShot.Index do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Embedding, Error, Native}
-  alias Image.ZeroShot.Call.{Deadline, Options, Started}
-  alias Image.ZeroShot.Index.{Ids, Owner}
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.{Options, Started}
+  alias Image.ZeroShot.Index.{Finder, Ids, Owner}
 
   # Entries that are put together.
   @part 1_000
-  # Searches that are handed in together, of one caller.
-  @together 64
-
   @enforce_keys [:ref]
   defstruct [:ref]
 
@@ -350,7 +346,7 @@ defmodule Image.ZeroShot.Index do
 
     with {:ok, index} <- fetch(index),
          {:ok, resolved} <- resolve(query, embed),
-         do: index |> find(resolved, own, own.only) |> explain(query)
+         do: index.ref |> Finder.find(resolved, own) |> explain(query)
   end
 
   defp explain({:error, %Error{reason: :not_found} = error}, {:id, id}) do
@@ -375,18 +371,8 @@ defmodule Image.ZeroShot.Index do
       do: raise(ArgumentError, "expected :only to be a list of ids or nil, got: a function")
 
     queries = Enum.map(queries, &ready!/1)
-    only = own.only && Ids.pack!(own.only)
-
-    with {:ok, index} <- fetch(index) do
-      queries
-      |> Enum.chunk_every(@together)
-      |> collect(&find_together(index, &1, own, only))
-      |> joined()
-    end
+    with {:ok, index} <- fetch(index), do: Finder.find_many(index.ref, queries, own)
   end
-
-  defp joined({:ok, parts}), do: {:ok, Enum.concat(parts)}
-  defp joined(error), do: error
 
   defp ready?({:id, _id}), do: true
   defp ready?(%Embedding{}), do: true
@@ -413,82 +399,6 @@ defmodule Image.ZeroShot.Index do
 
   defp resolve(picture, opts) do
     with {:ok, embedding} <- ZeroShot.try_embed(picture, opts), do: resolve(embedding, opts)
-  end
-
-  defp find(index, query, opts, only) when is_function(only) do
-    filtered(index, query, opts, fn id -> only.(Ids.decode(id)) end, 4 * opts.k + 16, %{})
-  end
-
-  defp find(index, query, opts, only) do
-    with {:ok, [results]} <- find_together(index, [query], opts, only && Ids.pack!(only)),
-         do: {:ok, results}
-  end
-
-  # Asks for more until enough of them may be results. Each round is a whole search, so the answer is that
-  # of one moment. Nothing is asked twice about an id.
-  defp filtered(index, query, opts, filter, count, known) do
-    with {:ok, [hits]} <- search(index, [query], %{opts | k: count}, nil) do
-      {kept, known} = keep(hits, filter, opts.k, known)
-
-      if length(kept) == opts.k or length(hits) < count,
-        do: {:ok, results(kept)},
-        else: filtered(index, query, opts, filter, 8 * count, known)
-    end
-  end
-
-  defp keep(hits, filter, most, known) do
-    {kept, _count, known} =
-      Enum.reduce_while(hits, {[], 0, known}, fn {id, _score} = hit, {kept, count, known} ->
-        known = Map.put_new_lazy(known, id, fn -> filter.(id) end)
-
-        cond do
-          !known[id] -> {:cont, {kept, count, known}}
-          count + 1 == most -> {:halt, {[hit | kept], count + 1, known}}
-          true -> {:cont, {[hit | kept], count + 1, known}}
-        end
-      end)
-
-    {Enum.reverse(kept), known}
-  end
-
-  defp find_together(index, queries, opts, only) do
-    with {:ok, hits} <- search(index, queries, opts, only), do: {:ok, Enum.map(hits, &results/1)}
-  end
-
-  defp results(hits), do: for({id, score} <- hits, do: %{id: Ids.decode(id), score: score})
-
-  # Hands all in before it waits for the first.
-  defp search(%__MODULE__{ref: ref}, queries, opts, only) do
-    deadline = Deadline.new(opts.timeout)
-    settings = %{most: opts.k, least: opts.min_score, only: only}
-
-    queries
-    |> Enum.map(fn query ->
-      tag = make_ref()
-      {tag, Native.index_search(tag, ref, query, settings, Turn.owner())}
-    end)
-    |> Enum.map(fn {tag, job} -> await(tag, job, deadline) end)
-    |> collect(& &1)
-  end
-
-  defp await(tag, job, deadline) do
-    with {:ok, job} <- Error.from_native(job) do
-      receive do
-        {^tag, answer} -> Error.from_native(answer)
-      after
-        Deadline.remaining(deadline) -> cancel(job, tag)
-      end
-    end
-  end
-
-  defp cancel(job, tag) do
-    case Native.index_cancel(job) do
-      {:ok, :cancelled} ->
-        Error.error(:timeout, "the search waited for others until it timed out; raise :timeout")
-
-      {:ok, :sent} ->
-        receive do: ({^tag, answer} -> Error.from_native(answer))
-    end
   end
 
   @doc """
@@ -583,20 +493,6 @@ defmodule Image.ZeroShot.Index do
   defp model(embedding) do
     %{name: embedding.model, commit: embedding.commit, dim: Embedding.dim(embedding)}
   end
-
-  # The results of all, in order, or the first error.
-  defp collect(items, function) do
-    items
-    |> Enum.map(function)
-    |> Enum.reduce_while({:ok, []}, fn
-      {:ok, result}, {:ok, results} -> {:cont, {:ok, [result | results]}}
-      {:error, error}, _results -> {:halt, {:error, error}}
-    end)
-    |> with_order()
-  end
-
-  defp with_order({:ok, results}), do: {:ok, Enum.reverse(results)}
-  defp with_order(error), do: error
 
   defp bang!({:ok, value}), do: value
   defp bang!({:error, error}), do: raise(error)

@@ -14,8 +14,8 @@ use crate::refusal::Subject;
 use crate::transfer::Transfer;
 use crate::write::{Lock, sweep, written};
 
-/// Largest file other than weights. Real tokenizers have a few MB.
-const MAX_SMALL: u64 = 64 << 20;
+/// Largest file other than weights. MetaCLIP 2's tokenizer has some 62 MB.
+const MAX_SMALL: u64 = 128 << 20;
 
 /// Bytes that a round of attempts has to bring to earn another round.
 const AHEAD: u64 = 8 << 20;

@@ -12,6 +12,7 @@ mod pieces;
 mod pipeline;
 mod siglip;
 mod special;
+mod steps;
 mod unigram;
 pub(crate) mod vocabulary;
 
@@ -27,8 +28,8 @@ use crate::error::{Error, ErrorKind, Result, guarded};
 use clip_bytes::Clip;
 use document::Document;
 use pipeline::Pipeline;
-use siglip::Siglip;
 use special::special_token;
+use steps::Steps;
 
 /// Largest file of CLIP's tokenizer that is read. Real ones have 2 to 4 MB.
 pub(crate) const MAX_FILE: u64 = 10 * 1024 * 1024;
@@ -48,19 +49,6 @@ pub struct Tokenizer {
     files: Vec<PathBuf>,
     special: Special,
     text: TextConfig,
-}
-
-/// How a text becomes ids.
-#[derive(Debug)]
-enum Steps {
-    /// CLIP's.
-    Clip(Box<Clip>),
-    /// The first SigLIP's.
-    Siglip(Box<Siglip>),
-    /// SigLIP 2's and MetaCLIP 2's.
-    Pipeline(Box<Pipeline>),
-    /// SigLIP's and SigLIP 2's as open_clip has them, prompts cleaned first.
-    Cleaned(Box<Pipeline>),
 }
 
 /// Ids of special tokens.
@@ -250,54 +238,6 @@ impl Tokenizer {
                 "token id {id} is not below config.json's vocab_size ({})",
                 self.text.vocab_size
             ))),
-        }
-    }
-}
-
-impl Steps {
-    fn of(kind: TokenizerKind, document: Document) -> std::result::Result<Self, String> {
-        let model = document.model.kind.clone().unwrap_or_default();
-        match (kind, &*model) {
-            (TokenizerKind::Siglip, "Unigram") => Ok(Self::Siglip(Siglip::new(document)?.into())),
-            (TokenizerKind::Siglip, "BPE") => {
-                Ok(Self::Pipeline(Pipeline::siglip2(document)?.into()))
-            }
-            (TokenizerKind::SiglipOpenClip, "Unigram") => {
-                Ok(Self::Cleaned(Pipeline::words(document)?.into()))
-            }
-            (TokenizerKind::SiglipOpenClip, "BPE") => {
-                Ok(Self::Cleaned(Pipeline::siglip2(document)?.into()))
-            }
-            (TokenizerKind::XlmRoberta, "Unigram") => {
-                Ok(Self::Pipeline(Pipeline::words(document)?.into()))
-            }
-            (kind, model) => {
-                let model: String = model.chars().take(80).collect();
-                let expected = match kind {
-                    TokenizerKind::XlmRoberta => "Unigram",
-                    _ => "Unigram (SigLIP) or BPE (SigLIP 2)",
-                };
-                Err(format!("expected a model of type {expected}, got {model:?}"))
-            }
-        }
-    }
-
-    /// The start, end and padding tokens where no file names them.
-    fn defaults(&self) -> [&'static str; 3] {
-        match self {
-            Self::Pipeline(pipeline) | Self::Cleaned(pipeline) if pipeline.is_bpe() => {
-                ["<bos>", "<eos>", "<pad>"]
-            }
-            Self::Siglip(_) | Self::Cleaned(_) => ["<s>", "</s>", "</s>"],
-            _ => ["<s>", "</s>", "<pad>"],
-        }
-    }
-
-    fn find(&self, piece: &str) -> Option<u32> {
-        match self {
-            Self::Clip(_) => None,
-            Self::Siglip(siglip) => siglip.find(piece),
-            Self::Pipeline(pipeline) | Self::Cleaned(pipeline) => pipeline.find(piece),
         }
     }
 }

@@ -51,9 +51,13 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "models")]
     models::CONFIG,
     #[cfg(feature = "models")]
+    models::OPEN_CLIP,
+    #[cfg(feature = "models")]
     models::PROCESSOR,
     #[cfg(feature = "models")]
     models::TOKENIZER,
+    #[cfg(feature = "models")]
+    models::PIECES,
     #[cfg(feature = "models")]
     models::VOCABULARY,
     #[cfg(feature = "models")]

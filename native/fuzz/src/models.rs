@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use clip::checkpoint::open_clip::{OpenClip, TimmSizes};
 use clip_hub::{HubOptions, Repo};
 use clip_torch::config::Config;
 use clip_torch::{Checkpoint, Tokenizer};
@@ -82,6 +83,39 @@ pub(crate) const TOKENIZER: Target = model_file(
         static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::new("tokenizer"));
         FOLDER.write("tokenizer.json", bytes);
         tokenize(&FOLDER)
+    },
+);
+
+/// Read as SigLIP's or SigLIP 2's, and as MetaCLIP 2's.
+pub(crate) const PIECES: Target = model_file(
+    "pieces",
+    || files("test/fixtures/tokenizers", "/tokenizer.json"),
+    |bytes| {
+        static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::new("pieces"));
+        static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| {
+            ["siglip", "metaclip_2"].map(|model_type| {
+                let text = r#"{"vocab_size": 2000, "eos_token_id": 2}"#;
+                let config = format!(r#"{{"model_type": "{model_type}", "text_config": {text}}}"#);
+                Config::from_json(config.as_bytes()).unwrap()
+            })
+        });
+        FOLDER.write("tokenizer.json", bytes);
+        let [siglip, metaclip_2] = &*CONFIGS;
+        tokens(&FOLDER, siglip).or_else(|_| tokens(&FOLDER, metaclip_2))
+    },
+);
+
+pub(crate) const OPEN_CLIP: Target = model_file(
+    "open-clip",
+    || files("test/fixtures/open_clip", "/open_clip_config.json"),
+    |bytes| {
+        // The widths of the seeds' towers, which only weights say.
+        let read = |width| {
+            let timm = TimmSizes { width, layers: 2, mlp_width: 3 * width };
+            OpenClip::from_json(bytes, || Some(timm))
+        };
+        let read = read(24).or_else(|_| read(32)).map_err(|e| error(e.into()))?;
+        Ok(format!("{:?} {:?}", read.config.family, read.preprocessing))
     },
 );
 
@@ -169,7 +203,11 @@ fn error(error: clip_torch::Error) -> (&'static str, String) {
 fn tokenize(folder: &Folder) -> Outcome {
     static CONFIG: LazyLock<Config> =
         LazyLock::new(|| Config::from_json(&files(FIXTURES, "/config.json")[0]).unwrap());
-    let tokenizer = Tokenizer::open(&folder.0, &CONFIG.text).map_err(error)?;
+    tokens(folder, &CONFIG)
+}
+
+fn tokens(folder: &Folder, config: &Config) -> Outcome {
+    let tokenizer = Tokenizer::open(&folder.0, &config.text).map_err(error)?;
     let prompt = format!("A photo of a Dog's 7 Ünïcödé 👩‍🚀\t{}", "x".repeat(300));
     let tokens = tokenizer.encode(&prompt).map_err(error)?;
     Ok(format!("{} {}", "i".repeat(tokens.ids.len()), tokens.truncated))
@@ -231,7 +269,9 @@ mod tests {
 
     #[test]
     fn seeds_are_sound() {
-        for target in [PROMPT, CONFIG, TOKENIZER, VOCABULARY, SAFETENSORS, PICKLE] {
+        for target in
+            [PROMPT, CONFIG, OPEN_CLIP, TOKENIZER, PIECES, VOCABULARY, SAFETENSORS, PICKLE]
+        {
             for seed in (target.seeds)() {
                 let outcome = (target.run)(&seed);
                 assert!(outcome.is_ok(), "{}: {outcome:?}", target.name);

@@ -17,6 +17,8 @@ defmodule Image.ZeroShot.Call.ParallelMap do
 
   @doc """
   A lazy stream of `{element, outcome}`. `start` is called when the stream is first consumed.
+
+  A list counts as so many elements, but never so much that a core goes without one.
   """
   @spec map(Enumerable.t(), (... -> {window :: pos_integer(), work()})) :: Enumerable.t()
   def map(enumerable, start) do
@@ -25,20 +27,32 @@ defmodule Image.ZeroShot.Call.ParallelMap do
 
   defp open({window, work}) do
     consumer = self()
-    %{window: window, work: work, begun: :queue.new(), guard: spawn(fn -> guard(consumer) end)}
+    guard = spawn(fn -> guard(consumer) end)
+    %{window: window, work: work, begun: :queue.new(), size: 0, guard: guard}
   end
 
   # Starts one and takes at most one, so the element that was taken is replaced while the consumer
   # deals with it. A slow enumerable does not hold back finished results.
   defp step(element, state) do
-    state = %{state | begun: :queue.in(begin(element, state), state.begun)}
-    patience = if :queue.len(state.begun) < state.window, do: 0, else: :infinity
+    begun = :queue.in(begin(element, state), state.begun)
+    state = %{state | begun: begun, size: state.size + size(element, state)}
+    patience = if state.size < state.window, do: 0, else: :infinity
 
     case take(state.begun, patience) do
-      {result, begun} -> {[result], %{state | begun: begun}}
-      nil -> {[], state}
+      {{taken, _outcome} = result, begun} ->
+        {[result], %{state | begun: begun, size: state.size - size(taken, state)}}
+
+      nil ->
+        {[], state}
     end
   end
+
+  defp size([_ | _] = list, %{window: window}) do
+    most = div(window, System.schedulers_online() + 1)
+    list |> length() |> min(max(most, 1))
+  end
+
+  defp size(_one, _state), do: 1
 
   defp rest(state), do: {Stream.unfold(state.begun, &take(&1, :infinity)), state}
 

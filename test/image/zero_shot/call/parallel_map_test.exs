@@ -56,6 +56,21 @@ defmodule Image.ZeroShot.AheadTest do
     assert_receive {:DOWN, ^monitor, :process, _, :normal}
   end
 
+  test "a list fills the window, and each core still has one" do
+    test = self()
+    cores = System.schedulers_online()
+    groups = for n <- 1..50, do: [{n, 1} | Enum.map(2..300, &{n, &1})]
+
+    for {window, most} <- [{1, 1}, {300, cores + 1}] do
+      {consumer, _monitor} =
+        groups |> ParallelMap.map(fn -> {window, asks(test)} end) |> consume()
+
+      for group <- Enum.take(groups, most), do: begun(group)
+      refute_receive {:begun, _group, _worker}, 100
+      Process.exit(consumer, :kill)
+    end
+  end
+
   test "begins no more than the window, though all but the first are done" do
     test = self()
     source = Stream.each(1..100, &send(test, {:read, &1}))

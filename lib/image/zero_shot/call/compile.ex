@@ -21,12 +21,13 @@ defmodule Image.ZeroShot.Call.Compile do
   """
   @spec run(Labels.t(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def run(labels, opts, given) do
-    first = labels.prompts |> Enum.take(@part)
+    first = Enum.take(labels.prompts, @part)
 
     with {:ok, labels} <- open(labels, opts),
          {:ok, info} <- Client.load(opts),
          :ok <- Classifier.check_scores(opts, Identity.of(info)),
-         {:ok, lease} <- Client.checkout(opts, Vectors.needs(labels.pictures, first, 1)) do
+         shown = Enum.take(labels.pictures, @part),
+         {:ok, lease} <- Client.checkout(opts, Vectors.needs(shown, first, 1)) do
       try do
         # Each part has the time of a call.
         parts(labels, opts, given, fn -> Lease.renew(lease, opts.timeout) end)

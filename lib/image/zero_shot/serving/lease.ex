@@ -47,5 +47,11 @@ defmodule Image.ZeroShot.Serving.Lease do
   The same lease with this much time from now.
   """
   @spec renew(t(), timeout()) :: t()
-  def renew(lease, timeout), do: %{lease | deadline: Deadline.new(timeout)}
+  def renew(%__MODULE__{deadline: before, decode_until: until} = lease, timeout) do
+    deadline = Deadline.new(timeout)
+    bounded = is_integer(before) and is_integer(deadline)
+    # The model still needs what is left between the two.
+    until = if bounded, do: deadline - (before - until), else: deadline
+    %{lease | deadline: deadline, decode_until: until}
+  end
 end

@@ -33,6 +33,17 @@ defmodule Image.ZeroShot.Serving.LeaseTest do
     assert messages() == []
   end
 
+  test "that is renewed has the time anew, for pictures too" do
+    opts = Runner.ready(timeout: 1_000)
+    start(opts)
+    lease = %{checkout!(opts) | deadline: Deadline.new(100), decode_until: Deadline.new(70)}
+    renewed = Lease.renew(lease, 60_000)
+    assert Deadline.remaining(renewed.decode_until) in 50_000..60_000
+    assert_in_delta renewed.deadline - renewed.decode_until, 30, 5
+    assert %{deadline: :infinity, decode_until: :infinity} = Lease.renew(lease, :infinity)
+    Client.checkin(lease)
+  end
+
   test "runs as often as its holder likes" do
     opts = Runner.ready()
     start(opts)

@@ -36,6 +36,27 @@ defmodule Image.ZeroShot.SiglipTest do
     for {label, score} <- scores, do: assert_in_delta(score, powers[label] / sum, @delta)
   end
 
+  test "a background that the call gives competes, also the one that CLIP would get" do
+    for opts <- [[], [scores: :sigmoid], [scores: :cosine]] do
+      scores = classify(@labels, [other: ["a photo"]] ++ opts)
+      # As a label it has the same score.
+      others = classify(@labels ++ [{nil, "a photo"}], opts)
+      assert Map.keys(scores) == Map.keys(others)
+      for {label, score} <- others, do: assert_in_delta(scores[label], score, @delta)
+    end
+
+    scores = classify(@labels, other: ["a photo"], multi_label: true)
+    logits = classify(@labels ++ [{:photo, "a photo"}], scores: :logits)
+
+    for label <- @labels,
+        do:
+          assert_in_delta(
+            scores[label],
+            1 / (1 + :math.exp(logits[:photo] - logits[label])),
+            @delta
+          )
+  end
+
   test "scores: :sigmoid and multi_label: true are the model's own probabilities" do
     {:ok, info} = ZeroShot.info(serving: __MODULE__.Siglip)
     assert {info.family, info.context_length, info.logit_bias} == {"siglip", 64, -1.25}

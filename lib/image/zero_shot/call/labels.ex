@@ -47,7 +47,7 @@ defmodule Image.ZeroShot.Call.Labels do
 
   def new([], _opts), do: Error.error(:invalid_label, "expected at least one label, got: []")
 
-  def new(other, _opts), do: no_list(other)
+  def new(other, opts), do: no_list(other, opts)
 
   @doc """
   Texts to embed, each with the prompts that the templates make of it.
@@ -127,11 +127,11 @@ defmodule Image.ZeroShot.Call.Labels do
   Returns what of a background a model needs: one that scores each label by itself has no use for the
   one that nobody asked for.
   """
-  @spec background_for(background(), %{logit_bias: float() | nil}) :: background()
-  def background_for(@default_background, %{logit_bias: bias}) when bias != nil,
+  @spec background_for(background(), %{logit_bias: float() | nil}, Options.t()) :: background()
+  def background_for(_nobodys, %{logit_bias: bias}, %{other: nil}) when bias != nil,
     do: @no_background
 
-  def background_for(background, _info), do: background
+  def background_for(background, _info, _opts), do: background
 
   defp background_pair(prompts, opts) when is_list(prompts), do: pair({nil, prompts}, opts)
   defp background_pair(other, opts), do: pair(other, opts)
@@ -143,8 +143,8 @@ defmodule Image.ZeroShot.Call.Labels do
 
   defp check_each([], _index, _left, pairs, _opts), do: {:ok, Enum.reverse(pairs)}
 
-  defp check_each(_labels, index, _left, _pairs, %{max_labels: index}) do
-    Error.error(:invalid_label, "more labels than :max_labels, which is #{index}")
+  defp check_each(_labels, index, _left, _pairs, %{max_labels: index} = opts) do
+    Error.error(:invalid_label, "more #{noun(opts)}s than :max_labels, which is #{index}")
   end
 
   defp check_each([label | labels], index, left, pairs, opts) do
@@ -160,7 +160,7 @@ defmodule Image.ZeroShot.Call.Labels do
     end
   end
 
-  defp check_each(tail, _index, _left, _pairs, _opts), do: no_list(tail)
+  defp check_each(tail, _index, _left, _pairs, opts), do: no_list(tail, opts)
 
   defp too_many_prompts(index, %{max_prompts: most} = opts) do
     Error.error(
@@ -218,8 +218,8 @@ defmodule Image.ZeroShot.Call.Labels do
     if String.valid?(text), do: :ok, else: {:error, "is not valid UTF-8: #{brief(text)}"}
   end
 
-  defp no_list(term) do
-    Error.error(:invalid_label, "expected a list of labels, got: #{brief(term)}")
+  defp no_list(term, opts) do
+    Error.error(:invalid_label, "expected a list of #{noun(opts)}s, got: #{brief(term)}")
   end
 
   defp brief(term), do: inspect(term, limit: 5, printable_limit: 80)

@@ -36,7 +36,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
          {:ok, lease} <- checkout(pictures, labels, background, opts) do
       try do
         model = Identity.of(lease.info)
-        background = Labels.background_for(background, model)
+        background = Labels.background_for(background, model, opts)
 
         with :ok <- Classifier.check_scores(opts, model),
              {:ok, labels} <- compiled(labels, lease, opts),
@@ -97,7 +97,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   defp rank_rows(rows, classifier, opts) do
     with :ok <- Classifier.check_scores(opts, classifier.model),
          {:ok, background} <- Labels.background(opts),
-         background = Labels.background_for(background, classifier.model),
+         background = Labels.background_for(background, classifier.model, opts),
          {:ok, texts} <- background_rows(background, classifier, opts),
          do: Classifier.rank_many(classifier, rows, {background.term, texts}, opts)
   end

@@ -60,7 +60,7 @@ defmodule Image.ZeroShot.Stub.Answer do
 
   def vector(scores, %{scores: kind} = opts, %{dim: dim, logit_bias: bias} = info) do
     {:ok, background} = Labels.background(opts)
-    background = Labels.background_for(background, info)
+    background = Labels.background_for(background, info, opts)
     scores = Enum.to_list(scores)
     rows = for {label, _score} <- scores, do: row(label, background, opts, dim)
     behind = if opts.multi_label, do: behind(scores, background, dim), else: []

@@ -14,14 +14,35 @@ defmodule Image.ZeroShot.Call.Suggest do
 
   @spec run(term(), Options.t()) :: {:ok, Pipeline.results()} | {:error, Error.t()}
   def run(picture, opts) do
+    top = opts.top_k && @more * opts.top_k
+
     # A picture that cannot be read is an error before two thousand prompts are embedded.
     with {:ok, _pictures} <- Vectors.open([{nil, picture}], opts),
          {:ok, classifier} <- Vocabulary.classifier(opts),
-         all = %{opts | top_k: @more * opts.top_k, min_score: nil},
-         {:ok, results} <- Pipeline.rank(picture, classifier, all) do
-      best = results |> merge(rows(classifier, results)) |> Enum.take(opts.top_k)
+         {:ok, results} <-
+           Pipeline.rank(picture, classifier, %{opts | top_k: top, min_score: nil}),
+         {:ok, alike} <- alike(classifier, results) do
+      best = results |> Enum.zip(alike) |> merge() |> Enum.take(opts.top_k || length(results))
       {:ok, Enum.filter(best, &(opts.min_score == nil or &1.score >= opts.min_score))}
     end
+  end
+
+  # For each result the places of those that mean the same.
+  defp alike(%{model: %{dim: dim}} = classifier, results) do
+    rows = rows(classifier, results)
+    all = for %{label: label} <- results, into: <<>>, do: Map.fetch!(rows, label)
+
+    scoring = %{
+      kind: :cosine,
+      logit_scale: 1.0,
+      logit_bias: nil,
+      threshold: nil,
+      top: nil,
+      least: @alike
+    }
+
+    with {:ok, ranked} <- all |> Native.rank_many(dim, all, <<>>, scoring) |> Error.from_native(),
+         do: {:ok, Enum.map(ranked, fn alike -> Enum.map(alike, &elem(&1, 0)) end)}
   end
 
   # The rows of the labels that the results have.
@@ -35,30 +56,29 @@ defmodule Image.ZeroShot.Call.Suggest do
         do: {label, binary_part(classifier.texts, index * size, size)}
   end
 
-  # Each result joins the best one before it that means the same.
-  defp merge(results, rows) do
-    results
-    |> Enum.reduce([], fn result, groups ->
-      case Enum.split_while(groups, &(not same?(&1, result, rows))) do
-        {_all, []} -> groups ++ [result]
-        {before, [group | rest]} -> before ++ [add(group, result) | rest]
-      end
-    end)
-    |> Enum.sort_by(& &1.score, :desc)
+  # Each result joins the best one before it that means the same or is spelled the same. `firsts` are
+  # the places of those that others join, by place and by spelling.
+  defp merge(results) do
+    {groups, _firsts} =
+      results
+      |> Enum.with_index()
+      |> Enum.reduce({%{}, %{}}, fn {{result, alike}, place}, {groups, firsts} ->
+        spelling = spelling(result.label)
+        same = for place <- [firsts[spelling] | alike], is_map_key(groups, place), do: place
+
+        case Enum.min(same, fn -> nil end) do
+          nil -> {Map.put(groups, place, result), Map.put_new(firsts, spelling, place)}
+          first -> {Map.update!(groups, first, &add(&1, result)), firsts}
+        end
+      end)
+
+    groups |> Enum.sort() |> Enum.map(&elem(&1, 1)) |> Enum.sort_by(& &1.score, :desc)
   end
 
   defp add(group, result), do: %{group | score: group.score + result.score}
 
-  defp same?(one, other, rows) do
-    spelling(one.label) == spelling(other.label) or
-      match?(
-        {:ok, cosine} when cosine >= @alike,
-        Native.cosine(rows[one.label], rows[other.label])
-      )
-  end
-
   defp spelling(label) when is_binary(label),
     do: label |> String.downcase() |> String.replace(~r/[\s-]|s$/, "")
 
-  defp spelling(label), do: label
+  defp spelling(label), do: {:term, label}
 end

@@ -27,6 +27,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   def classifier(opts) do
     with {:ok, labels} <- labels(opts.vocabulary),
          {:ok, labels} <- Labels.new(labels, opts),
+         :ok <- in_words(labels),
          {:ok, info} <- Client.load(opts) do
       key = {Identity.of(info), hash(labels)}
 
@@ -41,28 +42,55 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   defp labels(labels) when is_list(labels), do: {:ok, labels}
 
   defp labels(path) do
-    with {:ok, %{size: size}} when size <= @max_bytes <- File.stat(path),
-         {:ok, text} <- File.read(path) do
-      {:ok,
-       text
-       |> String.split(["\r\n", "\n"])
-       |> Enum.map(&String.trim/1)
-       |> Enum.reject(&(&1 == ""))}
+    # A device has no size, and no end.
+    with {:ok, %{type: :regular, size: size}} when size <= @max_bytes <- File.stat(path),
+         {:ok, text} <- File.read(path),
+         [_ | _] = labels <- lines(text) do
+      {:ok, labels}
     else
-      {:ok, %{size: size}} ->
+      [] ->
+        unreadable(:invalid_label, path, "expected at least one label, got none")
+
+      {:ok, %{type: :regular, size: size}} ->
         unreadable(:invalid_label, path, "it has #{size} bytes, the limit is #{@max_bytes}")
 
+      {:ok, %{type: type}} ->
+        unreadable(:io, path, "is not a regular file (#{type})")
+
+      {:error, :enoent} ->
+        unreadable(:not_found, path, "no such file")
+
       {:error, reason} ->
-        unreadable(:not_found, path, :file.format_error(reason))
+        unreadable(:io, path, :file.format_error(reason))
     end
+  end
+
+  defp lines(text) do
+    text
+    |> String.trim_leading("\uFEFF")
+    |> String.split(["\r\n", "\n"])
+    |> Enum.map(&String.trim/1)
+    |> Enum.reject(&(&1 == ""))
+  end
+
+  # What a picture shows is not remembered by its name.
+  defp in_words(%{pictures: []}), do: :ok
+
+  defp in_words(%{pictures: [{name, _picture} | _]}) do
+    Error.error(
+      :invalid_label,
+      "#{name}: a vocabulary has words only; compile labels with pictures with " <>
+        "Image.ZeroShot.classifier/2 and rank them with Image.ZeroShot.classify/3"
+    )
   end
 
   defp unreadable(reason, path, why),
     do: Error.error(reason, "cannot read the vocabulary #{inspect(path)}: #{why}")
 
-  # The prompts too: the same labels have others with another template.
-  defp hash(labels),
-    do: :crypto.hash(:sha256, :erlang.term_to_binary({labels.terms, labels.prompts}))
+  # The prompts too, and whose they are: the same labels have others with another template.
+  defp hash(labels) do
+    :crypto.hash(:sha256, :erlang.term_to_binary({labels.terms, labels.prompts, labels.counts}))
+  end
 
   defp find(key, labels, opts) do
     file = file(key, opts)

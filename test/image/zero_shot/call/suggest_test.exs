@@ -86,6 +86,9 @@ defmodule Image.ZeroShot.Call.SuggestTest do
   end
 
   describe "the compiled vocabulary" do
+    # Another test may have used the same words.
+    setup do: forget()
+
     test "is written, and read by the next VM", %{opts: opts} do
       opts = [vocabulary: file(opts, ["cat", "dog", "pizza"])] ++ opts
       first = ZeroShot.suggest(@dog, opts)
@@ -139,10 +142,16 @@ defmodule Image.ZeroShot.Call.SuggestTest do
       assert error.reason == :not_found
       assert error.message =~ "missing.txt"
 
+      for other <- [folder, "/dev/zero"] do
+        {:error, error} = ZeroShot.try_suggest(@dog, [vocabulary: other] ++ opts)
+        assert {error.reason, error.message =~ "not a regular file"} == {:io, true}
+      end
+
       for {vocabulary, expected} <- [
             {[], "at least one label"},
             {["dog", 1], "index 1"},
             {file(opts, []), "at least one label"},
+            {[{"dog", {:picture, @dog}}], "words only"},
             {file(opts, ["dog", <<255>>]), "index 1"}
           ] do
         {:error, error} = ZeroShot.try_suggest(@dog, [vocabulary: vocabulary] ++ opts)
@@ -162,6 +171,31 @@ defmodule Image.ZeroShot.Call.SuggestTest do
         end
       end
     end
+  end
+
+  test "vocabularies with the same prompts, otherwise divided, are two", %{opts: opts} do
+    for labels <- [
+          [{"A", ["a dog", "a puppy"]}, {"B", ["a cat"]}],
+          [{"A", ["a dog"]}, {"B", ["a puppy", "a cat"]}]
+        ] do
+      ours = ZeroShot.suggest(@dog, [vocabulary: labels] ++ opts)
+      theirs = ZeroShot.classify(@dog, labels, opts)
+
+      for {a, b} <- Enum.zip(ours, theirs),
+          do: assert_in_delta(:math.log(a.score), :math.log(b.score), 0.01)
+    end
+  end
+
+  test "a file may begin with a byte order mark", %{opts: opts} do
+    opts = [vocabulary: file(opts, ["\uFEFFdog", "cat"])] ++ opts
+    assert [%{label: "dog"}, %{label: "cat"}] = ZeroShot.suggest(@dog, opts)
+  end
+
+  test "top_k: nil returns all labels that mean different things", %{opts: opts} do
+    results = ZeroShot.suggest(@dog, [top_k: nil] ++ opts)
+    assert length(results) in 1_000..length(nouns())
+    assert_in_delta results |> Enum.map(& &1.score) |> Enum.sum(), 1.0, 1.0e-6
+    assert results == ZeroShot.suggest(@dog, [top_k: 1_000_000] ++ opts)
   end
 
   test ":min_score and :top_k bound the results", %{opts: opts} do

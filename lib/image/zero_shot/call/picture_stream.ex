@@ -31,7 +31,7 @@ defmodule Image.ZeroShot.Call.PictureStream do
           Options.t()
         ) :: Enumerable.t()
   def stream(pictures, groups, start, opts, own) do
-    if Enumerable.impl_for(pictures) == nil do
+    if Enumerable.impl_for(pictures) == nil or (is_list(pictures) and List.improper?(pictures)) do
       got = inspect(pictures, limit: 5, printable_limit: 80)
       raise ArgumentError, "expected pictures to be a list or another enumerable, got: #{got}"
     end

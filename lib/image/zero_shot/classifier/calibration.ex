@@ -9,6 +9,9 @@ defmodule Image.ZeroShot.Classifier.Calibration do
 
   @bins 10
 
+  # No fit comes near. Beyond, a product of two such numbers may be none.
+  @most 1.0e12
+
   @doc """
   Fits a classifier to examples. `other` is the label of those that show none of its labels; `stream`
   are the options of the stream that embeds them.
@@ -33,6 +36,11 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   end
 
   defp answers(classifier, examples, other) do
+    if Enumerable.impl_for(examples) == nil or (is_list(examples) and List.improper?(examples)) do
+      got = inspect(examples, limit: 5, printable_limit: 80)
+      raise ArgumentError, "expected examples to be a list or another enumerable, got: #{got}"
+    end
+
     labels = Tuple.to_list(classifier.labels)
     # Of a label given twice the first counts.
     places = labels |> Enum.with_index() |> Enum.reverse() |> Map.new()
@@ -131,8 +139,9 @@ defmodule Image.ZeroShot.Classifier.Calibration do
           after: later
         } = calibration
       ) do
-    map_size(calibration) == 7 and is_float(scale) and scale > 0.0 and is_float(temperature) and
-      (threshold == nil or is_float(threshold)) and is_integer(examples) and
+    map_size(calibration) == 7 and is_float(scale) and scale > 0.0 and scale <= @most and
+      is_float(temperature) and is_integer(examples) and
+      (threshold == nil or (is_float(threshold) and abs(threshold) <= @most)) and
       Enum.all?([before, later], &reliability?/1)
   end
 

@@ -129,6 +129,35 @@ defmodule Image.ZeroShot.CalibrationTest do
     end
   end
 
+  test "a binary with numbers that no fit finds is refused", context do
+    {calibrated, _found} = calibrated(context)
+    magic = "image_zero_shot classifier 1\n"
+
+    for forged <- [
+          %{threshold: 1.0e308},
+          %{threshold: -1.0e308},
+          %{logit_scale: 1.0e308},
+          %{logit_scale: -1.0}
+        ] do
+      <<^magic::binary-size(29), _hash::binary-size(16), data::binary>> =
+        Classifier.to_binary(calibrated)
+
+      kept = :erlang.binary_to_term(data)
+      kept = %{kept | calibration: Map.merge(kept.calibration, forged)}
+      data = :erlang.term_to_binary(kept)
+      binary = magic <> :erlang.md5(data) <> data
+      assert {:error, %Error{reason: :invalid_classifier}} = Classifier.from_binary(binary, @opts)
+    end
+  end
+
+  test "examples that are no enumerable are a mistake in the program", context do
+    for examples <- [nil, 5, [{hd(context.examples), "cat"} | :tail]] do
+      assert_raise ArgumentError, ~r/^expected examples to be a list/, fn ->
+        Classifier.calibrate(context.classifier, examples)
+      end
+    end
+  end
+
   test "examples at fault are named", context do
     [{embedding, label} | _] = context.examples
 

@@ -243,27 +243,38 @@ defmodule Image.ZeroShot.Embedding do
   @doc false
   @spec check_same(t(), t()) :: :ok | {:error, Error.t()}
   def check_same(one, other) do
-    if identity(one) == identity(other),
-      do: :ok,
-      else:
-        Error.error(
-          :wrong_model,
-          "the embeddings are of different models, #{shown(one)} and #{shown(other)}; " <>
-            "embed both with one of them"
-        )
+    with :ok <- check_vector(one), :ok <- check_vector(other) do
+      if identity(one) == identity(other),
+        do: :ok,
+        else:
+          Error.error(
+            :wrong_model,
+            "the embeddings are of different models, #{shown(one)} and #{shown(other)}; " <>
+              "embed both with one of them"
+          )
+    end
   end
 
   @doc false
   @spec check_model(t(), Identity.t()) :: :ok | {:error, Error.t()}
   def check_model(embedding, model) do
-    if identity(embedding) == Map.take(model, [:name, :commit, :dim]),
-      do: :ok,
-      else:
-        Error.error(
-          :wrong_model,
-          "the embedding is of #{shown(embedding)}, and the call goes to #{Identity.shown(model)}; " <>
-            "embed it again with that model, or name the other one"
-        )
+    with :ok <- check_vector(embedding) do
+      if identity(embedding) == Map.take(model, [:name, :commit, :dim]),
+        do: :ok,
+        else:
+          Error.error(
+            :wrong_model,
+            "the embedding is of #{shown(embedding)}, and the call goes to #{Identity.shown(model)}; " <>
+              "embed it again with that model, or name the other one"
+          )
+    end
+  end
+
+  # The fields are public: whoever fills them with columns of a database passes `from_binary/2` by.
+  defp check_vector(%{vector: vector}) do
+    with {:ok, %{vector: vector}} <- bare(vector, %{}),
+         {:ok, _unit} <- vector |> Floats.swap() |> Native.unit() |> Error.from_native(),
+         do: :ok
   end
 
   defp identity(%{model: name, commit: commit} = embedding),

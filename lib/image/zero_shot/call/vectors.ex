@@ -51,12 +51,15 @@ defmodule Image.ZeroShot.Call.Vectors do
 
         with {:ok, rows} <- rows(lease, pictures, opts),
              do:
-               {:ok, for(row <- split(rows, model.dim), do: Embedding.new(row, model, :picture))}
+               {:ok, pictures |> Enum.zip_with(split(rows, model.dim), &embedding(&1, &2, model))}
       after
         Client.checkin(lease)
       end
     end
   end
+
+  defp embedding({_name, %Embedding{} = embedding}, _row, _model), do: embedding
+  defp embedding({_name, _picture}, row, model), do: Embedding.new(row, model, :picture)
 
   @doc """
   Returns the rows of any number of pictures, one after the other.

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.EmbedTest do
   import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Embedding, Error}
+  alias Image.ZeroShot.{Classifier, Embedding, Error}
   alias Image.ZeroShot.Test.{Cluster, Embeddings, Pictures}
 
   @opts [repo: :embedded, device: :cpu]
@@ -95,6 +95,14 @@ defmodule Image.ZeroShot.EmbedTest do
 
       assert message =~ ~r/^picture at index 2: /
       assert_raise Error, fn -> embed("rubbish") end
+    end
+
+    test "leaves embeddings as they are, of pictures and of texts" do
+      text = ZeroShot.embed_text("a dog", @opts)
+      dog = embed(picture("dog.jpg"))
+      assert embed(text) == text
+      assert [^text, %{kind: :picture}, ^dog] = embed([text, picture("cat.png"), dog])
+      assert [{^text, {:ok, ^text}}] = [text] |> ZeroShot.embed_many(@opts) |> Enum.to_list()
     end
 
     test "refuses lists without a bound, and options about labels" do
@@ -265,6 +273,30 @@ defmodule Image.ZeroShot.EmbedTest do
         assert {:error, %Error{reason: :wrong_model, message: message}} = call.(one)
         assert message =~ one.commit
         assert message =~ dog.commit
+      end
+    end
+
+    test "with a vector that is none is an error of its own", %{dog: dog} do
+      classifier = ZeroShot.classifier(@labels, @opts)
+      nan = :binary.copy(<<0, 0, 0xC0, 0x7F>>, Embedding.dim(dog))
+      zero = :binary.copy(<<0>>, byte_size(dog.vector))
+
+      for vector <- [nan, zero, dog.vector <> <<1>>, "", nil, [1.0]],
+          bad = %{dog | vector: vector} do
+        for result <- [
+              ZeroShot.try_classify(bad, classifier),
+              ZeroShot.try_classify(bad, @labels, @opts),
+              ZeroShot.try_similarity(bad, dog),
+              ZeroShot.try_similarity(picture("cat.png"), bad, @opts),
+              ZeroShot.try_embed(bad, @opts),
+              Classifier.calibrate(classifier, [{dog, "dog"}, {bad, "cat"}])
+            ],
+            do: assert({:error, %Error{reason: :invalid_embedding}} = result)
+
+        assert [ok: [_ | _], error: %Error{reason: :invalid_embedding}, ok: [_ | _]] =
+                 [dog, bad, dog]
+                 |> ZeroShot.classify_many(classifier)
+                 |> Enum.map(&elem(&1, 1))
       end
     end
 

@@ -135,13 +135,16 @@ defmodule Image.ZeroShot.Serving.Keeper do
   # Such as the end of the registry, which is linked to those who are in it.
   def handle_info(_other, state), do: {:noreply, state}
 
-  defp start(state) do
+  # Also a start that fails ends the time that was calm.
+  defp start(state), do: attempt(%{state | started: now()})
+
+  defp attempt(state) do
     Directory.claim({:keeper, state.key})
 
     case Server.start_link(state.key, state.opts, {self(), state.facts}) do
       {:ok, server} ->
         state = tell(state, server)
-        {:noreply, %{state | server: server, started: now(), next_try: nil}}
+        {:noreply, %{state | server: server, next_try: nil}}
 
       # What another keeper of this name, which was killed, has not taken with it yet.
       {:error, {:already_started, other} = reason} ->

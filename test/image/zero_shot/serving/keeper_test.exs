@@ -319,6 +319,25 @@ defmodule Image.ZeroShot.KeeperTest do
     refute_received {:tree_ended, _}
   end
 
+  test "a serving that has run for long pauses between its tries as well" do
+    name = name()
+    tree!([spec(name, Runner.ready(serving: name))])
+    {keeper, _nothing} = Directory.find({:keeper, {:name, name}})
+    :sys.replace_state(keeper, &%{&1 | started: &1.started - 60_000})
+    on_exit(fn -> {:ok, _} = Application.ensure_all_started(:image_zero_shot) end)
+
+    log =
+      capture_log(fn ->
+        :ok = Application.stop(:image_zero_shot)
+        # It listens between them.
+        eventually(fn -> :sys.get_state(keeper, 30_000).server == nil end)
+        {:ok, _} = Application.ensure_all_started(:image_zero_shot)
+        eventually(fn -> match?({:ok, _}, call(name)) end)
+      end)
+
+    assert log =~ "starts again in 100 ms"
+  end
+
   @embedded [repo: :embedded, device: :cpu]
 
   # Everything that can be asked, of a serving with a name and of one without.

@@ -115,6 +115,12 @@ defmodule Image.ZeroShot.StubTest do
       Stub.stub(@clip, %{"dog" => 0.1, "none" => 0.9})
       assert scores(["dog", "cat"], other: "none") == %{"dog" => 0.1, "none" => 0.9, "cat" => 0.0}
       assert ZeroShot.label(@pixel, ["dog", "cat"], serving: @clip, other: "none") == "none"
+      told = %{"dog" => 0.2, nil => 0.45, "cat" => 0.35}
+      Stub.stub(@clip, told)
+
+      for opts <- [[], [scores: :cosine], [scores: :logits]],
+          others <- [["a bird"], ["a bird", "a fish", "a tree"]],
+          do: assert(scores(["dog", "cat"], [other: others] ++ opts) == told)
     end
 
     test "of SigLIP's sigmoid come back" do

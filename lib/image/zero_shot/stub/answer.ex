@@ -62,11 +62,14 @@ defmodule Image.ZeroShot.Stub.Answer do
     {:ok, background} = Labels.background(opts)
     background = Labels.background_for(background, info, opts)
     scores = Enum.to_list(scores)
-    rows = for {label, _score} <- scores, do: row(label, background, opts, dim)
     behind = if opts.multi_label, do: behind(scores, background, dim), else: []
     # As SigLIP scores each label by itself, it has no background unless one is given.
     kind = if opts.multi_label and behind == [], do: :sigmoid, else: kind
-    targets = targets(Enum.map(scores, &elem(&1, 1)), kind, length(behind), scale(opts), bias)
+
+    {rows, parts} =
+      scores |> Enum.flat_map(&parts(&1, background, kind, opts, dim)) |> Enum.unzip()
+
+    targets = targets(parts, kind, length(behind), scale(opts), bias)
     solve(rows ++ behind, targets, scores)
   end
 
@@ -79,6 +82,19 @@ defmodule Image.ZeroShot.Stub.Answer do
     |> Words.mix()
     |> Words.unit()
   end
+
+  # Several rows of a background have its score together.
+  defp parts({term, score}, %{term: term, counts: [_, _ | _]} = background, kind, _opts, dim) do
+    rows = background_rows(background, dim)
+    for row <- rows, do: {row, part(kind, score, length(rows))}
+  end
+
+  defp parts({label, score}, background, _kind, opts, dim),
+    do: [{row(label, background, opts, dim), score}]
+
+  defp part(:softmax, score, count), do: score / count
+  defp part(:logits, score, count), do: score - :math.log(count)
+  defp part(_of_the_highest, score, _count), do: score
 
   # A label is embedded as a call embeds it: the mean of its prompts.
   defp row(term, %{term: term, prompts: [_ | _] = prompts}, _opts, dim), do: mean(prompts, dim)
@@ -103,7 +119,11 @@ defmodule Image.ZeroShot.Stub.Answer do
               "multi_label: true it has none"
     end
 
-    {rows, []} = Enum.map_reduce(background.counts, background.prompts, &Enum.split(&2, &1))
+    background_rows(background, dim)
+  end
+
+  defp background_rows(%{counts: counts, prompts: prompts}, dim) do
+    {rows, []} = Enum.map_reduce(counts, prompts, &Enum.split(&2, &1))
     Enum.map(rows, &mean(&1, dim))
   end
 

@@ -89,7 +89,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
 
   # The prompts too, and whose they are: the same labels have others with another template.
   defp hash(labels) do
-    :crypto.hash(:sha256, :erlang.term_to_binary({labels.terms, labels.prompts, labels.counts}))
+    :erlang.md5(:erlang.term_to_binary({labels.terms, labels.prompts, labels.counts}))
   end
 
   defp find(key, labels, opts) do
@@ -110,8 +110,8 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   defp file(_key, %{cache_dir: nil}), do: nil
 
   defp file(key, %{cache_dir: cache}) do
-    name = :crypto.hash(:sha256, :erlang.term_to_binary(key)) |> Base.encode16(case: :lower)
-    Path.join([cache, "vocabularies", binary_part(name, 0, 32) <> ".classifier"])
+    name = :erlang.md5(:erlang.term_to_binary(key)) |> Base.encode16(case: :lower)
+    Path.join([cache, "vocabularies", name <> ".classifier"])
   end
 
   defp read(nil, _key, _labels), do: :error

@@ -43,11 +43,11 @@ defmodule Image.ZeroShot.CLI.Album do
   defp places(_folder, file) when is_binary(file), do: [file]
 
   defp places(folder, nil) do
-    name = :sha256 |> :crypto.hash(Path.expand(folder)) |> Base.encode16(case: :lower)
+    name = folder |> Path.expand() |> :erlang.md5() |> Base.encode16(case: :lower)
     {:ok, cache} = OptionType.cast(:cache_dir, nil)
 
     [Path.join(folder, @file_name)] ++
-      if(cache, do: [Path.join([cache, "search", binary_part(name, 0, 32) <> ".index"])], else: [])
+      if(cache, do: [Path.join([cache, "search", name <> ".index"])], else: [])
   end
 
   defp load(places, model, report) do

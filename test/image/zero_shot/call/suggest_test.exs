@@ -9,7 +9,10 @@ defmodule Image.ZeroShot.Call.SuggestTest do
   @folder "test/fixtures/emoji"
   @dog {:path, "priv/samples/dog.jpg"}
 
-  setup %{tmp_dir: folder}, do: %{opts: [repo: :embedded, device: :cpu, cache_dir: folder]}
+  setup %{tmp_dir: folder} do
+    forget()
+    %{opts: [repo: :embedded, device: :cpu, cache_dir: folder]}
+  end
 
   describe "the nouns that come with the library" do
     test "have a dog for a picture of one, and ten results", %{opts: opts} do

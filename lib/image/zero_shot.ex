@@ -409,6 +409,7 @@ defmodule Image.ZeroShot do
 
   The prompts of the vocabulary go through the model once. They are then kept with the exported encoders,
   in `:cache_dir`, and loaded from there by the next VM. A vocabulary given as a list is kept in memory only.
+  Until that is done, each caller embeds them, and many at once are told `:overloaded`: call it once at boot.
 
   ## Options
 

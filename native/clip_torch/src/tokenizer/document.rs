@@ -82,7 +82,8 @@ impl Document {
     pub(super) fn read(file: File) -> Result<Self, String> {
         let file = DepthLimit::new(BufReader::with_capacity(1 << 16, file));
         serde_json::from_reader(BufReader::with_capacity(1 << 16, file))
-            .map_err(|e| format!("it is not a tokenizer: {e}"))
+            // serde shows a wrong value whole, however long it is.
+            .map_err(|e| format!("it is not a tokenizer: {e:.300}", e = e.to_string()))
     }
 }
 

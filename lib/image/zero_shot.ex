@@ -14,9 +14,10 @@ defmodule Image.ZeroShot do
       iex> error.reason
       :invalid_image
 
-  `classify/3`, `label/3`, `similarity/3`, `classifier/2`, `embed/2` and `embed_text/2` return the result, and
-  raise an `Image.ZeroShot.Error` when a picture, a label or a model is at fault. With `try_` in front, the same
-  verb returns `{:ok, result}` or `{:error, error}` instead.
+  `classify/3`, `label/3`, `similarity/3`, `suggest/2`, `classifier/2`, `embed/2` and
+  `embed_text/2` return the result, and raise an `Image.ZeroShot.Error` when a picture, a label
+  or a model is at fault. With `try_` in front, the same verb returns `{:ok, result}` or
+  `{:error, error}` instead.
 
   ## Where things are
 
@@ -29,21 +30,22 @@ defmodule Image.ZeroShot do
   | compile, store or send labels | `classifier/2`, `Image.ZeroShot.Classifier` |
   | teach labels by pictures, have scores that mean something | `classifier/2`, `Image.ZeroShot.Classifier.calibrate/3` |
   | compute a vector once, and keep it | `embed/2`, `embed_text/2`, `embed_many/2`, `Image.ZeroShot.Embedding` |
-  | find pictures by words, by a picture, or twice | `Image.ZeroShot.Index`, `mix zero_shot.search` |
+  | find pictures by words or by a picture, find duplicates | `Image.ZeroShot.Index`, `mix zero_shot.search` |
   | have a model loaded at boot, share it in a cluster | `Image.ZeroShot.Serving` |
   | fetch a model by name | `Image.ZeroShot.Hub`, `mix image_vision.download_models` |
   | load, unload or inspect a model | `load/1`, `unload/1`, `info/1`, `devices/0` |
   | know which pictures are read, and how | `Image.ZeroShot.Source` |
   | handle errors | `Image.ZeroShot.Error` |
-  | measure | `Image.ZeroShot.Telemetry` |
+  | measure, watch a serving | `Image.ZeroShot.Telemetry`, `Image.ZeroShot.LiveDashboard` |
   | test an application without a model | `Image.ZeroShot.Test` |
 
   ## Pictures
 
   A picture is one of these: the bytes of an image file, `{:path, path}`,
-  `{:rgb, binary, height, width}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width x channels, or
-  any struct that implements `Image.ZeroShot.Source`. The protocol's documentation says more about each.
-  An `Image.ZeroShot.Embedding` goes wherever a picture goes, and the model does not see it again.
+  `{:rgb, binary, height, width}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width x
+  channels, or any struct that implements `Image.ZeroShot.Source`. The protocol's documentation
+  says more about each. Every function that takes a picture also takes an
+  `Image.ZeroShot.Embedding`, and then does not run the image tower.
 
   A picture is turned upright by its EXIF orientation and converted to RGB. It is resized and cropped as
   the model was trained. Of an animation the first frame counts.
@@ -128,8 +130,9 @@ defmodule Image.ZeroShot do
 
       Image.ZeroShot.label(photo, %{17 => ["a photo of a dog", "a puppy"], 18 => "a photo of a cat"})
 
-  Labels keep their order, a map has the order of `Map.to_list/1`, and a label given twice is returned
-  twice. A prompt longer than the model reads (77 tokens for CLIP, 64 for most of SigLIP) is cut, and a warning is logged once.
+  Labels keep their order, a map has the order of `Map.to_list/1`, and a label given twice is
+  returned twice. A prompt longer than the model reads (77 tokens for CLIP, 64 for most of
+  SigLIP) is cut, and a warning is logged once.
   """
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Source, Telemetry}
@@ -357,8 +360,8 @@ defmodule Image.ZeroShot do
   through the model in one batch, without any text. Where "alike" begins depends on the model, so
   compare results with each other. Raises an `Image.ZeroShot.Error` where `try_similarity/3` returns one.
 
-  Either can be an embedding, also one of a text. Then other numbers are high: by OpenAI's models two
-  pictures have cosines of 0.5 to 0.9, a picture and a text 0.15 to 0.35. See
+  Either can be an embedding, also one of a text. Texts have far lower cosines: with OpenAI's
+  models two pictures have 0.5 to 0.9, a picture and a text 0.15 to 0.35. See
   [Two thresholds](`m:Image.ZeroShot.Embedding#module-two-thresholds`).
 
   ## Options
@@ -404,12 +407,14 @@ defmodule Image.ZeroShot do
   to the model (prompts with a cosine of at least 0.95, such as "sofa" and "couch") or differ only by a plural
   "s", a hyphen or a space are one result: the best of them, with the sum of their scores.
 
-  A score is a share of the whole vocabulary, so it is low where many labels fit a little, and says nothing
-  of whether any fits well. Take a suggestion as a start for labels of your own, and classify with those.
+  A score is a share of the whole vocabulary, so it is low where many labels fit a little. It
+  does not say whether any label fits well. Use suggestions to choose labels of your own, and
+  classify with those.
 
-  The prompts of the vocabulary go through the model once. They are then kept with the exported encoders,
-  in `:cache_dir`, and loaded from there by the next VM. A vocabulary given as a list is kept in memory only.
-  Until that is done, each caller embeds them, and many at once are told `:overloaded`: call it once at boot.
+  The prompts of the vocabulary go through the model once. They are then kept with the exported
+  encoders, in `:cache_dir`, and loaded from there by the next VM. A vocabulary given as a list
+  is only kept in memory. Until the prompts are kept, every caller embeds them, and many callers
+  at once get `:overloaded`: call `suggest/2` once at boot.
 
   ## Options
 

@@ -46,8 +46,8 @@ defmodule Image.ZeroShot.Classifier do
 
     * `:logit_scale` - the factor between cosines and scores, instead of the model's. `:temperature` is 1
       divided by it
-    * `:threshold` - the cosine from which a label beats "none of these", or `nil` if no example was of
-      that
+    * `:threshold` - the cosine from which a label beats "none of these", or `nil` if no example
+      was "none of these"
     * `:other` - the label of results for "none of these"
     * `:examples` - how many examples there were
     * `:before`, `:after` - how reliable the best scores of the examples were without the calibration, and
@@ -112,18 +112,20 @@ defmodule Image.ZeroShot.Classifier do
   names, `nil` unless you say otherwise. With such examples the classifier learns a threshold, and its
   results have that label too.
 
-  Two numbers are fitted: the `:logit_scale` (the inverse of the temperature), and the threshold. The order
-  of the labels stays as it is. A hundred examples or more, like those to come and in no way used to choose
-  the labels, are worth the name; pictures that a label was made of are not. With fewer than five examples
-  of a kind the fit says little, and a guard against overconfidence keeps its scores low.
+  Two numbers are fitted: the `:logit_scale` (the inverse of the temperature), and the threshold.
+  The order of the labels does not change. Use a hundred examples or more, like the pictures to
+  come. Do not use pictures that you chose the labels by, or that a label was made of. With fewer
+  than five examples of a kind the fit says little, and a guard against overconfidence keeps its
+  scores low.
 
-  Returns the calibrated classifier. `info/1` has its `:calibration` with a reliability table and the
-  expected calibration error before and after. So that the figures are honest, each example under
-  `:after` is judged by a fit to four fifths of the examples that it is not part of.
+  Returns the calibrated classifier. `info/1` has its `:calibration` with a reliability table and
+  the expected calibration error before and after. The figures under `:after` are
+  cross-validated: each example is judged by a fit to four fifths of the examples, to which it
+  does not belong.
 
-  Calls with a calibrated classifier use both numbers, and take neither `:other` nor `:logit_scale` nor
-  `:multi_label`, for which they do not hold. Scores of `scores: :cosine` and `scores: :logits` are never
-  calibrated.
+  Calls with a calibrated classifier use both numbers. They take neither `:other` nor
+  `:logit_scale` nor `:multi_label`, for which the numbers do not hold. `scores: :cosine` and
+  `scores: :logits` are never calibrated.
 
   ## Options
 

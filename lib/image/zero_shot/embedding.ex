@@ -14,11 +14,11 @@ defmodule Image.ZeroShot.Embedding do
 
   ## Store the model with the vector
 
-  Vectors of two models have nothing in common, even where they are equally long, and no number shows
-  that two were mixed. So keep `model` and `commit` beside each vector, or keep `to_binary/1`, which has
-  both. Every comparison checks them, and the error `:wrong_model` names both sides. A model that is not
-  from the Hub has no commit; what stands in its place, such as `"local-9f3c01aa"`, is a checksum of its
-  weights.
+  Vectors of two models cannot be compared, even where they are equally long, and the result of a
+  comparison does not show the mistake. So keep `model` and `commit` beside each vector, or keep
+  `to_binary/1`, which has both. Every comparison checks them, and the error `:wrong_model` names
+  both sides. A model that is not from the Hub has no commit; what stands in its place, such as
+  `"local-9f3c01aa"`, is a checksum of its weights.
 
   ## Two thresholds
 
@@ -30,10 +30,9 @@ defmodule Image.ZeroShot.Embedding do
   | text with picture | 0.15 to 0.35 |
   | picture with picture | 0.5 to 0.9 |
 
-  These are the ranges of OpenAI's CLIP models on photographs; other models have ranges of their own. A search
-  with one limit for both finds nothing by text, or everything by picture: choose **two** limits, on data of
-  your own.
-  Texts with one another are a third range, and are compared rarely.
+  These are the ranges of OpenAI's CLIP models on photographs; other models have ranges of their
+  own. A search with one limit for both finds nothing by text, or everything by picture: choose
+  **two** limits, on data of your own. Two texts, which are compared rarely, have a third range.
   """
 
   alias Image.ZeroShot.{Error, Native}
@@ -88,10 +87,10 @@ defmodule Image.ZeroShot.Embedding do
   @doc """
   Reads an embedding: what `to_binary/1` wrote, or with the option `:model` a bare vector.
 
-  A bare vector is little-endian 32-bit floats, from 1 to 65,535 of them, such as the `vector` of an
-  embedding or a vector that another program computed with the same model. One that does not have length
-  1 is scaled to it. One that is zero or not finite is an error with the reason `:invalid_embedding`, like
-  a binary that is damaged.
+  A bare vector is little-endian 32-bit floats, from 1 to 65,535 of them, such as the `vector` of
+  an embedding or a vector that another program computed with the same model. It is scaled to
+  length 1. A vector that is zero or not finite is an error with the reason `:invalid_embedding`,
+  like a binary that is damaged.
 
   ## Options
 

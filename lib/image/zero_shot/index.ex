@@ -1,6 +1,6 @@
 defmodule Image.ZeroShot.Index do
   @moduledoc """
-  Nearest neighbours of pictures and texts, exactly, in memory.
+  Nearest neighbours of pictures and texts, in memory, found by comparing every entry.
 
   Put embeddings in under ids of your own, and ask for the entries that are most like a picture, a text, an
   embedding or another entry.
@@ -16,10 +16,12 @@ defmodule Image.ZeroShot.Index do
       "priv/samples/dog.jpg"
       iex> {:ok, [_first, _second]} = Index.nearest(index, {:id, "priv/samples/dog.jpg"})
 
-  A search compares the query with every entry, so it finds what there is: no parameters, no training, and a
-  filter never leaves too few results. 100,000 entries of 512 dimensions take about as long as reading them
-  from memory once; `bench/README.md` has figures. For more than a few million entries, or for several
-  machines, use PostgreSQL with pgvector.
+  A search compares the query with every entry. So it has no parameters and no training, and a
+  filter never leaves too few results. On x86 with AVX2 or AVX-512, one search among 100,000
+  entries of 512 dimensions takes 0.9 to 1.3 times the processor time of reading them from memory
+  once; `bench/README.md` has the figures. An index takes 1,000,000 entries unless `:max_size`
+  says otherwise. For more than a few million, or for several machines, use PostgreSQL with
+  pgvector: see the guide "Search".
 
   ## Storage
 
@@ -27,42 +29,44 @@ defmodule Image.ZeroShot.Index do
   | --- | --- | --- | --- |
   | `:f32` | 4 | 2.0 GB | as computed |
   | `:f16` | 2 | 1.0 GB | off by 0.0005 at most |
-  | `:i8` | 2 | 1.0 GB | off by 0.00003 at most in tests; three times as fast as `:f32` and more |
+  | `:i8` | 2 | 1.0 GB | off by 0.00003 at most in tests; one search takes a third of the processor time of `:f32` |
 
-  `:i8` stores 16 bits relative to the largest component of a vector, in two bytes. A search reads the upper
-  byte of every entry, and computes the score of those that come into question (4 x `:k` + 100) with both.
-  Only there can a neighbour be missed; on vectors like CLIP's all ten nearest of ten were found.
+  `:i8` stores each component in two bytes, relative to the largest component of its vector. A
+  search reads the upper bytes of all entries to choose 4 x `:k` + 100 candidates, and computes
+  their scores with both bytes. A neighbour that is not among the candidates is missed: `:i8`
+  alone is not exact. In tests on vectors like CLIP's, it found all of the ten nearest.
 
-  An id takes its size in Erlang's external format and about 100 bytes.
+  An id takes its size in Erlang's external format, plus about 100 bytes.
 
   ## Who owns it
 
-  `new/1` returns an index that belongs to nobody: any process of the node may use it, a crash of one does
-  not change it, and its memory is freed when no process holds it any more. Where an index should have a
-  name and outlive the processes that use it, start one in a supervisor:
+  `new/1` returns an index that belongs to nobody: any process of the node may use it, a crash of
+  one does not change it, and its memory is freed when no process holds it any more. If the index
+  should have a name and outlive the processes that use it, start it in a supervisor:
 
       children = [
         {Image.ZeroShot.Index, name: MyApp.Photos, path: "/var/lib/my_app/photos.index"}
       ]
 
-  Then `MyApp.Photos` is the index in every function here. The process only holds it and takes no part in
-  searches. With `:path`, the index is read at the start and written when the supervisor stops it. If the
-  process is killed, the next one starts with what was saved last, or empty without a `:path`; calls in
-  between return an error with the reason `:index_down`. Save after changes that you cannot repeat.
+  Then `MyApp.Photos` is the index in every function here. The process only holds it and takes no
+  part in searches. With `:path`, the index is read at the start and written when the supervisor
+  stops it. If the process is killed, the next one starts with what was saved last, or empty
+  without a `:path`; calls in between return an error with the reason `:index_down`. Call
+  `save/2` after changes that you cannot repeat.
 
-  The index is of one node. From another one, call these functions by `:erpc`.
+  An index belongs to one node. From another node, call these functions by `:erpc`.
 
   ## Many processes
 
   A search sees the index as it was at one moment, with all of a `put_many/2` of up to 1,000 entries or
   nothing of it. Writers do not wait for searches, nor searches for writers or for `save/2`: they share
-  blocks of a megabyte, and who changes one that is being read changes a copy.
+  blocks of a megabyte, and a change to a block that is being read goes to a copy.
 
-  No scheduler is blocked. Threads of the native library, as many as there are cores, search together
-  and answer by messages. They take up to 64 waiting searches of an index and read its entries once for all
-  of them. Processes take turns. More than 4,096 that wait for one index are refused with the reason
-  `:overloaded`; one that waits longer than its `:timeout` gets `:timeout`. If a caller dies, its search is
-  dropped unless it has begun.
+  No scheduler is blocked. Threads of the native library, as many as there are cores, search
+  together and answer by messages. They take up to 64 waiting searches of an index and read its
+  entries once for all of them. Processes take turns. When 4,096 searches wait for one index, the
+  next one is refused with the reason `:overloaded`; a search that waits longer than its
+  `:timeout` gets `:timeout`. If a caller dies, its search is dropped unless it has begun.
   """
 
   alias Image.ZeroShot
@@ -238,7 +242,7 @@ defmodule Image.ZeroShot.Index do
   end
 
   @doc """
-  Deletes an entry. It is no error if there is none of this id.
+  Deletes an entry. An id that is not there is not an error.
   """
   @spec delete(index(), id()) :: :ok | {:error, Error.t()}
   def delete(index, id) do
@@ -248,7 +252,8 @@ defmodule Image.ZeroShot.Index do
   end
 
   @doc """
-  Returns whether there is an entry of this id. Raises an `Image.ZeroShot.Error` if that cannot be said.
+  Returns whether there is an entry of this id. Raises an `Image.ZeroShot.Error` if there is no
+  index of that name, or too much waits for it.
   """
   @spec member?(index(), id()) :: boolean()
   def member?(index, id),
@@ -261,7 +266,8 @@ defmodule Image.ZeroShot.Index do
   def size(index), do: info(index).size
 
   @doc """
-  Returns the ids of all entries, in no order. Entries that come or go meanwhile may be missing or left.
+  Returns the ids of all entries, in no order. Ids that are put or deleted meanwhile may be in
+  the list or not.
   """
   @spec ids(index()) :: [id()]
   def ids(index) do
@@ -404,10 +410,11 @@ defmodule Image.ZeroShot.Index do
   @doc """
   Writes an index to a file, as it is at this moment.
 
-  The file is whole at any time, even if the machine stops in between: it is written beside its place (with
-  `.saving` behind the name) and put there when it is on the disk, and each part has a checksum. Searches and
-  changes go on meanwhile. Another process that saves to the same place at this moment makes it an error
-  with the reason `:overloaded`; `:disk_full`, `:not_found` for a missing directory and `:io` are others.
+  The file is whole at any time, even if the machine stops in between: it is written beside its
+  place (with `.saving` behind the name) and renamed when it is on the disk, and each part has a
+  checksum. Searches and changes go on meanwhile. If another process saves to the same place at
+  this moment, the result is an error with the reason `:overloaded`. Other reasons are
+  `:disk_full`, `:not_found` for a missing directory, and `:io`.
 
   Raises an `ArgumentError` if an id was ever put that is, or contains, a process, a reference or a function:
   those cannot be read elsewhere.

@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.LiveDashboard do
   @moduledoc """
-  A page for Phoenix LiveDashboard that shows what `Image.ZeroShot.info/1` returns, refreshed as you like.
+  A page for Phoenix LiveDashboard that shows what `Image.ZeroShot.info/1` returns.
 
-  Make it a module of your application, with the options of `Image.ZeroShot.info/1`:
+  Define it in your application, with the options of `Image.ZeroShot.info/1`:
 
       # lib/my_app_web/clip_page.ex
       defmodule MyAppWeb.ClipPage do
@@ -17,10 +17,10 @@ defmodule Image.ZeroShot.LiveDashboard do
         additional_pages: [clip: MyAppWeb.ClipPage]
 
   The page asks the node that is chosen in the dashboard. If that node has no serving of that name, it
-  answers for the one that its calls go to.
+  answers for a serving on another node that its calls go to.
 
-  LiveDashboard is not a dependency of this library: the page is compiled in your application, where
-  LiveDashboard is. `use` raises an `ArgumentError` if it is not.
+  LiveDashboard is not a dependency of this library: your application has to have it. Otherwise
+  `use` raises an `ArgumentError`.
   """
 
   alias Image.ZeroShot.Error

@@ -31,10 +31,11 @@ defmodule Image.ZeroShot.Test do
 
   ## What is real
 
-  Only the two towers of the model are replaced. A wrong option, label or picture fails as in production, with
-  the same message: pictures are opened, decoded and held to their limits, labels become prompts, scores are
-  computed from vectors, `:top_k`, `:min_score`, `:other` and `:multi_label` do what they do. Classifiers,
-  embeddings, streams and telemetry of calls work. Of batches there are none: the test process computes.
+  Only the two towers of the model are replaced. A wrong option, label or picture fails as in
+  production, with the same message: pictures are opened, decoded and held to their limits,
+  labels become prompts, scores are computed from vectors, and `:top_k`, `:min_score`, `:other`
+  and `:multi_label` apply to them. Classifiers, embeddings, streams and the telemetry of calls
+  work. There are no batches: each calling process computes for itself.
 
   A text's vector is made of its words. Texts that share words are alike; texts that share none have a cosine
   of about 0. The words a, an, the, of, photo, picture and image do not count. So a stub that says "dog"
@@ -44,11 +45,12 @@ defmodule Image.ZeroShot.Test do
 
   ## Processes
 
-  A stub belongs to the process that called `stub/2`, and is gone when that ends. Tests with `async: true` have
-  their own, under the same name. Processes started with `Task`, by `classify_many/3` or by whatever else sets
-  `$callers` use the stub of the test that started them. Any other process needs `allow/3`, such as a GenServer
-  or a LiveView that the test talks to. Where you cannot name the process, use `share/1` in tests that are not
-  `async`. A call from a process without a stub raises an `ArgumentError` that says so.
+  A stub belongs to the process that called `stub/2`, and is gone when that process ends. So
+  tests with `async: true` each have their own, under the same name. Processes started with
+  `Task`, by `classify_many/3` or by whatever else sets `$callers` use the stub of the test that
+  started them. Any other process needs `allow/3`, such as a GenServer or a LiveView that the
+  test talks to. Where you cannot name the process, use `share/1` in tests that are not `async`.
+  A call from a process without a stub raises an `ArgumentError` that says so.
 
   The guide "Testing" says when to use a stub, and when `repo: :embedded`.
   """
@@ -65,10 +67,11 @@ defmodule Image.ZeroShot.Test do
   What a picture shows.
 
     * A text, such as `"dog"`. The label with the same words gets the highest score
-    * Scores, such as `%{"cat" => 0.2, "dog" => 0.8}`, which `classify/3` returns to about four digits. With
-      `scores: :softmax`, the default, they sum to 1.0 and name every label; labels that are not named get
-      0.0. With `multi_label: true`, or another choice of `:scores`, they are those of the choice. The keys are labels that are strings, or the one of `:other`. For labels with prompts of their
-      own give the prompt; scores are exact for labels with one such prompt
+    * Scores, such as `%{"cat" => 0.2, "dog" => 0.8}`, which `classify/3` returns to about four
+      digits. With `scores: :softmax`, the default, they sum to 1.0, and labels that are not
+      named get 0.0. With `multi_label: true`, or another choice of `:scores`, they are scores of
+      that choice. The keys are labels that are strings, or the label of `:other`. For a label
+      with prompts of its own, the key is the prompt; the score is exact if there is only one
     * `{:error, %Image.ZeroShot.Error{}}`, which the call returns or raises
   """
   @type answer :: String.t() | %{optional(term()) => number()} | {:error, Error.t()}
@@ -88,8 +91,8 @@ defmodule Image.ZeroShot.Test do
 
   ## Options
 
-  The options of `Image.ZeroShot.Serving`, which are checked and of which those about the model say nothing
-  to a stub, and:
+  The options of `Image.ZeroShot.Serving`. They are checked, but those about the model have no
+  effect on a stub. And:
 
   #{Image.ZeroShot.Call.OptionTable.docs(:stub)}
   """
@@ -149,7 +152,8 @@ defmodule Image.ZeroShot.Test do
     do: Owners.allow(name, owner, pid)
 
   @doc """
-  Lets every process without a stub of its own use that of the calling process, while this lives.
+  Lets every process without a stub of its own use that of the calling process, for as long as it
+  lives.
 
   For tests that are not `async`. Raises an `ArgumentError` while another process shares its stub.
   """

@@ -1,8 +1,8 @@
 defmodule Mix.Tasks.ZeroShot.Search do
-  @shortdoc "Finds pictures of a folder by words, by a picture, or those that are there twice"
+  @shortdoc "Searches a folder of pictures by words or by a picture, or finds duplicates"
 
   @moduledoc """
-  Searches the pictures of a folder by a text or by a picture, or finds those that are alike.
+  Searches the pictures of a folder by a text or by a picture, or finds duplicates.
 
       $ mix zero_shot.search photos "a red car"
       $ mix zero_shot.search photos --like car.jpg --top 20 --html cars.html
@@ -11,11 +11,12 @@ defmodule Mix.Tasks.ZeroShot.Search do
 
   A folder is searched with all folders in it, as by `mix zero_shot.classify`.
 
-  The first search embeds all pictures, and keeps the result in the folder as `.zero_shot.index`: 1 kB for a
-  picture with ViT-B/32. Later ones embed only what is new or has another size or time of change, and
-  forget what is gone. While many pictures are embedded, the index is kept after each thousand, so an
-  interruption costs little. An index that is damaged, or of another model, is built again. Where the folder
-  cannot be written, the index goes to the user's cache directory, and a line says where.
+  The first search embeds all pictures, and keeps the result in the folder as `.zero_shot.index`:
+  1 kB for a picture with ViT-B/32. Later searches embed only files that are new, or have another
+  size or modification time, and forget files that are gone. The index is saved after each
+  thousand new pictures, so an interruption costs little. An index that is damaged, or of another
+  model, is built again. Where the folder cannot be written, the index goes to the user's cache
+  directory, and a line says where.
 
   Pictures that cannot be read are reported on the standard error, and tried again by the next search. On
   a terminal the last line shows the progress.

@@ -315,8 +315,12 @@ defmodule Image.ZeroShot.Index do
   Finds the entries that are most like a picture, a text, an embedding or another entry, the best first.
 
   The query is `{:id, id}` for an entry, which is not its own neighbour; `{:text, text}`; or a picture as
-  everywhere, such as `{:path, path}` or an `Image.ZeroShot.Embedding`. Pictures and texts are embedded first.
-  Entries of equal score come in the order in which their ids were first put.
+  everywhere, such as `{:path, path}` or an `Image.ZeroShot.Embedding`. Pictures and texts are
+  embedded first. Entries of equal score come in the order in which their ids were first put.
+
+  A function given as `:only` runs in the calling process, once for each id that it is asked about,
+  best first. If too few of the best entries pass, the search is repeated for more of them. So a
+  filter that few entries pass costs several searches; a list of ids never does.
 
   Returns an error with the reason `:wrong_model` if the query is of another model than the index, `:not_found`
   if there is no entry of the id, `:overloaded`, or `:timeout`. A query that has to be embedded fails as

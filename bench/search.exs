@@ -170,16 +170,22 @@ defmodule Bench.Search do
 
     y = fn time -> 330 - 62 * (:math.log10(time) + 2) end
 
+    points =
+      for name <- names, into: %{} do
+        {name, for({count, {one, _, _}} <- tables, do: {x.(count), y.(median(times(one, name)))})}
+      end
+
+    labels = apart(for {name, points} <- points, do: {elem(List.last(points), 1), name})
+
     lines =
       for {name, i} <- Enum.with_index(names) do
-        points = for {count, {one, _, _}} <- tables, do: {x.(count), y.(median(times(one, name)))}
-        {last_x, last_y} = List.last(points)
-        at = Enum.map_join(points, " ", fn {x, y} -> "#{round(x)},#{round(y)}" end)
+        {last_x, _} = List.last(points[name])
+        at = Enum.map_join(points[name], " ", fn {x, y} -> "#{round(x)},#{round(y)}" end)
         colour = Enum.at(~w(#0b5cad #2a9d5c #c0392b #777 #8e6bbf #b8860b), i)
         dash = if name in ~w(f32 f16 i8), do: "", else: ~s( stroke-dasharray="5 4")
 
         ~s(<polyline points="#{at}" fill="none" stroke="#{colour}" stroke-width="2"#{dash}/>) <>
-          ~s(<text x="#{round(last_x) + 6}" y="#{round(last_y) + 4}" fill="#{colour}">#{name}</text>)
+          ~s(<text x="#{round(last_x) + 6}" y="#{round(labels[name]) + 4}" fill="#{colour}">#{name}</text>)
       end
 
     ticks =
@@ -189,7 +195,7 @@ defmodule Bench.Search do
     rules =
       for power <- -2..3 do
         at = round(y.(:math.pow(10, power)))
-        label = :erlang.float_to_binary(:math.pow(10, power), [:compact, decimals: 2])
+        label = if power < 0, do: Float.round(:math.pow(10, power), 2), else: 10 ** power
 
         ~s(<path d="M70 #{at}H540" stroke="#ccc"/><text x="62" y="#{at + 4}" text-anchor="end">#{label} ms</text>)
       end
@@ -201,6 +207,18 @@ defmodule Bench.Search do
     <text x="305" y="372" text-anchor="middle">entries of #{@dim} dimensions; one query, k = 10, median</text>
     </svg>
     """
+  end
+
+  # Names of lines that end close to each other, one above the other.
+  defp apart(labels) do
+    labels
+    |> Enum.sort()
+    |> Enum.map_reduce(0, fn {at, name}, above ->
+      at = max(at, above + 13)
+      {{name, at}, at}
+    end)
+    |> elem(0)
+    |> Map.new()
   end
 end
 

@@ -457,7 +457,7 @@ defmodule Image.ZeroShot do
 
   The result is an `Image.ZeroShot.Embedding`, or a list of them in the order given: a unit vector of 32-bit
   floats (512 for ViT-B/32) with its model. Keep it, and give it to any function of this module instead of
-  the picture. An embedding stays as it is.
+  the picture. An embedding is returned unchanged.
 
   A list takes at most 512 pictures, whose files are all in memory, and fails as a whole with the index of
   the picture at fault. For more, or where some may fail, use `embed_many/2`. Raises an
@@ -502,7 +502,7 @@ defmodule Image.ZeroShot do
   Embeds a text, or each of a list of texts.
 
   The result is an `Image.ZeroShot.Embedding` of the kind `:text`, or a list of them in the order given, with
-  as many dimensions as those of pictures. The text is embedded as it is: `:template` has no default here,
+  as many dimensions as those of pictures. The text is embedded alone: `:template` has no default here,
   not even from the configuration. Several templates make one vector of a text, their mean. Raises an
   `Image.ZeroShot.Error` where `try_embed_text/2` returns one, with the reason `:invalid_label` for a text that
   is not a string of valid UTF-8, or is too long.

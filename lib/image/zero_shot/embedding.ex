@@ -269,7 +269,7 @@ defmodule Image.ZeroShot.Embedding do
     end
   end
 
-  # The fields are public: whoever fills them with columns of a database passes `from_binary/2` by.
+  # The fields are public: a struct made of columns of a database was not checked by `from_binary/2`.
   defp check_vector(%{vector: vector}) do
     with {:ok, %{vector: vector}} <- bare(vector, %{}),
          {:ok, _unit} <- vector |> Floats.swap() |> Native.unit() |> Error.from_native(),

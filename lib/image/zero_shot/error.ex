@@ -3,7 +3,8 @@ defmodule Image.ZeroShot.Error do
   The error for what goes wrong outside the program: a picture, a label, a file, a model, a device.
 
   `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3`, `Image.ZeroShot.similarity/3`,
-  `Image.ZeroShot.classifier/2`, `Image.ZeroShot.embed/2` and `Image.ZeroShot.embed_text/2` raise it. Their `try_` forms and all other functions that can fail return
+  `Image.ZeroShot.suggest/2`, `Image.ZeroShot.classifier/2`, `Image.ZeroShot.embed/2` and
+  `Image.ZeroShot.embed_text/2` raise it. Their `try_` forms and all other functions that can fail return
   `{:error, error}`. A mistake in the program, such as an option that does not exist, is an
   `ArgumentError` instead.
 

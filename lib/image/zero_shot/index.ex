@@ -40,8 +40,8 @@ defmodule Image.ZeroShot.Index do
 
   ## Who owns it
 
-  `new/1` returns an index that belongs to nobody: any process of the node may use it, a crash of
-  one does not change it, and its memory is freed when no process holds it any more. If the index
+  `new/1` returns an index without an owner: any process of the node may use it, a crash of one
+  does not change it, and its memory is freed when no process holds it any more. If the index
   should have a name and outlive the processes that use it, start it in a supervisor:
 
       children = [

@@ -30,7 +30,7 @@ defmodule Mix.Tasks.ZeroShot.Search do
       `--duplicates`, and to none otherwise
     * `--format FORMAT` - `table`, `json` or `csv`. Defaults to `table`
     * `--html FILE` - also writes a page of thumbnails with scores, in one file that needs no network
-    * `--index FILE` - keeps the index there
+    * `--index FILE` - keeps the index there. The name ends in `.index`
     * `--template "a photo of {label}"` - the prompt made of the text. Defaults to the text alone
     * `--repo MODEL` - another model: `org/name` on the Hugging Face Hub, a directory, or `embedded`
       for the small one in this library, which knows emoji and no photographs

@@ -124,11 +124,11 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   @doc """
-  Returns what of a background a model needs: one that scores each label by itself has no use for the
-  one that nobody asked for.
+  Returns the part of a background that a model needs. A model that scores each label by itself does not
+  need the default one.
   """
   @spec background_for(background(), %{logit_bias: float() | nil}, Options.t()) :: background()
-  def background_for(_nobodys, %{logit_bias: bias}, %{other: nil}) when bias != nil,
+  def background_for(_default, %{logit_bias: bias}, %{other: nil}) when bias != nil,
     do: @no_background
 
   def background_for(background, _info, _opts), do: background

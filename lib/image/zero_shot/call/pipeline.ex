@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   # pixels, run the model, score.
 
   alias Image.ZeroShot.{Classifier, Embedding, Error}
-  alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Vectors}
+  alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Started, Vectors}
   alias Image.ZeroShot.Serving.{Client, Identity}
 
   # Embeddings of one matrix product, which needs some hundred to be fast.
@@ -23,7 +23,8 @@ defmodule Image.ZeroShot.Call.Pipeline do
   def rank(%Embedding{} = embedding, %Classifier{} = classifier, %{other: nil} = opts)
       when not opts.multi_label do
     # There is nothing left for a model to do.
-    with :ok <- Embedding.check_model(embedding, classifier.model),
+    with :ok <- Started.check(),
+         :ok <- Embedding.check_model(embedding, classifier.model),
          :ok <- Classifier.check_scores(opts, classifier.model),
          do: Classifier.rank(classifier, Embedding.row(embedding), {nil, <<>>}, opts)
   end

@@ -17,10 +17,10 @@ defmodule Image.ZeroShot.Call.Suggest do
     top = opts.top_k && @more * opts.top_k
 
     # A picture that cannot be read is an error before two thousand prompts are embedded.
-    with {:ok, _pictures} <- Vectors.open([{nil, picture}], opts),
+    with {:ok, [embedding]} <- Vectors.embed([{nil, picture}], opts),
          {:ok, classifier} <- Vocabulary.classifier(opts),
          {:ok, results} <-
-           Pipeline.rank(picture, classifier, %{opts | top_k: top, min_score: nil}),
+           Pipeline.rank(embedding, classifier, %{opts | top_k: top, min_score: nil}),
          {:ok, alike} <- alike(classifier, results) do
       best = results |> Enum.zip(alike) |> merge() |> Enum.take(opts.top_k || length(results))
       {:ok, Enum.filter(best, &(opts.min_score == nil or &1.score >= opts.min_score))}

@@ -116,13 +116,24 @@ defmodule Image.ZeroShot.CLI.Flags do
          do: {:error, "expected --format to be table, json or csv, got: #{name}"}
   end
 
-  # A slip must not replace a picture by a page.
-  defp html(nil), do: {:ok, nil}
+  @doc """
+  The name of a page.
+  """
+  @spec html(String.t() | nil) :: {:ok, Path.t() | nil} | {:error, String.t()}
+  def html(path), do: written("--html", path, ~w(.html .htm))
 
-  defp html(path) do
-    if Path.extname(path) in ~w(.html .htm),
+  @doc """
+  The name of a file to write. It has to end as such files do: a slip must not replace a picture.
+  """
+  @spec written(String.t(), String.t() | nil, [String.t(), ...]) ::
+          {:ok, Path.t() | nil} | {:error, String.t()}
+  def written(_flag, nil, _endings), do: {:ok, nil}
+
+  def written(flag, path, [ending | _] = endings) do
+    if Path.extname(path) in endings,
       do: {:ok, path},
-      else: {:error, "expected --html to be the name of a file that ends in .html, got: #{path}"}
+      else:
+        {:error, "expected #{flag} to be the name of a file that ends in #{ending}, got: #{path}"}
   end
 
   defp top(nil, :html), do: {:ok, @top_of_page}

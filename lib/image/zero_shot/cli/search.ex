@@ -17,7 +17,8 @@ defmodule Image.ZeroShot.CLI.Search do
   @spec run([String.t()], keyword()) :: :ok | {:error, String.t()}
   def run(argv, output \\ []) do
     with {:ok, flags} <- SearchFlags.parse(argv),
-         :ok <- folder(flags.folder) do
+         :ok <- folder(flags.folder),
+         :ok <- like(flags.query) do
       in_bytes(fn -> search(flags, output) end)
     else
       {:error, message} -> {:error, one_line(message)}
@@ -31,6 +32,15 @@ defmodule Image.ZeroShot.CLI.Search do
       do: :ok,
       else: {:error, "expected a folder with pictures, got: #{inspect(folder)}"}
   end
+
+  # Before all pictures of a folder are embedded.
+  defp like({:path, path}) do
+    if File.regular?(path),
+      do: :ok,
+      else: {:error, "expected --like to be a picture; #{inspect(path)}: no such file"}
+  end
+
+  defp like(_text_or_duplicates), do: :ok
 
   defp search(flags, output) do
     with {:ok, index} <- open(flags, output),

@@ -42,6 +42,8 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
     with {:ok, flags, folder, words} <- words(argv),
          {:ok, query} <- query(flags, words),
          {:ok, format} <- flags |> Keyword.get(:format, "table") |> Flags.format(),
+         {:ok, html} <- Flags.html(flags[:html]),
+         {:ok, index} <- Flags.written("--index", flags[:index], ~w(.index)),
          {:ok, device} <- Flags.device(flags[:device]),
          :ok <- numbers(flags) do
       {:ok,
@@ -51,8 +53,8 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          top: flags[:top] || 10,
          min_score: flags[:min_score] || if(query == :duplicates, do: @duplicate),
          format: format,
-         html: flags[:html],
-         index: flags[:index],
+         html: html,
+         index: index,
          template: Keyword.take(flags, [:template]),
          opts: device ++ Flags.repo(flags[:repo])
        }}

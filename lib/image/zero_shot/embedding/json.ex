@@ -8,9 +8,9 @@ if Code.ensure_loaded?(JSON.Encoder) do
   end
 end
 
-# What `defimpl Jason.Encoder` would make. Jason is not a dependency, so nobody knows whether it is
-# compiled before this library, or at all; `defimpl` needs it there. Protocols find their
-# implementations by this name, and consolidation by this attribute.
+# What `defimpl Jason.Encoder` would make. `defimpl` needs Jason to be compiled first, and Jason is not a
+# dependency: it may be compiled later, or not at all. Protocols find their implementations by this
+# name, and consolidation by this attribute.
 defmodule Jason.Encoder.Image.ZeroShot.Embedding do
   @moduledoc false
 

@@ -88,6 +88,23 @@ defmodule Image.ZeroShot.Call.SuggestTest do
     assert_in_delta a.score, c.score, 1.0e-5
   end
 
+  test "a picture that can be read once is read once", %{opts: opts} do
+    test = self()
+
+    picture = %Image.ZeroShot.Test.Upload{
+      path:
+        {:call,
+         fn ->
+           send(test, :read)
+           {:ok, {:encoded, Pictures.sample_bytes("dog.jpg")}}
+         end}
+    }
+
+    assert [%{label: "dog"}, _] = ZeroShot.suggest(picture, [vocabulary: ["cat", "dog"]] ++ opts)
+    assert_received :read
+    refute_received :read
+  end
+
   describe "the compiled vocabulary" do
     # Another test may have used the same words.
     setup do: forget()

@@ -245,5 +245,11 @@ defmodule Image.ZeroShot.SearchTaskTest do
     assert error.([dir, "dog", "--format", "x"]) =~ "expected --format to be table, json or csv"
     assert error.(["none", "dog"]) =~ ~s(expected a folder with pictures, got: "none")
     assert error.([dir, "--like", "no.jpg"]) =~ ~s("no.jpg": no such file)
+
+    assert error.([dir, "dog", "--html", "dog.jpg"]) =~
+             "expected --html to be the name of a file that ends in .html"
+
+    assert error.([dir, "dog", "--index", "dog.jpg"]) =~
+             "expected --index to be the name of a file that ends in .index"
   end
 end

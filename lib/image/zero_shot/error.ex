@@ -33,7 +33,7 @@ defmodule Image.ZeroShot.Error do
   | `:index_full` | the index holds as many entries as its `:max_size` |
   | `:invalid_index_file` | the file is not an index, or it is damaged |
   | `:index_down` | there is no index of that name, or its process is just being started again: try again |
-  | `:disk_full` | there is no room for the file of an index |
+  | `:disk_full` | the disk has no room for the file of an index, or for a model |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |
   | `:overloaded` | the serving is full, or could not serve this call within its `:timeout`: try again later |
@@ -59,7 +59,7 @@ defmodule Image.ZeroShot.Error do
   | `:forbidden` | the Hub refuses for another reason |
   | `:repo_not_found` | there is no such repository, or it is private |
   | `:revision_not_found` | the repository has no such branch, tag or commit |
-  | `:file_not_found` | the repository lacks a file that a CLIP model needs |
+  | `:file_not_found` | the repository lacks a file that a model needs |
   | `:gone` | removed from the Hub (410) |
   | `:rate_limited` | too many requests |
   | `:server_error`, `:unexpected_status` | the Hub has an error of its own |
@@ -67,7 +67,8 @@ defmodule Image.ZeroShot.Error do
   | `:connection`, `:timeout` | the Hub cannot be reached, or stopped answering |
   | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | the content is not what the Hub announced |
   | `:redirect_loop`, `:too_many_redirects`, `:insecure` | the Hub redirects in a way that is not followed |
-  | `:too_large`, `:disk_full`, `:cache_not_writable` | there is no room for the model, or no directory to store it in |
+  | `:too_large` | a file of the model exceeds a limit, which the message names |
+  | `:cache_not_writable` | there is no directory to store the model in |
   | `:cache_not_readable` | a file of the cache cannot be read |
   | `:cancelled` | the process that asked for the download has ended |
   """

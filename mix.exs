@@ -86,7 +86,7 @@ defmodule Image.ZeroShot.MixProject do
       licenses: ["Apache-2.0"],
       links: links(@source_url),
       files:
-        ~w(lib guides priv/models priv/samples priv/vocabulary native/**/src native/**/{Cargo.toml,build.rs}) ++
+        ~w(lib guides priv/demo priv/models priv/samples priv/vocabulary native/**/src native/**/{Cargo.toml,build.rs}) ++
           ~w(native/build/*.{exs,py,txt} native/build/README.md .cargo/config.toml Cargo.toml Cargo.lock) ++
           ~w(mix.exs .formatter.exs README.md usage-rules.md CHANGELOG.md LICENSE) ++
           project_pages()

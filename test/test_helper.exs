@@ -1,4 +1,4 @@
-excluded = [:packaging, :postgres, :endurance]
+excluded = [:packaging, :postgres, :browser, :endurance]
 
 # On a busy machine a message may take seconds and a test minutes; the defaults are 0.1 s and 60 s.
 ExUnit.start(exclude: excluded, assert_receive_timeout: 30_000, timeout: 600_000)

@@ -22,9 +22,10 @@ defmodule Image.ZeroShot.CLI.Album do
           {:sentence, String.t()} | {:total, non_neg_integer()} | {:picture, Path.t(), term()}
 
   @doc """
-  Returns the index of a folder, as the folder is now.
+  Returns the index of a folder, as the folder is now. It is kept in the file, in the folder with `nil`, and
+  nowhere with `:memory`.
   """
-  @spec open(Path.t(), Path.t() | nil, keyword(), (report() -> term())) ::
+  @spec open(Path.t(), Path.t() | :memory | nil, keyword(), (report() -> term())) ::
           {:ok, Index.t()} | {:error, Error.t()}
   def open(folder, file, opts, report) do
     with :ok <- ZeroShot.load(opts),
@@ -39,9 +40,10 @@ defmodule Image.ZeroShot.CLI.Album do
   @spec path(Path.t(), Index.id()) :: Path.t()
   def path(folder, {name, _size, _time}), do: Path.join(folder, name)
 
-  # A folder that cannot be written has its index in the user's cache.
+  defp places(_folder, :memory), do: []
   defp places(_folder, file) when is_binary(file), do: [file]
 
+  # A folder that cannot be written has its index in the user's cache.
   defp places(folder, nil) do
     name = folder |> Path.expand() |> :erlang.md5() |> Base.encode16(case: :lower)
     {:ok, cache} = OptionType.cast(:cache_dir, nil)

@@ -40,7 +40,7 @@ defmodule Image.ZeroShot.CLI.Flags do
   @spec parse([String.t()]) :: {:ok, t()} | {:error, String.t()}
   def parse(argv) do
     with {:ok, flags, paths} <- words(argv),
-         {:ok, labels} <- labels(flags),
+         {:ok, labels} <- some_labels(flags),
          {:ok, format} <- format(Keyword.get(flags, :format, "table")),
          {:ok, html} <- html(flags[:html]),
          {:ok, top} <- top(flags[:top], if(html, do: :html, else: format)),
@@ -81,8 +81,16 @@ defmodule Image.ZeroShot.CLI.Flags do
     end
   end
 
-  # In the order in which they are given.
-  defp labels(flags) do
+  defp some_labels(flags) do
+    with {:ok, []} <- labels(flags),
+         do: {:error, ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)}
+  end
+
+  @doc """
+  The labels of `:labels` and `:labels_file`, in the order in which they are given.
+  """
+  @spec labels(keyword()) :: {:ok, [String.t()]} | {:error, String.t()}
+  def labels(flags) do
     flags
     |> Keyword.take([:labels, :labels_file])
     |> Enum.reduce_while({:ok, []}, fn flag, {:ok, labels} ->
@@ -91,10 +99,6 @@ defmodule Image.ZeroShot.CLI.Flags do
         {:error, message} -> {:halt, {:error, message}}
       end
     end)
-    |> case do
-      {:ok, []} -> {:error, ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)}
-      labels -> labels
-    end
   end
 
   defp listed({:labels, text}), do: {:ok, parts(text, ",")}
@@ -166,10 +170,16 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp template(flags) do
     case Keyword.get_values(flags, :template) do
       [] -> []
-      [one] -> [template: Enum.find(Templates.names(), one, &(to_string(&1) == one))]
+      [one] -> [template: template_named(one)]
       several -> [template: several]
     end
   end
+
+  @doc """
+  A template, or the name of a list of them.
+  """
+  @spec template_named(String.t()) :: String.t() | atom()
+  def template_named(text), do: Enum.find(Templates.names(), text, &(to_string(&1) == text))
 
   @spec repo(String.t() | nil) :: keyword()
   def repo(nil), do: []

@@ -3,6 +3,8 @@ defmodule Image.ZeroShot.CLI.Rows do
 
   # Results as text: a table for people, JSON Lines and CSV for programs.
 
+  import Image.ZeroShot.CLI.JSON, only: [string: 1]
+
   alias Image.ZeroShot.Error
 
   # Wider names and labels stand out of their column.
@@ -105,30 +107,6 @@ defmodule Image.ZeroShot.CLI.Rows do
       do: ["\"path\":", string(path)],
       else: ["\"path\":", string(path), ",\"path_base64\":\"", Base.encode64(path), "\""]
   end
-
-  # ASCII only, which no encoding on the way changes.
-  defp string(text), do: [?", escape(text, []), ?"]
-
-  defp escape("", done), do: Enum.reverse(done)
-  defp escape(<<?", rest::binary>>, done), do: escape(rest, ["\\\"" | done])
-  defp escape(<<?\\, rest::binary>>, done), do: escape(rest, ["\\\\" | done])
-  defp escape(<<?\n, rest::binary>>, done), do: escape(rest, ["\\n" | done])
-
-  defp escape(<<char, rest::binary>>, done) when char in 0x20..0x7E,
-    do: escape(rest, [char | done])
-
-  defp escape(<<char::utf8, rest::binary>>, done) when char < 0x10000,
-    do: escape(rest, [unit(char) | done])
-
-  defp escape(<<char::utf8, rest::binary>>, done) do
-    above = char - 0x10000
-    escape(rest, [unit(0xDC00 + rem(above, 0x400)), unit(0xD800 + div(above, 0x400)) | done])
-  end
-
-  defp escape(<<_no_text, rest::binary>>, done), do: escape(rest, [unit(0xFFFD) | done])
-
-  defp unit(number),
-    do: ["\\u", number |> Integer.to_string(16) |> String.pad_leading(4, "0")]
 
   @doc """
   A line of CSV, as in RFC 4180.

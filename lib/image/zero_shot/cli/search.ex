@@ -56,8 +56,12 @@ defmodule Image.ZeroShot.CLI.Search do
     end
   end
 
-  # The progress of what is new in the folder.
-  defp open(flags, output) do
+  @doc """
+  Opens the index of a folder, and shows the progress of what is new in it.
+  """
+  @spec open(%{folder: Path.t(), index: Path.t() | :memory | nil, opts: keyword()}, keyword()) ::
+          {:ok, Index.t()} | {:error, Error.t()}
+  def open(flags, output) do
     beside = Keyword.get(output, :beside, :stderr)
     shown = %{columns: output[:columns], beside: beside, progress: nil, step: nil}
     {:ok, state} = Agent.start_link(fn -> shown end)

@@ -8,7 +8,6 @@ defmodule Image.ZeroShot.CLI.Thumbnails do
   alias Image.ZeroShot.Picture.Preprocess
 
   @side 96
-  @recipe %{resize: {:shortest_edge, @side}, crop: {@side, @side}, filter: :bicubic}
 
   # The decode threads work on so many at a time, and on those of the model between them.
   @ahead 2
@@ -37,13 +36,15 @@ defmodule Image.ZeroShot.CLI.Thumbnails do
   end
 
   @doc """
-  The thumbnail of one picture.
+  The thumbnail of one picture, a square of so many pixels.
   """
-  @spec jpeg(term(), Options.t()) :: {:ok, binary()} | {:error, Error.t()}
-  def jpeg(picture, opts) do
+  @spec jpeg(term(), Options.t(), pos_integer()) :: {:ok, binary()} | {:error, Error.t()}
+  def jpeg(picture, opts, side \\ @side) do
+    recipe = %{resize: {:shortest_edge, side}, crop: {side, side}, filter: :bicubic}
+
     with {:ok, %{source: source}} <- Picture.open(picture, opts),
          deadline = Deadline.new(@timeout_ms),
-         {:ok, pixels} <- Preprocess.run(source, @recipe, Options.picture(opts), deadline),
-         do: pixels |> Native.thumbnail(@side) |> Error.from_native()
+         {:ok, pixels} <- Preprocess.run(source, recipe, Options.picture(opts), deadline),
+         do: pixels |> Native.thumbnail(side) |> Error.from_native()
   end
 end

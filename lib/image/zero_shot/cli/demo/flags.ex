@@ -1,0 +1,102 @@
+defmodule Image.ZeroShot.CLI.Demo.Flags do
+  @moduledoc false
+
+  # From the command line of `mix zero_shot.demo` to what the page begins with.
+
+  alias Image.ZeroShot.CLI
+
+  @switches [
+    port: :integer,
+    pictures: :string,
+    index: :string,
+    labels: :keep,
+    labels_file: :keep,
+    template: :string,
+    repo: :string,
+    device: :string
+  ]
+
+  @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
+  @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.demo"
+
+  @port 4848
+  @labels 8
+  @template "a photo of {label}"
+
+  @type t :: %{
+          port: :inet.port_number(),
+          folder: Path.t(),
+          index: Path.t() | :memory | nil,
+          labels: [String.t(), ...],
+          template: String.t(),
+          opts: keyword()
+        }
+
+  @spec parse([String.t()]) :: {:ok, t()} | {:error, String.t()}
+  def parse(argv) do
+    with {:ok, flags} <- words(argv),
+         {:ok, port} <- port(Keyword.get(flags, :port, @port)),
+         {:ok, index} <- CLI.Flags.written("--index", flags[:index], ~w(.index)),
+         {:ok, folder, index} <- folder(flags[:pictures], index),
+         {:ok, labels} <- CLI.Flags.labels(flags),
+         {:ok, template} <- template(Keyword.get(flags, :template, @template)),
+         {:ok, device} <- CLI.Flags.device(flags[:device]) do
+      {:ok,
+       %{
+         port: port,
+         folder: folder,
+         index: index,
+         labels: if(labels == [], do: sample_labels(), else: labels),
+         template: template,
+         opts: device ++ CLI.Flags.repo(flags[:repo])
+       }}
+    end
+  end
+
+  defp words(argv) do
+    case OptionParser.parse(argv, strict: @switches) do
+      {flags, [], []} -> {:ok, flags}
+      {_flags, [word | _], []} -> {:error, "expected only flags, got: #{word}; #{@usage}"}
+      {_flags, _words, [fault | _]} -> {:error, fault(fault)}
+    end
+  end
+
+  defp fault({name, value}) do
+    cond do
+      String.replace(name, "_", "-") not in @names -> "unknown flag #{name}; #{@usage}"
+      value == nil -> "expected a value after #{name}"
+      true -> "expected #{name} to be a number, got: #{value}"
+    end
+  end
+
+  defp port(port) when port in 0..65_535, do: {:ok, port}
+  defp port(port), do: {:error, "expected --port to be a number from 0 to 65535, got: #{port}"}
+
+  # The pictures that come with the library are few, and nothing of theirs is written.
+  defp folder(nil, nil), do: {:ok, samples(""), :memory}
+  defp folder(nil, _index), do: {:error, "expected --pictures DIR beside --index"}
+
+  defp folder(folder, index) do
+    if File.dir?(folder),
+      do: {:ok, folder, index},
+      else: {:error, "expected --pictures to be a folder, got: #{inspect(folder)}"}
+  end
+
+  defp samples(name),
+    do: :image_zero_shot |> Application.app_dir("priv/samples") |> Path.join(name)
+
+  # Each of the first fits one of the pictures, the others none.
+  defp sample_labels do
+    "labels.txt"
+    |> samples()
+    |> File.read!()
+    |> String.split("\n", trim: true)
+    |> Enum.take(@labels)
+  end
+
+  defp template(text) do
+    if is_atom(CLI.Flags.template_named(text)) or text =~ "{label}",
+      do: {:ok, text},
+      else: {:error, "expected --template to contain {label}, got: #{text}"}
+  end
+end

@@ -593,7 +593,8 @@ defmodule Image.ZeroShot do
   ## Options
 
   The [options](#module-options) of this module, and those of pictures for the pictures of labels.
-  `:timeout` is the time for each 512 prompts and pictures.
+  `:timeout` is the time for each 512 prompts, and for each batch of pictures. Only the files of one batch
+  are in memory.
 
   #{Image.ZeroShot.Call.OptionTable.docs(:examples)}
 

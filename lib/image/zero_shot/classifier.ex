@@ -135,8 +135,15 @@ defmodule Image.ZeroShot.Classifier do
 
   ## Errors
 
-  `:invalid_label` for an example whose label is not in the classifier, or where the examples cannot be
-  fitted; the message says why. A picture that cannot be read is named by its index.
+  `:invalid_label` for an example whose label is not in the classifier, or if the examples cannot be
+  fitted; the message says why. `:timeout` after `:max_time`. A picture that cannot be read is named by its
+  index.
+
+  ## Limits
+
+  The labels of a list are checked first. A lazy enumerable is read as its pictures are embedded, at most
+  `:window` of them ahead. The number of examples times the number of labels is at most 67,108,864,
+  because the fit keeps a cosine for each of them in memory.
 
   ## Examples
 
@@ -157,7 +164,7 @@ defmodule Image.ZeroShot.Classifier do
   def calibrate(%__MODULE__{} = classifier, examples, opts \\ []) do
     {own, stream, opts} = Options.calibrate!(opts, classifier.opts)
 
-    with {:ok, calibration} <- Calibration.run(classifier, examples, own.other, opts, stream) do
+    with {:ok, calibration} <- Calibration.run(classifier, examples, own, opts, stream) do
       void = Options.void_when_calibrated()
       {:ok, %{classifier | calibration: calibration, opts: Keyword.drop(classifier.opts, void)}}
     end

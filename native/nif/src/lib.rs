@@ -11,7 +11,9 @@ mod layout;
 mod pictures;
 mod search;
 
-use clip::score::calibration::{self, Calibration, Reliability};
+use std::time::{Duration, Instant};
+
+use clip::score::calibration::{self, Calibration, Reliability, Until};
 use clip::score::{self, Kind, Scoring};
 use nif_terms::{Failure, Floats, guarded};
 use rustler::{Binary, Env, NewBinary, NifMap, NifUnitEnum};
@@ -67,11 +69,20 @@ fn calibrate(
     texts: Binary,
     answers: Vec<usize>,
     logit_scale: f64,
+    max_ms: Option<u64>,
 ) -> Result<CalibrationTerm, Failure> {
     guarded(|| {
+        let end = max_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
         let (images, texts) = (Floats::read(&images)?, Floats::read(&texts)?);
-        Ok(calibration::calibrate(&images, dim, &texts, &answers, logit_scale)?.into())
+        let found =
+            calibration::calibrate(&images, dim, &texts, &answers, logit_scale, Until(end))?;
+        Ok(found.into())
     })
+}
+
+#[rustler::nif]
+fn most_examples(labels: usize) -> Result<usize, Failure> {
+    guarded(|| Ok(calibration::most_examples(labels)))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]

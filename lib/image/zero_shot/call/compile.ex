@@ -8,6 +8,7 @@ defmodule Image.ZeroShot.Call.Compile do
 
   alias Image.ZeroShot.{Classifier, Error}
   alias Image.ZeroShot.Call.{Labels, Options, Vectors}
+  alias Image.ZeroShot.Picture.Reader
   alias Image.ZeroShot.Serving.{Client, Identity, Lease}
 
   # Prompts of one run.
@@ -23,13 +24,13 @@ defmodule Image.ZeroShot.Call.Compile do
   def run(labels, opts, given) do
     first = Enum.take(labels.prompts, @part)
 
-    with {:ok, labels} <- open(labels, opts),
+    with :ok <- check(labels.pictures, opts),
          {:ok, info} <- Client.load(opts),
          :ok <- Classifier.check_scores(opts, Identity.of(info)),
          shown = Enum.take(labels.pictures, @part),
          {:ok, lease} <- Client.checkout(opts, Vectors.needs(shown, first, 1)) do
       try do
-        # Each part has the time of a call.
+        # Each part has the time of a call, and so has each batch of pictures.
         parts(labels, opts, given, fn -> Lease.renew(lease, opts.timeout) end)
       after
         Client.checkin(lease)
@@ -44,7 +45,7 @@ defmodule Image.ZeroShot.Call.Compile do
   def count(labels), do: div(length(labels.prompts) + @part - 1, @part)
 
   @doc """
-  Compiles labels whose pictures are open, part by part. `lease` is called before each.
+  Compiles labels part by part. `lease` is called before each, and before each batch of pictures.
   """
   @spec parts(Labels.t(), Options.t(), keyword(), (... -> Lease.t())) ::
           {:ok, Classifier.t()} | {:error, Error.t()}
@@ -52,7 +53,7 @@ defmodule Image.ZeroShot.Call.Compile do
     compiled =
       labels
       |> Labels.parts(@part)
-      |> Vectors.each(&part(&1, lease.(), opts, given))
+      |> Vectors.each(&part(&1, lease, opts, given))
 
     with {:ok, parts} <- compiled do
       {classifiers, cut} = Enum.unzip(parts)
@@ -64,19 +65,35 @@ defmodule Image.ZeroShot.Call.Compile do
 
   defp part(part, lease, opts, given) do
     prompts = if part.prompts == [], do: [@probe], else: part.prompts
+    %{info: info} = now = lease.()
 
-    with {:ok, embeddings} <- Client.run(lease, [], prompts),
-         {:ok, pictures} <- Vectors.rows(lease, part.pictures, opts),
+    with {:ok, embeddings} <- Client.run(now, [], prompts),
+         {:ok, pictures} <- pictures(part.pictures, info.max_batch, lease, opts),
          shown = %{rows: pictures, counts: part.shown},
-         {:ok, classifier} <- Classifier.new(part, lease.info, embeddings, shown, opts, given),
+         {:ok, classifier} <- Classifier.new(part, info, embeddings, shown, opts, given),
          do: {:ok, {classifier, Vectors.cut(part.prompts, embeddings)}}
   end
 
-  defp open(%{pictures: []} = labels, _opts), do: {:ok, labels}
+  # Only the files of one batch are in memory.
+  defp pictures(pictures, batch, lease, opts) do
+    batches = Enum.chunk_every(pictures, batch)
 
-  defp open(labels, opts) do
-    with {:ok, pictures} <- Vectors.open(labels.pictures, opts),
-         do: {:ok, %{labels | pictures: pictures}}
+    with {:ok, rows} <- Vectors.each(batches, &batch(&1, lease.(), opts)),
+         do: {:ok, IO.iodata_to_binary(rows)}
+  end
+
+  defp batch(pictures, lease, opts) do
+    with {:ok, pictures} <- Vectors.open(pictures, opts),
+         do: Vectors.rows(lease, pictures, opts)
+  end
+
+  # A misspelt name must not wait for a download, nor for the pictures before it.
+  defp check(pictures, opts) do
+    paths = for {name, {:path, path}} <- pictures, is_binary(path), do: {name, path}
+
+    with {:ok, _checked} <-
+           Vectors.each(paths, fn {_name, path} -> Reader.check(path, opts.max_bytes) end),
+         do: :ok
   end
 
   # A picture is nearer to any picture than to its own name.

@@ -277,6 +277,11 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      the label of examples that show none of the labels, and of results that find none
      """},
+    {:max_time, {:or, [:infinity], {:integer, 0, 0xFFFF_FFFF}}, 600_000, :calibration,
+     """
+     how long the whole calibration may take once the model is loaded, in milliseconds or
+     `:infinity`; `:timeout` is for each picture
+     """},
 
     # Labels where the caller has none.
     {:vocabulary, {:or, [nil], :vocabulary}, nil, :suggest,

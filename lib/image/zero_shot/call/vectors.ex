@@ -33,9 +33,9 @@ defmodule Image.ZeroShot.Call.Vectors do
   @doc """
   What a call with these pictures and prompts asks of a serving.
   """
-  @spec needs([opened()], [String.t()], pos_integer()) :: Admission.needs()
+  @spec needs([named(term())], [String.t()], pos_integer()) :: Admission.needs()
   def needs(pictures, prompts, parts) do
-    count = Enum.count(pictures, &match?({_name, %Picture{}}, &1))
+    count = Enum.count(pictures, &(not match?({_name, %Embedding{}}, &1)))
     %{pictures: count, decoded_here: count, prompts: prompts, parts: parts}
   end
 

@@ -5,7 +5,8 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   # library's.
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Native}
-  alias Image.ZeroShot.Call.{Options, PictureStream, Vectors}
+  alias Image.ZeroShot.Call.{Deadline, Options, PictureStream, Vectors}
+  alias Image.ZeroShot.Serving.Client
 
   @bins 10
 
@@ -13,15 +14,19 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   @most 1.0e12
 
   @doc """
-  Fits a classifier to examples. `other` is the label of those that show none of its labels; `stream`
-  are the options of the stream that embeds them.
+  Fits a classifier to examples. `own` are the options of the calibration alone; `stream` are those of
+  the stream that embeds the examples.
   """
-  @spec run(Classifier.t(), Enumerable.t(), term(), Options.t(), Options.t()) ::
+  @spec run(Classifier.t(), Enumerable.t(), Options.t(), Options.t(), Options.t()) ::
           {:ok, Classifier.calibration()} | {:error, Error.t()}
-  def run(classifier, examples, other, opts, stream) do
-    with {:ok, {pictures, answers}} <- answers(classifier, examples, other),
-         {:ok, rows} <- rows(classifier, pictures, opts, stream),
-         {:ok, found} <- fit(classifier, rows, answers, opts) do
+  def run(classifier, examples, %{other: other, max_time: max_time}, opts, stream) do
+    opts = %{opts | timeout: min(opts.timeout, max_time)}
+
+    with {:ok, examples} <- checked(classifier, examples, other),
+         {:ok, _info} <- Client.load(opts),
+         deadline = Deadline.new(max_time),
+         {:ok, {rows, answers}} <- rows(classifier, examples, deadline, opts, stream),
+         {:ok, found} <- fit(classifier, rows, answers, deadline, opts) do
       {:ok,
        %{
          logit_scale: found.logit_scale,
@@ -35,31 +40,51 @@ defmodule Image.ZeroShot.Classifier.Calibration do
     end
   end
 
-  defp answers(classifier, examples, other) do
-    if Enumerable.impl_for(examples) == nil or (is_list(examples) and List.improper?(examples)) do
-      got = inspect(examples, limit: 5, printable_limit: 80)
-      raise ArgumentError, "expected examples to be a list or another enumerable, got: #{got}"
-    end
-
+  # Each example as `{:ok, {picture, place of its label}}` or an error. A list is checked before any
+  # picture is embedded; what is lazy stays so, because nobody knows how much it is.
+  defp checked(classifier, examples, other) do
     labels = Tuple.to_list(classifier.labels)
-    # Of a label given twice the first counts.
+    # If a label was given twice, the first one counts.
     places = labels |> Enum.with_index() |> Enum.reverse() |> Map.new()
 
-    if is_map_key(places, other) do
-      Error.error(
-        :invalid_label,
-        "the label #{inspect(other)} is in the classifier, and :other gives it to examples that show " <>
-          "none of its labels; give another term as :other"
-      )
-    else
-      places = Map.put(places, other, length(labels))
+    cond do
+      Enumerable.impl_for(examples) == nil or (is_list(examples) and List.improper?(examples)) ->
+        got = inspect(examples, limit: 5, printable_limit: 80)
+        raise ArgumentError, "expected examples to be a list or another enumerable, got: #{got}"
 
-      with {:ok, pairs} <- examples |> Enum.with_index() |> Vectors.each(&answer(&1, places)),
-           do: {:ok, Enum.unzip(pairs)}
+      is_map_key(places, other) ->
+        Error.error(
+          :invalid_label,
+          "the label #{inspect(other)} is in the classifier, and :other gives it to examples that show " <>
+            "none of its labels; give another term as :other"
+        )
+
+      true ->
+        places = Map.put(places, other, length(labels))
+        {:ok, most} = Native.most_examples(length(labels))
+
+        examples
+        |> Stream.with_index()
+        |> Stream.map(&answer(&1, places, most))
+        |> early(examples)
     end
   end
 
-  defp answer({{picture, label}, index}, places) do
+  defp early(answers, examples) when is_list(examples) do
+    answers = Enum.to_list(answers)
+    Enum.find(answers, {:ok, answers}, &match?({:error, _error}, &1))
+  end
+
+  defp early(answers, _lazy), do: {:ok, answers}
+
+  defp answer({_example, most}, places, most) do
+    Error.error(
+      :invalid_label,
+      "more than #{most} examples, which is the limit with #{map_size(places) - 1} labels; give fewer"
+    )
+  end
+
+  defp answer({{picture, label}, index}, places, _most) do
     case places do
       %{^label => place} ->
         {:ok, {picture, place}}
@@ -73,38 +98,71 @@ defmodule Image.ZeroShot.Classifier.Calibration do
     end
   end
 
-  defp answer({other, index}, _places) do
+  defp answer({other, index}, _places, _most) do
     got = inspect(other, limit: 5, printable_limit: 80)
     raise ArgumentError, "expected example #{index} to be {picture, label}, got: #{got}"
   end
 
   # Pictures pass through a stream, however many there are; a failure ends it.
-  defp rows(classifier, pictures, opts, stream) do
-    work = fn [picture] -> [Vectors.embed([{nil, picture}], opts)] end
-
-    pictures
-    |> PictureStream.stream(&PictureStream.alone/1, fn -> {:ok, work} end, opts, stream)
+  defp rows(classifier, examples, deadline, opts, stream) do
+    examples
+    |> PictureStream.stream(
+      &PictureStream.alone/1,
+      fn -> {:ok, &embed(&1, opts)} end,
+      opts,
+      stream
+    )
     |> Stream.with_index()
-    |> Enum.reduce_while({:ok, []}, fn
-      {{_picture, {:ok, [embedding]}}, index}, {:ok, rows} ->
-        case Embedding.check_model(embedding, classifier.model) do
-          :ok -> {:cont, {:ok, [rows, Embedding.row(embedding)]}}
-          {:error, error} -> {:halt, failed(error, index)}
-        end
-
-      {{_picture, {:error, error}}, index}, _rows ->
-        {:halt, failed(error, index)}
+    |> Enum.reduce_while({:ok, {[], []}}, fn {{example, result}, index}, {:ok, {rows, answers}} ->
+      with {:ok, {_picture, answer}} <- example,
+           {:ok, row} <- row(result, index, classifier),
+           :ok <- in_time(deadline, index + 1) do
+        {:cont, {:ok, {[rows, row], [answer | answers]}}}
+      else
+        {:error, error} -> {:halt, {:error, error}}
+      end
     end)
   end
 
-  defp failed(error, index), do: {:error, Error.prefix(error, "example at index #{index}")}
+  defp embed([{:ok, {picture, _answer}}], opts), do: [Vectors.embed([{nil, picture}], opts)]
+  defp embed([{:error, error}], _opts), do: [{:error, error}]
 
-  defp fit(classifier, rows, answers, opts) do
+  defp row(result, index, classifier) do
+    with {:ok, [embedding]} <- result,
+         :ok <- Embedding.check_model(embedding, classifier.model) do
+      {:ok, Embedding.row(embedding)}
+    else
+      {:error, error} -> {:error, Error.prefix(error, "example at index #{index}")}
+    end
+  end
+
+  defp in_time(deadline, done) do
+    if Deadline.remaining(deadline) == 0,
+      do:
+        Error.error(
+          :timeout,
+          "the time for the calibration was over after #{done} embedded examples; raise :max_time, or " <>
+            "give fewer examples"
+        ),
+      else: :ok
+  end
+
+  defp fit(classifier, rows, answers, deadline, opts) do
     %{dim: dim, logit_scale: scale} = classifier.model
     scale = classifier.opts[:logit_scale] || opts[:logit_scale] || scale
+    answers = Enum.reverse(answers)
+    left = with :infinity <- Deadline.remaining(deadline), do: nil
 
-    case Native.calibrate(IO.iodata_to_binary(rows), dim, classifier.texts, answers, scale / 1) do
+    case Native.calibrate(
+           IO.iodata_to_binary(rows),
+           dim,
+           classifier.texts,
+           answers,
+           scale / 1,
+           left
+         ) do
       {:ok, found} -> {:ok, found}
+      {:error, {:timeout, message}} -> Error.error(:timeout, message <> ", or raise :max_time")
       {:error, {_reason, message}} -> Error.error(:invalid_label, message)
     end
   end

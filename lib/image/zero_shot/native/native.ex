@@ -33,7 +33,8 @@ defmodule Image.ZeroShot.Native do
   def rank(_image, _texts, _background, _scoring), do: not_loaded()
   def rank_many(_images, _dim, _texts, _background, _scoring), do: not_loaded()
   def mix(_dim, _prompts, _pictures, _weight), do: not_loaded()
-  def calibrate(_images, _dim, _texts, _answers, _logit_scale), do: not_loaded()
+  def calibrate(_images, _dim, _texts, _answers, _logit_scale, _max_ms), do: not_loaded()
+  def most_examples(_labels), do: not_loaded()
   def ensemble(_rows, _counts), do: not_loaded()
   def cosine(_a, _b), do: not_loaded()
 

@@ -15,7 +15,7 @@ defmodule Image.ZeroShot.Picture.Reader do
   """
   @spec read(Path.t(), pos_integer()) :: {:ok, Source.source()} | {:error, Error.t()}
   def read(path, max) do
-    with :ok <- regular(path, max),
+    with {:ok, _size} <- check(path, max),
          {:ok, bytes} <- path |> bounded_read(max + 1) |> posix(path) do
       if byte_size(bytes) <= max,
         do: {:ok, {:encoded, bytes}},
@@ -29,11 +29,14 @@ defmodule Image.ZeroShot.Picture.Reader do
     Error.error(:unsupported_image, "expected a picture, got: #{got}; #{@kinds}")
   end
 
-  # Anything but a regular file may block forever, or have no end.
-  defp regular(path, max) do
+  @doc """
+  Whether `read/2` would begin to read. Anything but a regular file may block forever, or have no end.
+  """
+  @spec check(Path.t(), pos_integer()) :: {:ok, non_neg_integer()} | {:error, Error.t()}
+  def check(path, max) do
     case path |> stat() |> posix(path) do
       {:ok, %{type: :regular, size: size}} ->
-        size |> Limits.check_bytes(max) |> named(path)
+        with :ok <- size |> Limits.check_bytes(max) |> named(path), do: {:ok, size}
 
       {:ok, %{type: :directory}} ->
         Error.error(:io, "#{inspect(path)}: is a directory")

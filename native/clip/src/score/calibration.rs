@@ -3,13 +3,17 @@
 
 mod fit;
 
+use std::time::Instant;
+
 use super::{Kind, Scoring, check_rows, dot, invalid, ranking};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Parts of the examples. Each is judged by a fit to the others, so that no answer is known before.
 const FOLDS: usize = 5;
 /// Bins of the reliability table, of equal width.
 const BINS: usize = 10;
+/// Most cosines of examples with labels: 512 MiB.
+const MAX_COSINES: usize = 1 << 26;
 
 /// The two numbers of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,16 +64,41 @@ struct Example {
     answer: Option<usize>,
 }
 
+/// When the work has to be done, or never.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Until(pub Option<Instant>);
+
+impl Until {
+    fn check(self) -> Result<()> {
+        match self.0 {
+            Some(end) if Instant::now() >= end => Err(Error::new(
+                ErrorKind::Timeout,
+                "the examples could not be fitted in time; give fewer examples or labels",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns how many examples can be fitted with so many labels: their cosines are in memory.
+pub fn most_examples(labels: usize) -> usize {
+    (MAX_COSINES / labels.max(1)).max(1)
+}
+
 /// Fits scale and threshold to pictures whose answers are known.
 ///
 /// `images` and `texts` hold rows of `dim` components. An answer is the index of a label, or the
 /// number of labels for "none of these".
+///
+/// # Errors
+/// `InvalidArgument` for examples that cannot be fitted, `Timeout`.
 pub fn calibrate(
     images: &[f32],
     dim: usize,
     texts: &[f32],
     answers: &[usize],
     logit_scale: f64,
+    until: Until,
 ) -> Result<Calibration> {
     check_rows(dim, images)?;
     check_rows(dim, texts)?;
@@ -77,35 +106,44 @@ pub fn calibrate(
     if images.len() / dim != answers.len() || answers.iter().any(|answer| *answer > labels) {
         return Err(invalid("expected an answer for each picture, within the labels"));
     }
-    let examples: Vec<Example> = images
-        .chunks_exact(dim)
-        .zip(answers)
-        .map(|(image, answer)| Example {
-            cosines: texts.chunks_exact(dim).map(|text| dot(image, text)).collect(),
-            answer: (*answer < labels).then_some(*answer),
-        })
-        .collect();
+    if answers.len() > most_examples(labels) {
+        return Err(invalid("expected fewer examples or labels"));
+    }
+    let example = |(image, answer): (&[f32], &usize)| {
+        until.check()?;
+        let cosines = texts.chunks_exact(dim).map(|text| dot(image, text)).collect();
+        Ok(Example { cosines, answer: (*answer < labels).then_some(*answer) })
+    };
+    let examples: Vec<Example> =
+        images.chunks_exact(dim).zip(answers).map(example).collect::<Result<_>>()?;
     let all: Vec<&Example> = examples.iter().collect();
-    let fitted = fit::fit(&all, logit_scale)?;
+    let fitted = fit::fit(&all, logit_scale, until)?;
     let before = Fitted { logit_scale, threshold: None };
     Ok(Calibration {
         fitted,
         before: reliability(&all, |_| before)?,
-        after: cross_validated(&all, fitted, logit_scale)?,
+        after: cross_validated(&all, fitted, logit_scale, until)?,
     })
 }
 
 /// Each example judged by a fit to those of the other parts.
-fn cross_validated(all: &[&Example], fitted: Fitted, logit_scale: f64) -> Result<Reliability> {
+fn cross_validated(
+    all: &[&Example],
+    fitted: Fitted,
+    logit_scale: f64,
+    until: Until,
+) -> Result<Reliability> {
     let folds = FOLDS.min(all.len());
-    let fits: Vec<Fitted> = (0..folds)
-        .map(|fold| {
-            let others = all.iter().enumerate().filter(|(i, _)| i % folds != fold);
-            let others: Vec<&Example> = others.map(|(_, example)| *example).collect();
+    let fit = |fold| {
+        let others = all.iter().enumerate().filter(|(i, _)| i % folds != fold);
+        let others: Vec<&Example> = others.map(|(_, example)| *example).collect();
+        match fit::fit(&others, logit_scale, until) {
+            Err(error) if error.kind() == ErrorKind::Timeout => Err(error),
             // Too few are left to say anything else.
-            fit::fit(&others, logit_scale).unwrap_or(fitted)
-        })
-        .collect();
+            fit => Ok(fit.unwrap_or(fitted)),
+        }
+    };
+    let fits: Vec<Fitted> = (0..folds).map(fit).collect::<Result<_>>()?;
     reliability(all, |i| fits[i % folds])
 }
 
@@ -183,7 +221,7 @@ mod tests {
     fn the_scale_that_made_the_answers_is_found() {
         for scale in [5.0, 30.0, 60.0] {
             let (images, answers) = examples(scale, 4_000, 0);
-            let found = calibrate(&images, 4, &LABELS, &answers, 100.0).unwrap();
+            let found = calibrate(&images, 4, &LABELS, &answers, 100.0, Until(None)).unwrap();
             let fitted = found.fitted;
             assert!((fitted.logit_scale / scale - 1.0).abs() < 0.25, "{scale}: {fitted:?}");
             assert_eq!(fitted.threshold, None);
@@ -196,7 +234,7 @@ mod tests {
     #[test]
     fn the_threshold_lies_between_what_is_there_and_what_is_not() {
         let (images, answers) = examples(60.0, 500, 500);
-        let found = calibrate(&images, 4, &LABELS, &answers, 100.0).unwrap();
+        let found = calibrate(&images, 4, &LABELS, &answers, 100.0, Until(None)).unwrap();
         let threshold = found.fitted.threshold.unwrap();
         assert!((0.14..0.28).contains(&threshold), "{threshold}");
         assert!(found.before.accuracy < 0.5 && found.after.accuracy > 0.75, "{found:?}");
@@ -206,7 +244,7 @@ mod tests {
     fn a_few_perfect_answers_do_not_make_certainty() {
         let images: Vec<f32> =
             [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9]].map(picture).concat();
-        let found = calibrate(&images, 4, &LABELS, &[0, 1, 2], 100.0).unwrap();
+        let found = calibrate(&images, 4, &LABELS, &[0, 1, 2], 100.0, Until(None)).unwrap();
         assert!(found.fitted.logit_scale < 10.0, "{:?}", found.fitted);
         assert_eq!(found.after.accuracy, 1.0);
     }
@@ -214,7 +252,7 @@ mod tests {
     #[test]
     fn a_table_counts_every_example_once() {
         let (images, answers) = examples(30.0, 200, 50);
-        let found = calibrate(&images, 4, &LABELS, &answers, 30.0).unwrap();
+        let found = calibrate(&images, 4, &LABELS, &answers, 30.0, Until(None)).unwrap();
         for table in [&found.before, &found.after] {
             assert_eq!(table.bins.len(), BINS);
             assert_eq!(table.bins.iter().map(|bin| bin.count).sum::<usize>(), 250);
@@ -230,7 +268,7 @@ mod tests {
     #[test]
     fn what_cannot_be_fitted_is_an_error_that_says_why() {
         let message = |images: &[f32], labels: &[f32], answers: &[usize]| {
-            calibrate(images, 4, labels, answers, 30.0).unwrap_err().to_string()
+            calibrate(images, 4, labels, answers, 30.0, Until(None)).unwrap_err().to_string()
         };
         let image = picture([0.9, 0.1, 0.1]);
         assert!(message(&[], &LABELS, &[]).contains("examples"));
@@ -241,5 +279,30 @@ mod tests {
         // The lowest cosine is right, every time.
         let wrong = message(&image.repeat(9), &LABELS, &[1; 9]);
         assert!(wrong.contains("do not go with"), "{wrong}");
+    }
+
+    #[test]
+    fn work_that_is_not_done_in_time_is_an_error() {
+        let (images, answers) = examples(30.0, 200, 50);
+        let until = Until(Some(Instant::now()));
+        let error = calibrate(&images, 4, &LABELS, &answers, 30.0, until).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        let all: Vec<Example> =
+            answers.iter().map(|_| Example { cosines: vec![0.1, 0.2], answer: Some(1) }).collect();
+        let all: Vec<&Example> = all.iter().collect();
+        let fitted = Fitted { logit_scale: 30.0, threshold: None };
+        assert_eq!(fit::fit(&all, 30.0, until).unwrap_err().kind(), ErrorKind::Timeout);
+        let error = cross_validated(&all, fitted, 30.0, until).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn more_cosines_than_memory_is_for_are_an_error() {
+        assert_eq!(most_examples(1 << 16), 1 << 10);
+        assert_eq!(most_examples(0), MAX_COSINES);
+        assert_eq!(most_examples(usize::MAX), 1);
+        let many = MAX_COSINES / 3 + 1;
+        let error = calibrate(&vec![1.0; many], 1, &[1.0; 3], &vec![0; many], 30.0, Until(None));
+        assert!(error.unwrap_err().to_string().contains("fewer examples"));
     }
 }

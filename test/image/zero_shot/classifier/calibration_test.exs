@@ -2,7 +2,7 @@ defmodule Image.ZeroShot.CalibrationTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.{Classifier, Embedding, Error, Native}
   alias Image.ZeroShot.Test.JSON
 
   @opts [repo: :embedded, device: :cpu]
@@ -185,6 +185,85 @@ defmodule Image.ZeroShot.CalibrationTest do
 
     assert_raise ArgumentError, ~r/unknown option :template/, fn ->
       Classifier.calibrate(context.classifier, context.examples, template: nil)
+    end
+  end
+
+  test "a stream of examples ends when the time is over", context do
+    forever = Stream.cycle(context.examples)
+
+    assert {:error, %Error{reason: :timeout, message: message}} =
+             Classifier.calibrate(context.classifier, forever, max_time: 50)
+
+    assert message =~
+             ~r/over after \d+ embedded examples; raise :max_time, or give fewer examples/
+
+    assert {:error, %Error{reason: :timeout}} =
+             Classifier.calibrate(context.classifier, context.examples, max_time: 0)
+
+    assert {:ok, _calibrated} =
+             Classifier.calibrate(context.classifier, context.examples, max_time: :infinity)
+
+    assert_raise ArgumentError, ~r/expected :max_time to be an integer/, fn ->
+      Classifier.calibrate(context.classifier, context.examples, max_time: -1)
+    end
+  end
+
+  test "a fit that takes too long is an error that names the option", context do
+    vectors =
+      for {embedding, _label} <- context.examples, into: <<>>, do: Embedding.row(embedding)
+
+    answers = List.duplicate(0, length(context.examples))
+
+    assert {:error, {:timeout, message}} =
+             Native.calibrate(vectors, 128, context.classifier.texts, answers, 30.0, 0)
+
+    assert message =~ "could not be fitted in time"
+  end
+
+  test "examples are read as they are needed", context do
+    test = self()
+
+    examples =
+      Stream.map(context.examples, fn example ->
+        send(test, :read)
+        example
+      end)
+
+    [{embedding, _label} | _] = context.examples
+    wrong = Stream.concat([{embedding, "no such label"}], examples)
+
+    assert {:error, %Error{reason: :invalid_label, message: message}} =
+             Classifier.calibrate(context.classifier, wrong, window: 4)
+
+    assert message =~ "the label of the example at index 0"
+    assert reads(0) < 10
+    assert {:ok, calibrated} = Classifier.calibrate(context.classifier, examples)
+    assert Classifier.info(calibrated).calibration.examples == 200
+  end
+
+  defp reads(count) do
+    receive do
+      :read -> reads(count + 1)
+    after
+      0 -> count
+    end
+  end
+
+  test "more examples than memory is for are an error before any is embedded", context do
+    {:ok, most} = Native.most_examples(2 ** 20)
+    assert most == 64
+    labels = List.to_tuple(Enum.map(1..(2 ** 20), &"label #{&1}"))
+    classifier = %{context.classifier | labels: labels}
+    example = {{:path, "no.jpg"}, "label 1"}
+
+    for examples <- [
+          List.duplicate(example, 65),
+          Stream.cycle([{elem(hd(context.examples), 0), "label 1"}])
+        ] do
+      assert {:error, %Error{reason: :invalid_label, message: message}} =
+               Classifier.calibrate(classifier, examples)
+
+      assert message =~ "more than 64 examples, which is the limit with 1048576 labels"
     end
   end
 end

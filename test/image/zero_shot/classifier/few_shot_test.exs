@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.FewShotTest do
   alias Image.ZeroShot
   alias Image.ZeroShot.{Classifier, Embedding, Error}
   alias Image.ZeroShot.Call.Vectors
+  alias Image.ZeroShot.Test.Upload
 
   @opts [repo: :embedded, device: :cpu]
   @dog {:path, "priv/samples/dog.jpg"}
@@ -137,5 +138,46 @@ defmodule Image.ZeroShot.FewShotTest do
              ZeroShot.try_classifier([{"dog", pictures}], [max_prompts: 19] ++ @opts)
 
     assert message =~ ":max_prompts"
+  end
+
+  test "only the files of one batch are in memory" do
+    name = __MODULE__.Batches
+    start_supervised!({ZeroShot.Serving, [name: name, max_batch: 4] ++ @opts})
+    bytes = File.read!("priv/samples/dog.jpg")
+    {:ok, opened} = Agent.start_link(fn -> {0, []} end)
+
+    picture = %Upload{
+      path:
+        {:call,
+         fn ->
+           {:ok, info} = ZeroShot.info(serving: name)
+           count = info.batches.pictures
+
+           Agent.update(opened, fn {all, held} -> {all + 1, [all + 1 - count | held]} end)
+           {:ok, {:encoded, bytes}}
+         end}
+    }
+
+    labels = [{"dog", List.duplicate({:picture, picture}, 30)}, {"cat", {:picture, @cat}}]
+    classifier = ZeroShot.classifier(labels, serving: name)
+    assert ZeroShot.label(@dog, classifier) == "dog"
+    assert {30, held} = Agent.get(opened, & &1)
+    assert Enum.max(held) == 4
+  end
+
+  test "a misspelt file name is an error before the pictures in front of it are read" do
+    test = self()
+    picture = %Upload{path: {:call, fn -> send(test, :read) end}}
+    labels = [{"dog", [{:picture, picture}, {:picture, {:path, "no.jpg"}}]}]
+
+    assert {:error, %Error{reason: :not_found, message: message}} =
+             ZeroShot.try_classifier(labels, @opts)
+
+    assert message == ~s(label at index 0, picture 2: "no.jpg": no such file)
+    refute_received :read
+    labels = [{"dog", {:picture, {:path, "priv/samples/dog.jpg"}}}]
+
+    assert {:error, %Error{reason: :image_too_large}} =
+             ZeroShot.try_classifier(labels, [max_bytes: 10] ++ @opts)
   end
 end

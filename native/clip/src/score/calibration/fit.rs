@@ -5,12 +5,14 @@
 //! in Platt's method no answer counts as quite certain, or a few examples that are all right would
 //! make the scale infinite.
 
-use super::{Example, Fitted};
+use super::{Example, Fitted, Until};
 use crate::error::Result;
 use crate::score::invalid;
 
 /// Newton's method doubles its digits with every step near the end.
 const STEPS: usize = 200;
+/// Examples between two looks at the clock.
+const PART: usize = 64;
 /// Lower than this, a scale says that cosines mean nothing.
 const LEAST_SCALE: f64 = 0.1;
 
@@ -32,14 +34,15 @@ struct Surface {
     none_none: f64,
 }
 
-pub(super) fn fit(examples: &[&Example], logit_scale: f64) -> Result<Fitted> {
+pub(super) fn fit(examples: &[&Example], logit_scale: f64, until: Until) -> Result<Fitted> {
     let rejecting = examples.iter().any(|example| example.answer.is_none());
     check(examples, rejecting)?;
     let mut at = Point { scale: logit_scale, none: 0.0 };
-    let mut surface = measure(examples, at, rejecting);
+    let look = |at| measure(examples, at, rejecting, until);
+    let mut surface = look(at)?;
     for _ in 0..STEPS {
         let step = newton(&surface);
-        let Some((next, found)) = descend(examples, at, &surface, step, rejecting) else { break };
+        let Some((next, found)) = descend(look, at, &surface, step)? else { break };
         (at, surface) = (next, found);
     }
     if at.scale < LEAST_SCALE {
@@ -67,23 +70,22 @@ fn check(examples: &[&Example], rejecting: bool) -> Result<()> {
 
 /// Halves the step until it leads down; `None` when nothing does any more.
 fn descend(
-    examples: &[&Example],
+    look: impl Fn(Point) -> Result<Surface>,
     at: Point,
     surface: &Surface,
     step: Point,
-    rejecting: bool,
-) -> Option<(Point, Surface)> {
+) -> Result<Option<(Point, Surface)>> {
     let mut length = 1.0;
     for _ in 0..40 {
         let next =
             Point { scale: at.scale + length * step.scale, none: at.none + length * step.none };
-        let found = measure(examples, next, rejecting);
+        let found = look(next)?;
         if found.loss < surface.loss - 1e-14 {
-            return Some((next, found));
+            return Ok(Some((next, found)));
         }
         length /= 2.0;
     }
-    None
+    Ok(None)
 }
 
 /// Where the surface would be lowest if it were a parabola.
@@ -98,11 +100,12 @@ fn newton(s: &Surface) -> Point {
 }
 
 /// The mean over all examples.
-fn measure(examples: &[&Example], at: Point, rejecting: bool) -> Surface {
+fn measure(examples: &[&Example], at: Point, rejecting: bool, until: Until) -> Result<Surface> {
     let doubt = 1.0 / (examples.len() as f64 + 2.0);
     let mut mean = Surface::default();
-    for example in examples {
-        add(&mut mean, example, at, rejecting, doubt);
+    for part in examples.chunks(PART) {
+        until.check()?;
+        part.iter().for_each(|example| add(&mut mean, example, at, rejecting, doubt));
     }
     let count = examples.len() as f64;
     for number in [
@@ -115,7 +118,7 @@ fn measure(examples: &[&Example], at: Point, rejecting: bool) -> Surface {
     ] {
         *number /= count;
     }
-    mean
+    Ok(mean)
 }
 
 fn add(to: &mut Surface, example: &Example, at: Point, rejecting: bool, doubt: f64) {

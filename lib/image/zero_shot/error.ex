@@ -32,7 +32,7 @@ defmodule Image.ZeroShot.Error do
   | `:invalid_tokenizer` | a file of the tokenizer is damaged or does not fit the model |
   | `:index_full` | the index holds as many entries as its `:max_size` |
   | `:invalid_index_file` | the file is not an index, or it is damaged |
-  | `:index_down` | there is no index of that name, or its process is just being started again: try again |
+  | `:index_down` | no index of this name is running, or it is restarting: try again |
   | `:disk_full` | the disk has no room for the file of an index, or for a model |
   | `:device_unavailable` | the device asked for is not there |
   | `:model_unloaded` | the model was unloaded while it was being used |

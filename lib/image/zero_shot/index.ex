@@ -125,8 +125,8 @@ defmodule Image.ZeroShot.Index do
   @doc """
   Starts a process that holds an index under a name; see [Who owns it](#module-who-owns-it).
 
-  Returns `{:error, error}` with an `Image.ZeroShot.Error` if the file at `:path` is there and cannot be
-  loaded. A file that is loaded keeps its storage.
+  Returns `{:error, error}` with an `Image.ZeroShot.Error` if the file at `:path` exists and cannot be
+  loaded, or its directory does not exist. A file that is loaded keeps its storage.
 
   ## Options
 
@@ -142,9 +142,21 @@ defmodule Image.ZeroShot.Index do
 
   # An index, and the number of changes that are in its file.
   defp open(%{path: path} = opts) do
-    found = path != nil and File.exists?(path)
-    opened = if found, do: load(path, max_size: opts.max_size), else: made(opts)
-    with {:ok, index} <- opened, do: {:ok, {index, info(index).changes}}
+    with :ok <- writable(path),
+         {:ok, index} <- if(path && File.exists?(path), do: read(path, opts), else: made(opts)),
+         do: {:ok, {index, info(index).changes}}
+  end
+
+  # Otherwise it would be lost at the end.
+  defp writable(nil), do: :ok
+
+  defp writable(path) do
+    directory = Path.dirname(path)
+
+    if File.dir?(directory),
+      do: :ok,
+      else:
+        Error.error(:not_found, "#{inspect(path)}: there is no directory #{inspect(directory)}")
   end
 
   defp close(_held, nil), do: :ok
@@ -242,7 +254,7 @@ defmodule Image.ZeroShot.Index do
   end
 
   @doc """
-  Deletes an entry. An id that is not there is not an error.
+  Deletes an entry. Deleting an unknown id is not an error.
   """
   @spec delete(index(), id()) :: :ok | {:error, Error.t()}
   def delete(index, id) do
@@ -252,15 +264,15 @@ defmodule Image.ZeroShot.Index do
   end
 
   @doc """
-  Returns whether there is an entry of this id. Raises an `Image.ZeroShot.Error` if there is no
-  index of that name, or too much waits for it.
+  Returns whether the index has an entry with this id. Raises an `Image.ZeroShot.Error` if no index of this
+  name is running, or if it is overloaded.
   """
   @spec member?(index(), id()) :: boolean()
   def member?(index, id),
     do: index |> fetch() |> bang!() |> ask({:member, Ids.encode!(id)}) |> bang!()
 
   @doc """
-  Returns the number of entries. Raises an `Image.ZeroShot.Error` if there is no index of that name.
+  Returns the number of entries. Raises an `Image.ZeroShot.Error` if no index of this name is running.
   """
   @spec size(index()) :: non_neg_integer()
   def size(index), do: info(index).size
@@ -292,7 +304,7 @@ defmodule Image.ZeroShot.Index do
     * `:storage` - `:f32`, `:f16` or `:i8`
     * `:bytes` - what the vectors take in memory; ids come on top
     * `:model` - the `:name`, `:commit` and `:dim` of the model, or `nil` before the first entry
-    * `:waiting` - how many searches wait
+    * `:waiting` - the number of searches in the queue
     * `:changes` - a number that grows with each change
     * `:portable` - whether it can be saved: no id was ever put that is a process, a reference or a function
 
@@ -456,8 +468,10 @@ defmodule Image.ZeroShot.Index do
   """
   @spec load(Path.t(), keyword()) :: {:ok, t()} | {:error, Error.t()}
   def load(path, opts \\ []) do
-    %{max_size: max_size} = Options.index!(opts, :load)
+    read(path, Options.index!(opts, :load))
+  end
 
+  defp read(path, %{max_size: max_size}) do
     with :ok <- Started.check(),
          {:ok, ref} <- answer(&Native.index_load(&1, path!(path), max_size)),
          do: check_ids(%__MODULE__{ref: ref}, path)
@@ -476,11 +490,15 @@ defmodule Image.ZeroShot.Index do
 
   defp path!(path) do
     path = IO.chardata_to_string(path)
-    if path == "" or String.contains?(path, <<0>>), do: raise(ArgumentError, "expected a path")
+
+    if path == "" or String.contains?(path, <<0>>) do
+      raise ArgumentError, "expected a path without NUL bytes, got: #{inspect(path)}"
+    end
+
     path
   end
 
-  # Not to be taken back, but short, or asked for to be done.
+  # These cannot be cancelled: they are short, or are wanted whatever happens to the caller.
   defp ask(%__MODULE__{ref: ref}, question), do: answer(&Native.index_ask(&1, ref, question))
 
   defp answer(ask) do

@@ -167,10 +167,10 @@ impl<T: Task> Pool<T> {
 }
 
 impl<T: Task> Shared<T> {
-    /// For ever: there is nobody to tell a worker to end, and the process may exit around it, since
-    /// one that waits holds no lock.
+    /// Runs forever: nothing tells a worker to end. The process may exit around it, because a worker
+    /// that waits holds no lock.
     fn work(&self, threads: usize) {
-        crate::priority::step_back();
+        crate::priority::lower_priority();
         loop {
             let (entry, ended) = self.next();
             let (since, weight, begun) = (entry.since, entry.task.weight(), Instant::now());

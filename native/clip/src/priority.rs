@@ -1,19 +1,19 @@
-//! Who goes first where there are more threads than cores.
+//! Scheduling priorities of threads.
 
 /// What `nice` adds. Under full load the model gets what cores the rest of the process leaves.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 15;
 
-/// Lets the other threads of the process go before this one, and before those that it starts.
+/// Lowers the scheduling priority of this thread and of the threads it spawns.
 ///
-/// The work here takes all cores for as long as there is any. The schedulers of an Erlang VM, which
-/// have little to do at a time, would wait for their turn among the threads that do it.
-pub fn step_back() {
-    // Elsewhere a niceness is the whole process's.
+/// These threads keep all cores busy as long as there is work. The schedulers of an Erlang VM, which
+/// run for a short time each, must not wait behind them.
+pub fn lower_priority() {
+    // On other systems a niceness belongs to the whole process.
     #[cfg(target_os = "linux")]
     {
-        // A process in the background may have more already, and none may take it back.
-        // Where the system forbids it, all goes on as it was.
+        // A niceness can only grow: a process in the background may have more already. If the
+        // system forbids it, the priority stays as it was.
         let _ = rustix::process::nice(NICENESS);
     }
 }
@@ -30,10 +30,10 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_steps_back_and_those_that_it_starts_but_no_other() {
+    fn a_thread_and_those_that_it_spawns_get_a_lower_priority_and_no_other() {
         let before = niceness();
         let child = || {
-            step_back();
+            lower_priority();
             (niceness(), spawn(niceness).join().unwrap())
         };
         let expected = (before + NICENESS).min(19);

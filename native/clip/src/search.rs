@@ -4,13 +4,12 @@
 //! unit vectors ── Index::put ──> blocks of rows ── Team::search ──> the k best, by a message
 //! ```
 //!
-//! An [`Index`] holds its rows in blocks of a megabyte that are never changed while somebody reads them:
-//! a search takes hold of the blocks as they are, and a writer that changes one meanwhile changes a
-//! copy. So searches and writers do not wait for each other, a search sees the index as it was at one
-//! moment, and so does a file.
+//! An [`Index`] holds its rows in blocks of a megabyte. A block does not change while a search reads it: a
+//! writer changes a copy. So searches and writers do not wait for each other, and a search, like a
+//! save, sees the index as it was at one moment.
 //!
-//! A [`Team`] of threads takes the searches that wait for an index, up to 64, and reads its rows once for
-//! all of them. Whoever asks often waits in turns with the others.
+//! A [`Team`] of threads takes up to 64 searches that wait for an index, and reads its rows once for all
+//! of them. Callers take turns.
 
 mod block;
 mod file;
@@ -31,7 +30,7 @@ pub use lines::{F16x16, F32x16, I8x64, U8x64};
 pub use pass::{Asker, Hit, Query, Search};
 pub use team::Team;
 
-/// Most components of a vector: the products of more bytes would not fit 32 bits.
+/// Most components of a vector: the sum of more products of bytes would not fit 32 bits.
 pub const MAX_DIM: usize = 65_536;
 
 /// Longest id.
@@ -44,7 +43,7 @@ pub enum Storage {
     F32,
     /// Rounded to half precision: 2 bytes a component.
     F16,
-    /// A byte a component to look through, and a second one for the last digits of those that come into
-    /// question. Together they hold 16 bits relative to the largest component.
+    /// Two bytes a component, 16 bits relative to the largest one. A search reads the upper bytes of all
+    /// rows, and both bytes of the candidates.
     I8,
 }

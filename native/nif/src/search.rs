@@ -191,7 +191,9 @@ enum Work {
 }
 
 impl Task for FileTask {
-    type Output = Answer;
+    /// The error is a result too: a pool repeats work that fails as busy, and a caller is told
+    /// that somebody else saves to the same place.
+    type Output = clip::Result<Answer>;
 
     fn owner(&self) -> u64 {
         0
@@ -209,21 +211,18 @@ impl Task for FileTask {
         self.caller.is_alive()
     }
 
-    fn run(&self, _cancelled: &dyn Fn() -> bool) -> clip::Result<Answer> {
+    fn run(&self, _cancelled: &dyn Fn() -> bool) -> clip::Result<clip::Result<Answer>> {
         Ok(match &self.work {
             Work::Save(index, path) => {
-                index.save(OsStr::from_bytes(path).as_ref())?;
-                Answer::Done
+                index.save(OsStr::from_bytes(path).as_ref()).map(|()| Answer::Done)
             }
-            Work::Load(path, max_size) => {
-                let index = Index::load(OsStr::from_bytes(path).as_ref(), *max_size)?;
-                Answer::Index(IndexResource::new(index))
-            }
+            Work::Load(path, max_size) => Index::load(OsStr::from_bytes(path).as_ref(), *max_size)
+                .map(|index| Answer::Index(IndexResource::new(index))),
         })
     }
 
-    fn reply(self, result: clip::Result<Answer>) {
-        self.caller.send(result.map_err(Failure::from));
+    fn reply(self, result: clip::Result<clip::Result<Answer>>) {
+        self.caller.send(result.and_then(|result| result).map_err(Failure::from));
     }
 }
 

@@ -3,8 +3,10 @@ defmodule Image.ZeroShot.CLI.Album do
 
   # The pictures of a folder as an index that is kept beside them.
   #
-  # An id is `{name in the folder, size, time of change}`: whatever changes is another entry, and what an entry
-  # stands for is known without reading the picture.
+  # An id is `{name in the folder, size, time of change}`: a picture that changes is another entry, and an
+  # entry can be compared with its file without reading the picture. Times are whole seconds, and two on
+  # some file systems. So a picture that changed a moment ago may change again unnoticed: it has no time, and
+  # the next search embeds it again.
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Error, Index}
@@ -13,128 +15,222 @@ defmodule Image.ZeroShot.CLI.Album do
   alias Image.ZeroShot.Serving.Identity
 
   @file_name ".zero_shot.index"
-  # Entries are kept while others are still embedded, so that an interruption costs little.
+  # Every index begins with it, of whatever version.
+  @magic "image_zero_shot index "
+  # Entries are saved while others are still embedded, so that an interruption costs little.
   @part 1_000
   @max_size 10_000_000
+  # A moment, in seconds.
+  @recent 0..2
+  # How long to wait while another search of this folder saves, at the end.
+  @tries 50
+  @pause_ms 200
 
-  @typedoc "Called with a sentence, or with a picture and what came of it."
-  @type report ::
+  @typedoc "A sentence, the number of pictures to embed, or a picture and what came of it."
+  @type event ::
           {:sentence, String.t()} | {:total, non_neg_integer()} | {:picture, Path.t(), term()}
 
+  @typedoc "Called with each event, and with what it returned for the one before."
+  @type report(told) :: (event(), told -> told)
+
   @doc """
-  Returns the index of a folder, as the folder is now. It is kept in the file, in the folder with `nil`, and
-  nowhere with `:memory`.
+  Returns the index of a folder, as the folder is now, and what `report` returned last. The index is kept in
+  the file, in the folder with `nil`, and nowhere with `:memory`.
   """
-  @spec open(Path.t(), Path.t() | :memory | nil, keyword(), (report() -> term())) ::
-          {:ok, Index.t()} | {:error, Error.t()}
-  def open(folder, file, opts, report) do
-    with :ok <- ZeroShot.load(opts),
+  @spec open(Path.t(), Path.t() | :memory | nil, keyword(), told, report(told)) ::
+          {:ok, Index.t(), told} | {:error, Error.t(), told}
+        when told: term()
+  def open(folder, file, opts, told, report) do
+    with :ok <- ours(file),
+         {:ok, wanted, unread} <- listed(folder),
+         :ok <- ZeroShot.load(opts),
          {:ok, info} <- ZeroShot.info(opts) do
       model = info |> Identity.of() |> Map.take([:name, :commit, :dim])
-      places = places(folder, file)
-      index = load(places, model, report)
-      refresh(index, folder, places, opts, report)
+      told = Enum.reduce(unread, told, &report.({:sentence, Paths.fault(&1)}, &2))
+      {places, told} = places(folder, file, told, report)
+      {index, told} = load(places, model, told, report)
+      loaded = Index.info(index).changes
+      new = update(index, folder, wanted, unread)
+      told = report.({:total, length(new)}, told)
+      embedded = embed(index, new, places, opts, {told, report})
+
+      with {:ok, places, told} <- embedded do
+        changed = Index.info(index).changes != loaded
+
+        {_places, told} =
+          if changed, do: save(index, places, @tries, told, report), else: {[], told}
+
+        {:ok, index, told}
+      end
+    else
+      {:error, error} -> {:error, error, told}
     end
   end
 
   @spec path(Path.t(), Index.id()) :: Path.t()
   def path(folder, {name, _size, _time}), do: Path.join(folder, name)
 
-  defp places(_folder, :memory), do: []
-  defp places(_folder, file) when is_binary(file), do: [file]
-
-  # A folder that cannot be written has its index in the user's cache.
-  defp places(folder, nil) do
-    name = folder |> Path.expand() |> :erlang.md5() |> Base.encode16(case: :lower)
-    {:ok, cache} = OptionType.cast(:cache_dir, nil)
-
-    [Path.join(folder, @file_name)] ++
-      if(cache, do: [Path.join([cache, "search", name <> ".index"])], else: [])
+  # Other programs have files with such names too, and a slip must not replace one.
+  defp ours(file) when is_binary(file) do
+    with true <- File.regular?(file),
+         {:ok, start} <-
+           File.open(file, [:read, :raw, :binary], &:file.read(&1, byte_size(@magic))),
+         true <- start not in [:eof, {:ok, @magic}] do
+      Error.error(
+        :invalid_index_file,
+        "#{inspect(file)}: is a file of another program, not an index; name another file, or remove it"
+      )
+    else
+      # It is loaded, or the failure is reported, in its turn.
+      _ours_or_none -> :ok
+    end
   end
 
-  defp load(places, model, report) do
-    place = Enum.find(places, &File.regular?/1)
+  defp ours(_none), do: :ok
+
+  defp places(_folder, :memory, told, _report), do: {[], told}
+  defp places(_folder, file, told, _report) when is_binary(file), do: {[file], told}
+
+  # A folder that cannot be written has its index in the user's cache. So has one with a link where the
+  # index belongs: in a stranger's folder it may lead to any file of the user.
+  defp places(folder, nil, told, report) do
+    place = Path.join(folder, @file_name)
+    name = folder |> Path.expand() |> :erlang.md5() |> Base.encode16(case: :lower)
+    {:ok, cache} = OptionType.cast(:cache_dir, nil)
+    cached = if cache, do: [Path.join([cache, "search", name <> ".index"])], else: []
+
+    case File.lstat(place) do
+      {:ok, %{type: :symlink}} ->
+        sentence = "#{inspect(place)}: is a link, which is not followed" <> instead(cached)
+        {cached, report.({:sentence, sentence}, told)}
+
+      _none_or_a_file ->
+        {[place | cached], told}
+    end
+  end
+
+  # The last one that was written: a folder may have become unwritable since.
+  defp load(places, model, told, report) do
+    place = places |> Enum.filter(&File.regular?/1) |> Enum.max_by(&changed/1, fn -> nil end)
 
     case place && Index.load(place, max_size: @max_size) do
       nil ->
-        new()
+        {new(), told}
 
       {:ok, index} ->
-        if Index.info(index).model in [nil, model] do
-          index
-        else
-          report.({:sentence, "#{inspect(place)} is of another model: building it again"})
-          new()
-        end
+        if Index.info(index).model in [nil, model],
+          do: {index, told},
+          else: again("#{inspect(place)} is of another model", told, report)
 
       {:error, error} ->
-        report.({:sentence, "#{error.message}: building it again"})
-        new()
+        again(error.message, told, report)
     end
   end
+
+  defp changed(place) do
+    case File.stat(place, time: :posix) do
+      {:ok, %{mtime: time}} -> time
+      {:error, _gone} -> 0
+    end
+  end
+
+  defp again(why, told, report),
+    do: {new(), report.({:sentence, why <> ": building it again"}, told)}
 
   defp new, do: Index.new(storage: :f16, max_size: @max_size)
 
-  defp refresh(index, folder, places, opts, report) do
-    wanted = folder |> listed() |> Map.new()
+  # Forgets what is gone, and returns what is new. What is in a folder that cannot be read is neither.
+  defp update(index, folder, wanted, unread) do
     known = MapSet.new(Index.ids(index))
-    loaded = Index.info(index).changes
-    for id <- known, not is_map_key(wanted, id), do: :ok = Index.delete(index, id)
-    new = wanted |> Map.keys() |> Enum.reject(&(&1 in known)) |> Enum.sort()
-    report.({:total, length(new)})
+    hidden = for {unreadable, _reason} <- unread, do: relative(folder, unreadable) <> "/"
 
-    with {:ok, places} <- embed(index, new, wanted, places, opts, report) do
-      if Index.info(index).changes != loaded, do: save(index, places, report)
-      {:ok, index}
-    end
+    for {name, _size, _time} = id <- known,
+        not is_map_key(wanted, id) and not String.starts_with?(name, hidden),
+        do: :ok = Index.delete(index, id)
+
+    wanted
+    |> Enum.reject(fn {{_name, _size, time} = id, _path} -> time != nil and id in known end)
+    |> Enum.sort()
   end
 
+  # The files by their ids, at least one.
   defp listed(folder) do
-    {paths, _faults} = Paths.expand([folder])
+    {paths, unread} = Paths.walk(folder)
+    now = System.os_time(:second)
 
-    for path <- paths, {:ok, stat} <- [File.stat(path, time: :posix)] do
-      skipped = byte_size(Path.join(folder, "x")) - 1
-      name = binary_part(path, skipped, byte_size(path) - skipped)
-      {{name, stat.size, stat.mtime}, path}
-    end
+    wanted =
+      for path <- paths, {:ok, stat} <- [File.stat(path, time: :posix)], into: %{} do
+        time = if (now - stat.mtime) not in @recent, do: stat.mtime
+        {{relative(folder, path), stat.size, time}, path}
+      end
+
+    if wanted == %{},
+      do: Error.error(:not_found, nothing(folder, unread)),
+      else: {:ok, wanted, unread}
   end
 
-  defp embed(index, new, wanted, places, opts, report) do
+  defp nothing(folder, []), do: Paths.empty(folder)
+  defp nothing(_folder, [unread | _]), do: Paths.fault(unread)
+
+  # Names are bytes.
+  defp relative(folder, path) do
+    skipped = byte_size(Path.join(folder, "x")) - 1
+    binary_part(path, skipped, byte_size(path) - skipped)
+  end
+
+  defp embed(index, new, places, opts, {told, report}) do
     new
-    |> Enum.map(&{:path, wanted[&1]})
+    |> Enum.map(fn {_id, path} -> {:path, path} end)
     |> ZeroShot.embed_many(opts)
     |> Stream.zip(new)
     |> Stream.chunk_every(@part)
-    |> Enum.reduce_while({:ok, places}, fn part, {:ok, places} ->
-      entries =
-        for {{{:path, path}, result}, id} <- part,
-            report.({:picture, path, result}),
-            {:ok, embedding} <- [result],
-            do: {id, embedding}
+    |> Enum.reduce_while({:ok, places, told}, fn part, {:ok, places, told} ->
+      told =
+        Enum.reduce(part, told, fn {{{:path, path}, result}, _new}, told ->
+          report.({:picture, path, result}, told)
+        end)
 
-      with :ok <- Index.put_many(index, entries) do
-        {:cont, {:ok, if(length(part) == @part, do: save(index, places, report), else: places)}}
-      else
-        error -> {:halt, error}
+      entries = for {{_picture, {:ok, embedding}}, {id, _path}} <- part, do: {id, embedding}
+
+      case Index.put_many(index, entries) do
+        :ok when length(part) == @part ->
+          {places, told} = save(index, places, 1, told, report)
+          {:cont, {:ok, places, told}}
+
+        :ok ->
+          {:cont, {:ok, places, told}}
+
+        {:error, error} ->
+          {:halt, {:error, error, told}}
       end
     end)
   end
 
   # Returns the places that are left to be tried.
-  defp save(_index, [], _report), do: []
+  defp save(_index, [], _tries, told, _report), do: {[], told}
 
-  defp save(index, [place | others], report) do
-    with :ok <- File.mkdir_p(Path.dirname(place)),
+  defp save(index, [place | others] = places, tries, told, report) do
+    with :ok <- directory(place),
          :ok <- Index.save(index, place) do
-      [place | others]
+      {places, told}
     else
-      error ->
-        report.(
-          {:sentence, "the index cannot be kept: #{reason(place, error)}" <> instead(others)}
-        )
+      # Another search of this folder saves, and has what this one has.
+      {:error, %Error{reason: :overloaded}} when tries > 1 ->
+        Process.sleep(@pause_ms)
+        save(index, places, tries - 1, told, report)
 
-        save(index, others, report)
+      {:error, %Error{reason: :overloaded}} ->
+        {places, told}
+
+      error ->
+        sentence = "the index cannot be kept: #{reason(place, error)}" <> instead(others)
+        save(index, others, tries, report.({:sentence, sentence}, told), report)
     end
+  end
+
+  # A folder that has vanished does not come back.
+  defp directory(place) do
+    if Path.basename(place) == @file_name, do: :ok, else: File.mkdir_p(Path.dirname(place))
   end
 
   defp reason(_place, {:error, %Error{message: message}}), do: message

@@ -40,7 +40,7 @@ defmodule Image.ZeroShot.CLI.Output do
     if String.starts_with?(message, name), do: message, else: "#{name}: #{message}"
   end
 
-  # Without a terminal there is no bar.
+  # The bar is drawn only on a terminal.
   @spec draw(map()) :: :ok
   def draw(%{columns: nil}), do: :ok
 

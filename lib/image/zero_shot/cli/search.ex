@@ -6,11 +6,14 @@ defmodule Image.ZeroShot.CLI.Search do
   import Image.ZeroShot.CLI.Output
 
   alias Image.ZeroShot.{Error, Index}
-  alias Image.ZeroShot.CLI.{Album, Gallery, Rows, SearchFlags, Thumbnails}
+  alias Image.ZeroShot.CLI.{Album, Gallery, Paths, Rows, SearchFlags, Thumbnails}
   alias Image.ZeroShot.Hub.Progress
 
   # Neighbours of a picture that are looked at for duplicates.
   @alike 100
+
+  # Pictures whose neighbours are in memory.
+  @part 1_000
 
   @type found :: %{group: pos_integer() | nil, path: Path.t(), score: float()}
 
@@ -35,9 +38,16 @@ defmodule Image.ZeroShot.CLI.Search do
 
   # Before all pictures of a folder are embedded.
   defp like({:path, path}) do
-    if File.regular?(path),
-      do: :ok,
-      else: {:error, "expected --like to be a picture; #{inspect(path)}: no such file"}
+    case File.stat(path) do
+      {:ok, %{type: :regular}} ->
+        :ok
+
+      {:ok, _other} ->
+        {:error, "expected --like to be a picture; #{inspect(path)}: is not a file"}
+
+      {:error, reason} ->
+        {:error, "expected --like to be a picture; #{Paths.fault({path, reason})}"}
+    end
   end
 
   defp like(_text_or_duplicates), do: :ok
@@ -64,38 +74,32 @@ defmodule Image.ZeroShot.CLI.Search do
   def open(flags, output) do
     beside = Keyword.get(output, :beside, :stderr)
     shown = %{columns: output[:columns], beside: beside, progress: nil, step: nil}
-    {:ok, state} = Agent.start_link(fn -> shown end)
 
-    try do
-      result =
-        Album.open(
-          flags.folder,
-          flags.index,
-          flags.opts,
-          &Agent.update(state, Image.ZeroShot.CLI.Search, :report, [&1])
-        )
+    case Album.open(flags.folder, flags.index, flags.opts, shown, &report/2) do
+      {:ok, index, shown} ->
+        if shown.progress, do: clear(shown)
+        {:ok, index}
 
-      if Agent.get(state, & &1.progress), do: clear(shown)
-      result
-    after
-      Agent.stop(state)
+      {:error, error, shown} ->
+        if shown.progress, do: clear(shown)
+        {:error, error}
     end
   end
 
-  @doc false
-  def report(shown, {:sentence, sentence}) do
+  defp report({:sentence, sentence}, shown) do
+    if shown.progress, do: clear(shown)
     tell(sentence, shown.beside)
     shown
   end
 
-  def report(shown, {:total, 0}), do: shown
+  defp report({:total, 0}, shown), do: shown
 
-  def report(shown, {:total, total}) do
+  defp report({:total, total}, shown) do
     if shown.columns == nil, do: tell("embedding #{total} new pictures", shown.beside)
     %{shown | progress: Progress.new(:pictures, total), step: %{done: 0, failed: 0, total: total}}
   end
 
-  def report(shown, {:picture, path, result}) do
+  defp report({:picture, path, result}, shown) do
     clear(shown)
     with {:error, error} <- result, do: path |> named(error) |> tell(shown.beside)
     failed = if match?({:error, _}, result), do: 1, else: 0
@@ -107,21 +111,18 @@ defmodule Image.ZeroShot.CLI.Search do
 
   defp find(index, :duplicates, flags) do
     ids = index |> Index.ids() |> Enum.sort()
-    queries = Enum.map(ids, &{:id, &1})
+    opts = [k: @alike, min_score: flags.min_score, timeout: :infinity]
 
-    with {:ok, found} <-
-           Index.nearest_many(index, queries,
-             k: @alike,
-             min_score: flags.min_score,
-             timeout: :infinity
-           ) do
-      pairs =
-        for {id, results} <- Enum.zip(ids, found),
-            %{id: other, score: score} <- results,
-            do: {id, other, score}
-
-      {:ok, grouped(ids, pairs)}
-    end
+    # In parts, because a folder of copies has a hundred neighbours for each picture.
+    ids
+    |> Enum.chunk_every(@part)
+    |> Enum.reduce_while({:ok, {%{}, %{}}}, fn part, {:ok, groups} ->
+      case Index.nearest_many(index, Enum.map(part, &{:id, &1}), opts) do
+        {:ok, found} -> {:cont, {:ok, Enum.zip_reduce(part, found, groups, &group/3)}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+    |> then(fn result -> with {:ok, groups} <- result, do: {:ok, numbered(ids, groups)} end)
   end
 
   defp find(index, query, flags) do
@@ -133,16 +134,16 @@ defmodule Image.ZeroShot.CLI.Search do
          do: {:ok, Enum.map(results, &{nil, &1.id, &1.score})}
   end
 
-  # Those that are alike, and those that these are alike to, are one group. The score of an entry is the
-  # highest that it has with another one of its group.
-  defp grouped(ids, pairs) do
-    roots = Enum.reduce(pairs, %{}, fn {one, other, _score}, roots -> join(roots, one, other) end)
+  # Pictures that are alike, and those that these are alike to, are one group. The score of an entry is its
+  # best.
+  defp group(_id, [], groups), do: groups
 
-    scores =
-      Enum.reduce(pairs, %{}, fn {id, _other, score}, all ->
-        Map.update(all, id, score, &max(&1, score))
-      end)
+  defp group(id, [%{score: best} | _] = results, {roots, scores}) do
+    roots = Enum.reduce(results, roots, &join(&2, id, &1.id))
+    {roots, Map.put(scores, id, best)}
+  end
 
+  defp numbered(ids, {roots, scores}) do
     ids
     |> Enum.filter(&is_map_key(scores, &1))
     |> Enum.group_by(&root(roots, &1))
@@ -152,11 +153,12 @@ defmodule Image.ZeroShot.CLI.Search do
     |> Enum.flat_map(fn {group, number} -> for id <- group, do: {number, id, scores[id]} end)
   end
 
+  # The first one of a group is its root. The shorter the way to it, the better.
   defp join(roots, one, other) do
-    case {root(roots, one), root(roots, other)} do
-      {root, root} -> roots
-      {a, b} -> Map.put(roots, max(a, b), min(a, b))
-    end
+    {a, b} = {root(roots, one), root(roots, other)}
+    first = min(a, b)
+
+    for id <- [one, other, a, b], id != first, into: roots, do: {id, first}
   end
 
   defp root(roots, id) do

@@ -17,7 +17,7 @@ defmodule Image.ZeroShot.Index.Finder do
   @type results :: [%{id: term(), score: float()}]
 
   @spec find(reference(), query(), Options.t()) :: {:ok, results()} | {:error, Error.t()}
-  def find(ref, query, opts), do: find(ref, query, opts, opts.only)
+  def find(ref, query, opts), do: find(ref, query, timed(opts), opts.only)
 
   @doc """
   The results of each query, as many queries at a time as read the index together.
@@ -26,11 +26,18 @@ defmodule Image.ZeroShot.Index.Finder do
           {:ok, [results()]} | {:error, Error.t()}
   def find_many(ref, queries, opts) do
     only = opts.only && Ids.pack!(opts.only)
+    opts = timed(opts)
 
     with {:ok, parts} <-
-           queries |> Enum.chunk_every(@together) |> collect(&find_together(ref, &1, opts, only)),
+           queries
+           |> Stream.chunk_every(@together)
+           |> Stream.map(&find_together(ref, &1, opts, only))
+           |> all(),
          do: {:ok, Enum.concat(parts)}
   end
+
+  # The time of a call is for all its searches together.
+  defp timed(opts), do: Map.put(opts, :deadline, Deadline.new(opts.timeout))
 
   defp find(ref, query, opts, only) when is_function(only) do
     filtered(ref, query, opts, fn id -> only.(Ids.decode(id)) end, 4 * opts.k + 16, %{})
@@ -76,7 +83,6 @@ defmodule Image.ZeroShot.Index.Finder do
 
   # Hands all in before it waits for the first.
   defp search(ref, queries, opts, only) do
-    deadline = Deadline.new(opts.timeout)
     settings = %{most: opts.k, least: opts.min_score, only: only}
 
     queries
@@ -84,8 +90,8 @@ defmodule Image.ZeroShot.Index.Finder do
       tag = make_ref()
       {tag, Native.index_search(tag, ref, query, settings, Turn.owner())}
     end)
-    |> Enum.map(fn {tag, job} -> await(tag, job, deadline) end)
-    |> collect(& &1)
+    |> Enum.map(fn {tag, job} -> await(tag, job, opts.deadline) end)
+    |> all()
   end
 
   defp await(tag, job, deadline) do
@@ -109,9 +115,8 @@ defmodule Image.ZeroShot.Index.Finder do
   end
 
   # The results of all, in order, or the first error.
-  defp collect(items, function) do
-    items
-    |> Enum.map(function)
+  defp all(results) do
+    results
     |> Enum.reduce_while({:ok, []}, fn
       {:ok, result}, {:ok, results} -> {:cont, {:ok, [result | results]}}
       {:error, error}, _results -> {:halt, {:error, error}}

@@ -17,16 +17,46 @@ defmodule Image.ZeroShot.Index.Owner do
   @doc """
   What a name or a process holds.
   """
-  @spec fetch(GenServer.server()) :: {:ok, term()} | {:error, Error.t()}
+  @spec fetch(atom() | pid()) :: {:ok, term()} | {:error, Error.t()}
   def fetch(server) do
-    {:ok, GenServer.call(server, :held, :infinity)}
+    pid = if is_pid(server), do: server, else: Process.whereis(server)
+
+    case pid && kind(pid) do
+      :owner ->
+        {:ok, GenServer.call(pid, :held, :infinity)}
+
+      :other ->
+        raise ArgumentError,
+              "expected the name or the process of an Image.ZeroShot.Index, got: " <>
+                "#{inspect(server)}, which is another process"
+
+      :remote ->
+        raise ArgumentError,
+              "expected an index of this node, got: #{inspect(server)}, which is on " <>
+                "#{inspect(node(pid))}; call this function there, with :erpc.call/4"
+
+      nil ->
+        down(server)
+    end
   catch
-    :exit, _reason ->
-      Error.error(
-        :index_down,
-        "there is no index #{inspect(server)}: it is not started, or just being started again; " <>
-          "try again, or start {Image.ZeroShot.Index, name: #{inspect(server)}}"
-      )
+    :exit, _reason -> down(server)
+  end
+
+  # A question to any other process could end it.
+  defp kind(pid) when node(pid) != node(), do: :remote
+
+  defp kind(pid) do
+    with {:dictionary, dictionary} <- Process.info(pid, :dictionary) do
+      if dictionary[:"$initial_call"] == {__MODULE__, :init, 1}, do: :owner, else: :other
+    end
+  end
+
+  defp down(server) do
+    Error.error(
+      :index_down,
+      "the index #{inspect(server)} is not started, or is restarting; try again, or start " <>
+        "{Image.ZeroShot.Index, name: #{inspect(server)}}"
+    )
   end
 
   @impl true

@@ -4,10 +4,10 @@ use super::kernel::{Instructions, Row};
 use super::lines::{F16x16, F32x16, I8x64, U8x64, half, halves, signed, single, singles, unsigned};
 use super::{Id, Storage};
 
-/// What a block takes, about: small enough to be copied for one change, large enough to be read in one go.
+/// About the size of a block: small enough to copy for one change, large enough to read in one go.
 const BYTES: usize = 1 << 20;
 
-/// The largest number of two signed bytes, of which the second one is a rest of up to 127.
+/// The largest number of two signed bytes; the second one is a remainder of at most 127.
 const LARGEST: f32 = 127.0 * 256.0 + 127.0;
 
 /// A vector as it is stored.
@@ -59,8 +59,8 @@ impl Vector {
     }
 }
 
-/// The whole numbers of a row's bytes. By lines, of which the compiler makes vectors: a search does
-/// this for more than a hundred rows.
+/// The whole numbers of a row's bytes. It works by lines, which the compiler vectorizes, because a search
+/// does this for more than a hundred rows.
 fn wholes(high: &[U8x64], low: &[U8x64]) -> Vec<F32x16> {
     let mut lines = vec![F32x16::default(); 4 * high.len()];
     for (four, (high, low)) in lines.as_chunks_mut::<4>().0.iter_mut().zip(high.iter().zip(low)) {
@@ -97,7 +97,7 @@ pub(super) struct Prepared {
 struct Bytes {
     lines: Vec<I8x64>,
     scale: f32,
-    /// What the 128 that is added to each component of a row adds to a product.
+    /// The part of a product that comes from the 128 added to each component of a row.
     offset: i32,
 }
 
@@ -119,11 +119,11 @@ impl Bytes {
     }
 }
 
-/// A part of an index.
+/// Some rows of an index, with their ids.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     pub(super) ids: Vec<Id>,
-    /// When each id came: a lower number came first.
+    /// When each id was first put: a lower number came first.
     pub(super) numbers: Vec<u64>,
     rows: Rows,
     dim: usize,
@@ -175,12 +175,12 @@ impl Block {
                 low.extend(l);
                 scales.push(scale);
             }
-            // An index makes all its vectors for its one storage.
+            // An index makes all its vectors for its storage.
             _ => {}
         }
     }
 
-    /// Puts a vector in the place of another one.
+    /// Replaces a vector.
     pub(super) fn set(&mut self, at: usize, vector: &Vector) {
         match (&mut self.rows, vector) {
             (Rows::F32(rows), Vector::F32(row)) => copy(rows, at, row),
@@ -194,7 +194,7 @@ impl Block {
         }
     }
 
-    /// Takes the last row out.
+    /// Removes the last row.
     pub(super) fn pop(&mut self) -> Option<(Id, u64, Vector)> {
         let vector = self.vector(self.len().checked_sub(1)?);
         let (id, number) = (self.ids.pop()?, self.numbers.pop()?);
@@ -223,8 +223,8 @@ impl Block {
         }
     }
 
-    /// The score of each row for each query, those for the first query first. Rows of bytes have an
-    /// estimate, see [`Block::exact`].
+    /// The score of each row for each query, those for the first query first. For rows of bytes these are
+    /// estimates, see [`Block::exact`].
     pub(super) fn scores(&self, queries: &[&Prepared], scores: &mut Vec<f32>) {
         self.scores_of(0, self.len(), queries, scores);
     }

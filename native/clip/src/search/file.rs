@@ -7,9 +7,9 @@
 //!   the others: rows, each of id and components
 //! ```
 //!
-//! Numbers are little-endian, and texts and ids have their length (u32) in front. Rows come in the order in
-//! which their ids came. A section is checked before anything is made of it, so a damaged file costs
-//! little; and it is short, so a file that lies about lengths does too.
+//! Numbers are little-endian, and texts and ids follow their length (u32). Rows are in the order in which
+//! their ids were first put. A section is verified before it is used, so a damaged file costs
+//! little. Sections are short, so a file with wrong lengths costs little too.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
@@ -26,27 +26,31 @@ use crate::checkpoint::files;
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 24] = b"image_zero_shot index 1\n";
-/// A section is closed when it has so many bytes.
+/// A section ends once it has this many bytes.
 const SECTION: usize = 1 << 20;
-/// What the longest row adds at most: an id, two lengths, and four bytes a component.
+/// The longest section: its last row adds at most an id, two lengths and four bytes a component.
 const MAX_SECTION: usize = SECTION + MAX_ID + 4 * MAX_DIM + 16;
 /// Longest name of a model, and longest commit.
 const MAX_NAME: usize = 4096;
 
 impl Index {
     /// Writes the index as it is now. The file is whole at any time: it is written beside its place, and
-    /// put there when it is on the disk.
+    /// renamed once it is on the disk.
     ///
     /// # Errors
-    /// `Busy` when another process or thread saves to the same place, `DiskFull`, `NotFound` without the
-    /// directory, otherwise `Io`.
+    /// `Busy` if another process or thread saves to the same place, `DiskFull`, `NotFound` if the
+    /// directory is missing, otherwise `Io`.
     pub fn save(&self, path: &Path) -> Result<()> {
-        // Where the place is a link, its target is meant.
+        // If the place is a link, its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut beside = path.clone().into_os_string();
         beside.push(".saving");
         let beside = PathBuf::from(beside);
         let file = claim(&beside)?;
+        // Who may read the file stays as it is.
+        if let Ok(before) = fs::metadata(&path) {
+            let _ = file.set_permissions(before.permissions());
+        }
         let written = self.write(BufWriter::new(&file)).and_then(|()| file.sync_all());
         written.and_then(|()| fs::rename(&beside, &path)).map_err(|error| {
             let _ = fs::remove_file(&beside);
@@ -59,7 +63,7 @@ impl Index {
         Ok(())
     }
 
-    /// Reads what [`Index::save`] wrote.
+    /// Reads a file that [`Index::save`] wrote.
     ///
     /// # Errors
     /// `InvalidIndexFile`, `IndexFull`, `NotFound`, `Io`.
@@ -77,7 +81,7 @@ impl Index {
         Self::read(io::BufReader::new(file), len, max_size).map_err(|error| error.at(place))
     }
 
-    /// Reads what [`Index::save`] wrote from elsewhere, `len` bytes.
+    /// Reads `len` bytes that [`Index::save`] wrote, from any source.
     ///
     /// # Errors
     /// `InvalidIndexFile`, `IndexFull`, `Io`.
@@ -100,7 +104,7 @@ impl Index {
         Ok(index)
     }
 
-    /// Puts the rows of a section in, and gives how many are left after them.
+    /// Puts the rows of a section in, and returns how many are left after them.
     fn read_rows(&self, section: &[u8], model: &Model, left: usize) -> Result<usize> {
         let mut rows = Bytes(section);
         let (mut ids, mut vectors) = (Vec::new(), Vec::new());
@@ -124,7 +128,7 @@ impl Index {
         Ok(left - read)
     }
 
-    /// Writes what [`Index::read`] reads.
+    /// Writes the index for [`Index::read`].
     ///
     /// # Errors
     /// Those of writing.
@@ -154,7 +158,7 @@ impl Index {
     }
 }
 
-/// The slots in the order in which their ids came.
+/// The slots in the order in which their ids were first put.
 fn in_order(rows: &Rows) -> impl Iterator<Item = u32> {
     let numbers = rows.blocks.iter().flat_map(|block| block.numbers.iter().copied());
     let mut slots: Vec<(u64, u32)> = numbers.zip(0u32..).collect();
@@ -162,9 +166,9 @@ fn in_order(rows: &Rows) -> impl Iterator<Item = u32> {
     slots.into_iter().map(|(_, slot)| slot)
 }
 
-/// The file beside the place, for us alone. What a killed process left there is overwritten.
+/// Opens the file beside the place, and locks it. The leftovers of a killed process are overwritten.
 fn claim(beside: &Path) -> Result<File> {
-    // Whoever held it before may have put it in its place just now. Then another one is there.
+    // Its last owner may have renamed it just now. Then another file, or none, is beside the place.
     for _ in 0..10 {
         let mut options = File::options();
         let options = options.write(true).create(true).truncate(false);
@@ -172,6 +176,10 @@ fn claim(beside: &Path) -> Result<File> {
         let file = options.custom_flags(flags.bits().cast_signed()).open(beside);
         let file = file.map_err(|error| not_written(beside, error))?;
         match file.try_lock() {
+            // The bytes have another name too: they are somebody's file, not ours to overwrite.
+            Ok(()) if is_at(&file, beside) && !is_alone(&file) => {
+                fs::remove_file(beside).map_err(|error| not_written(beside, error))?;
+            }
             Ok(()) if is_at(&file, beside) => {
                 file.set_len(0).map_err(|error| not_written(beside, error))?;
                 return Ok(file);
@@ -188,7 +196,7 @@ fn claim(beside: &Path) -> Result<File> {
     Err(Error::new(ErrorKind::Busy, message))
 }
 
-/// Whether the file we locked is still the one others will find.
+/// Whether the file that we locked is still the one that others would open.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(theirs)) => {
@@ -196,6 +204,10 @@ fn is_at(file: &File, path: &Path) -> bool {
         }
         _ => false,
     }
+}
+
+fn is_alone(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() == 1)
 }
 
 fn not_written(path: &Path, error: io::Error) -> Error {
@@ -282,7 +294,7 @@ impl<R: Read> Sections<R> {
     }
 }
 
-/// What is left of a section.
+/// The rest of a section.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

@@ -1,11 +1,11 @@
-//! What callers call their vectors.
+//! The ids of vectors.
 
 use std::sync::Arc;
 
-/// What a caller calls a vector, as bytes.
+/// The id of a vector: bytes of the caller's choice.
 pub type Id = Arc<[u8]>;
 
-/// Many ids one after the other, each with its length (u32, in the byte order of the machine) in front.
+/// Ids one after the other, each behind its length (u32 in the byte order of the machine).
 #[derive(Debug, Clone, Default)]
 pub struct Ids<B = Vec<u8>>(pub B);
 
@@ -27,7 +27,7 @@ impl<I: AsRef<[u8]>> FromIterator<I> for Ids {
         let mut bytes = Vec::new();
         for id in ids {
             let id = id.as_ref();
-            // An id is short.
+            // An id has at most 65,536 bytes.
             #[allow(clippy::cast_possible_truncation)]
             bytes.extend((id.len() as u32).to_ne_bytes());
             bytes.extend(id);

@@ -1,4 +1,4 @@
-//! An index: what it holds, and who waits to search in it.
+//! An index: its entries, and the searches that wait for it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,21 +12,21 @@ use crate::error::{Error, ErrorKind, Remedy, Result};
 
 /// Most searches that wait for one index.
 const MAX_WAITING: usize = 4096;
-/// Most searches that read the rows together.
+/// Most searches that share one reading of the rows.
 const MAX_TOGETHER: usize = 64;
-/// Most results that these keep on the way, on each thread.
+/// Most candidates that these searches keep, on each thread.
 const MAX_KEPT: usize = 1 << 20;
 /// How far the length of a vector may be from 1.
 const TOLERANCE: f64 = 0.01;
 
-/// What made the vectors. Those of different models cannot be compared.
+/// The model that made the vectors. Vectors of different models cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// Its name.
     pub name: String,
     /// Its commit, where it has one.
     pub commit: Option<String>,
-    /// Components of its vectors.
+    /// The number of components of its vectors.
     pub dim: usize,
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Display for Model {
     }
 }
 
-/// What an index is made with.
+/// How an index stores its vectors, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// How vectors are stored.
@@ -48,10 +48,10 @@ pub struct Settings {
     pub max_size: u32,
 }
 
-/// Vectors by id. All threads can use it at the same time.
+/// Vectors by id, shared by all threads.
 pub struct Index {
     settings: Settings,
-    /// That of the first vector.
+    /// The model of the first vector.
     model: OnceLock<Model>,
     state: Mutex<Option<State>>,
     size: AtomicUsize,
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Index {
 #[derive(Debug, Default)]
 struct Waiting {
     turns: Turns<Search>,
-    /// Whether a thread will come for them.
+    /// Whether a thread has been told to begin them.
     is_called: bool,
 }
 
@@ -87,12 +87,12 @@ impl Index {
         }
     }
 
-    /// What it was made with.
+    /// Its settings.
     pub fn settings(&self) -> Settings {
         self.settings
     }
 
-    /// The model of its vectors, once there was one.
+    /// The model of its vectors, `None` before the first one.
     pub fn model(&self) -> Option<&Model> {
         self.model.get()
     }
@@ -102,7 +102,7 @@ impl Index {
         self.size.load(Ordering::Acquire)
     }
 
-    /// How often it was changed.
+    /// The number of changes so far.
     pub fn changes(&self) -> usize {
         self.changes.load(Ordering::Acquire)
     }
@@ -112,15 +112,15 @@ impl Index {
         self.queue().turns.len()
     }
 
-    /// The bytes that the vectors take, without ids.
+    /// The memory of the vectors in bytes, without ids.
     pub fn bytes(&self) -> usize {
         self.model().map_or(0, |model| self.size() * row_bytes(self.settings.storage, model.dim))
     }
 
-    /// Puts vectors in, all of them or none. One with an id that is there replaces the vector of that.
+    /// Puts vectors in, all of them or none. A vector replaces the one that has the same id.
     ///
     /// # Errors
-    /// `WrongModel`, `IndexFull`, and `InvalidArgument` for what is not a unit vector.
+    /// `WrongModel`, `IndexFull`, and `InvalidArgument` for a vector that does not have length 1.
     pub fn put(&self, model: &Model, ids: Vec<Id>, values: &[f32]) -> Result<()> {
         check_vectors(model, ids.len(), values)?;
         let vectors: Vec<Vector> = values
@@ -136,7 +136,7 @@ impl Index {
         self.store(model, ids, vectors)
     }
 
-    /// Puts vectors in that were checked.
+    /// Puts vectors in that were checked before.
     pub(super) fn store(&self, model: &Model, ids: Vec<Id>, vectors: Vec<Vector>) -> Result<()> {
         let mut state = self.state();
         if self.model.get_or_init(|| model.clone()) != model {
@@ -151,7 +151,7 @@ impl Index {
         Ok(())
     }
 
-    /// Takes ids out, and says how many of them were there.
+    /// Deletes ids, and returns how many of them were there.
     pub fn delete<'a>(&self, ids: impl IntoIterator<Item = &'a [u8]>) -> usize {
         let mut state = self.state();
         let Some(state) = state.as_mut() else { return 0 };
@@ -165,7 +165,7 @@ impl Index {
         self.state().as_ref().is_some_and(|state| state.slot(id).is_some())
     }
 
-    /// Some of the ids, in no order, from one to another.
+    /// The ids with the numbers `from` to `to`, in no particular order.
     pub fn ids(&self, from: usize, to: usize) -> Vec<Id> {
         let Some(rows) = self.rows() else { return Vec::new() };
         let slots = from.min(rows.size)..to.min(rows.size);
@@ -177,18 +177,20 @@ impl Index {
         self.state().as_ref().map(|state| state.rows().clone())
     }
 
-    /// Queues a search. `true`: a thread has to come for it.
+    /// Queues a search. Returns `true` if a thread has to be told to begin it.
     pub(super) fn queue_up(&self, owner: u64, search: Search) -> Result<bool> {
         let mut waiting = self.queue();
         if waiting.turns.len() >= MAX_WAITING {
-            let message = format!("{MAX_WAITING} searches wait for this index; try again later");
+            let message = format!(
+                "too many searches wait for this index (limit: {MAX_WAITING}); try again later"
+            );
             return Err(Error::new(ErrorKind::Busy, message));
         }
         waiting.turns.push(owner, search);
         Ok(!std::mem::replace(&mut waiting.is_called, true))
     }
 
-    /// Takes searches that wait, ready to be made, and says whether others are left.
+    /// Takes waiting searches and prepares them. Also returns whether others are left.
     pub(super) fn begin(&self) -> (Vec<Pass>, bool) {
         let (searches, is_more) = self.take_some();
         let state = self.state();
@@ -216,7 +218,7 @@ impl Index {
         (searches, waiting.is_called)
     }
 
-    /// What a search asks of the rows of this moment.
+    /// Resolves a search to the rows of this moment.
     fn resolve(&self, search: &Search, state: Option<&State>) -> Result<Asked> {
         let storage = self.settings.storage;
         let (values, itself) = match &search.query {
@@ -285,7 +287,7 @@ impl Index {
     }
 }
 
-/// That these are unit vectors of a model.
+/// Checks that these are unit vectors of the model.
 pub(super) fn check_vectors(model: &Model, count: usize, values: &[f32]) -> Result<()> {
     let dim = model.dim;
     if dim == 0 || dim > MAX_DIM || values.len() != count * dim {

@@ -1,9 +1,9 @@
-//! Dot products of many vectors with one or several queries, as fast as memory is read.
+//! Dot products of many vectors with one or several queries, as fast as memory can be read.
 //!
-//! Every path returns the same bits. Floats are multiplied and added in 16 sums of their own, with a
-//! rounding after each step (no fused multiply-add, which not every processor has), and the sums are
-//! added up in one order. So an answer depends neither on the processor nor on how the work was
-//! divided. Memory is what takes the time, so the second rounding costs nothing.
+//! Every path returns the same bits. Products go to 16 separate sums, with a rounding after each step
+//! (no fused multiply-add, which not every processor has), and the sums are added in a fixed order. So
+//! a score depends neither on the processor nor on how the work was divided. Reading memory takes the
+//! time, so the second rounding costs nothing.
 
 mod portable;
 #[cfg(test)]
@@ -15,27 +15,27 @@ use std::sync::LazyLock;
 
 use super::lines::{F16x16, F32x16, I8x64, U8x64};
 
-/// What the processor can do, from the least to the most.
+/// Instruction sets, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Instructions {
-    /// What every processor of the target has. The compiler makes vectors of it.
+    /// Those of every processor of the target, which the compiler vectorizes for.
     Portable,
     /// AVX2 and F16C.
     Avx2,
     /// AVX-512.
     Avx512,
-    /// AVX-512 with the products of bytes.
+    /// AVX-512 with products of bytes (VNNI).
     Avx512Vnni,
 }
 
 impl Instructions {
-    /// All that this processor has.
+    /// All sets that this processor has.
     pub fn available() -> Vec<Self> {
         let all = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
         all.into_iter().filter(|instructions| instructions.detected()).collect()
     }
 
-    /// The most that this processor has.
+    /// The best set that this processor has.
     pub fn best() -> Self {
         static BEST: LazyLock<Instructions> = LazyLock::new(|| {
             Instructions::available().into_iter().max().unwrap_or(Instructions::Portable)
@@ -59,7 +59,7 @@ impl Instructions {
     }
 }
 
-/// A sum of products in the making.
+/// A running sum of products.
 trait Dot: Copy {
     /// A line of a vector.
     type Row;
@@ -72,7 +72,7 @@ trait Dot: Copy {
     fn sum(self) -> Self::Sum;
 }
 
-/// Rows that are compared with all queries before the next ones, from the processor's cache.
+/// Rows that stay in the processor's cache while they are compared with all queries.
 const CHUNK: usize = 32;
 
 /// The products of each row with each query: those of the first query first.
@@ -88,7 +88,7 @@ fn scan<D: Dot, const R: usize, const Q: usize>(
     let count = rows.len() / lines;
     for first in (0..count).step_by(CHUNK) {
         let last = count.min(first + CHUNK);
-        // The first one alone: where memory is read row after row, it comes twice as fast.
+        // The first query goes alone: memory that is read row after row comes twice as fast.
         let alone = 1 + (queries.len() - 1) % Q;
         for q in 0..alone {
             strip::<D, 1, 1>(rows, &[queries[q]], first..last, count, &mut products[q * count..]);
@@ -146,18 +146,18 @@ fn tile<D: Dot, const R: usize, const Q: usize>(
     }
 }
 
-/// What a row of storage is scanned as.
+/// A line of stored rows, and how it is multiplied.
 pub trait Row: Sized {
-    /// A line of a query for it.
+    /// A line of a query.
     type Query;
-    /// What the products come as.
+    /// The type of a product.
     type Sum: Copy + Default;
 
     /// The products of each row with each query: those of the first query first, as many as there
     /// are rows.
     ///
     /// # Panics
-    /// When there are no queries, or they have no length.
+    /// If there are no queries, or they are empty.
     fn products(
         instructions: Instructions,
         rows: &[Self],
@@ -199,7 +199,7 @@ row!(F32x16, F32x16, f32, portable::Singles, avx2_singles, avx512_singles);
 row!(F16x16, F32x16, f32, portable::Halves, avx2_halves, avx512_halves);
 row!(U8x64, I8x64, i32, portable::Bytes, avx2_bytes, avx512_bytes);
 
-/// Adds up 16 sums: halves upon halves.
+/// Adds up 16 sums, one half to the other until one is left.
 #[inline(always)]
 fn folded(mut sums: [f32; 16]) -> f32 {
     for width in [8, 4, 2, 1] {

@@ -1,6 +1,6 @@
-//! Vectors in memory: whole lines of numbers, so that the kernels have no rest to care for.
+//! Vectors in memory: whole lines of numbers, so that the kernels need no code for a remainder.
 //!
-//! A vector is filled up with zeros, which change no sum.
+//! A vector is padded with zeros, which change no sum.
 
 use half::f16;
 
@@ -24,7 +24,7 @@ pub struct U8x64(pub [u8; 64]);
 #[repr(C, align(64))]
 pub struct I8x64(pub [i8; 64]);
 
-/// Fills lines up with `rest` at the end.
+/// Splits values into lines, and pads the last one with `rest`.
 fn lines<T: Copy, const N: usize, L>(values: &[T], rest: T, line: fn([T; N]) -> L) -> Vec<L> {
     let chunks = values.chunks(N).map(|chunk| {
         let mut full = [rest; N];
@@ -55,8 +55,8 @@ pub(super) fn signed(values: &[i8]) -> Vec<I8x64> {
     lines(values, 0, I8x64)
 }
 
-/// The f32 of a finite f16. The exponents differ by 112, and a product mends that for all, those
-/// below the smallest normal number included.
+/// The f32 of a finite f16. The exponents differ by 112; a multiplication corrects that for every
+/// number, subnormal ones included.
 #[inline(always)]
 pub(super) fn single(bits: u16) -> f32 {
     const SHIFT: f32 = f32::from_bits((127 + 112) << 23);

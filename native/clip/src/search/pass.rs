@@ -1,4 +1,4 @@
-//! One reading of the rows, for one search or for several at once, by as many threads as come to help.
+//! One reading of the rows for one or several searches, shared by any number of threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use super::{Id, Ids, Storage};
 use crate::error::{Error, ErrorKind, Result, caught};
 use crate::pool::Ticket;
 
-/// Rows named one by one that are compared in one go.
+/// Rows in one part, if a search names its rows.
 const SOME: usize = 1024;
 
-/// What was found.
+/// A result of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     /// Its id.
@@ -23,37 +23,37 @@ pub struct Hit {
     pub score: f32,
 }
 
-/// Who asked.
+/// The caller of a search.
 pub trait Asker: Send + 'static {
-    /// Whether somebody waits still. Asked before the search begins.
+    /// Whether the caller still waits. Checked before the search begins.
     fn wanted(&self) -> bool;
 
-    /// Hands over what was found, the best first.
+    /// Sends the results, best first.
     fn reply(self: Box<Self>, result: Result<Vec<Hit>>);
 }
 
-/// What is looked for.
+/// The vector that results resemble.
 #[derive(Debug, Clone)]
 pub enum Query {
-    /// What is like this unit vector, and what made it.
+    /// A unit vector, and the model that made it.
     Vector(Model, Vec<f32>),
-    /// What is like an entry, but for that itself.
+    /// The vector of the entry with this id, which is not its own neighbour.
     Id(Vec<u8>),
 }
 
 /// A search.
 pub struct Search {
-    /// What is looked for.
+    /// The vector that results resemble.
     pub query: Query,
-    /// At most so many results.
+    /// The most results.
     pub most: usize,
-    /// None below this score.
+    /// Results below this score are left out.
     pub least: Option<f32>,
-    /// Only among these ids, if given. An id that is not there is passed over.
+    /// The only ids that may be results, if given. Unknown ids are skipped.
     pub only: Option<Ids>,
-    /// Who gets the results.
+    /// The caller, who gets the results.
     pub asker: Box<dyn Asker>,
-    /// For taking it back.
+    /// Cancels the search.
     pub ticket: Ticket,
 }
 
@@ -75,11 +75,11 @@ impl Search {
     }
 }
 
-/// A search as it is asked of rows.
+/// A search with its ids resolved to rows.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) query: Prepared,
-    /// The entry that is its own nearest neighbour.
+    /// The row that was asked for by its id, and is left out.
     pub(super) itself: Option<u32>,
     pub(super) only: Option<Vec<u32>>,
 }
@@ -88,11 +88,11 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Pass {
     rows: Rows,
-    /// Whether scores are estimates at first.
+    /// Whether the first scores are estimates.
     estimates: bool,
     asked: Vec<Asked>,
     limits: Vec<(usize, f32)>,
-    /// The next part that nobody has taken.
+    /// The next part to take.
     next: AtomicUsize,
     parts: usize,
     merged: Mutex<Merged>,
@@ -100,7 +100,7 @@ pub(super) struct Pass {
 
 #[derive(Debug)]
 struct Merged {
-    /// Taken by the thread that answers.
+    /// `None` once a thread replies to them.
     searches: Option<Vec<Search>>,
     tops: Vec<Top>,
     helpers: usize,
@@ -108,7 +108,7 @@ struct Merged {
 }
 
 impl Pass {
-    /// The passes for searches at one moment. What needs none is answered.
+    /// Makes passes for searches that begin at the same moment. Replies to those that need none.
     pub(super) fn all(
         rows: Option<Rows>,
         storage: Storage,
@@ -138,7 +138,7 @@ impl Pass {
             Some(slots) => slots.len().div_ceil(SOME),
             None => rows.blocks.len(),
         };
-        // An estimate decides who comes into question, not who is found.
+        // Estimates choose the candidates; their exact scores choose the results.
         let estimates = storage == Storage::I8 && asked[0].only.is_none();
         let limits: Vec<_> = searches
             .iter()
@@ -153,12 +153,12 @@ impl Pass {
         Self { rows, estimates, asked, limits, next, parts, merged }
     }
 
-    /// Whether there are parts that nobody has taken.
+    /// Whether parts are left to take.
     pub(super) fn is_open(&self) -> bool {
         self.next.load(Ordering::Relaxed) < self.parts
     }
 
-    /// Takes parts until there are none. The last thread to end answers.
+    /// Reads parts until none are left. The last thread to finish replies.
     pub(super) fn help(&self) {
         self.merged().helpers += 1;
         let found = caught(|| self.read());

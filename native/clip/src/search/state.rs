@@ -1,4 +1,4 @@
-//! What an index holds at one moment.
+//! The entries of an index.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::block::{Block, Vector, rows_of_block};
 use super::{Id, Storage};
 
-/// The rows of an index, which a clone shares until one of the two changes.
+/// The rows of an index. A clone shares its blocks until one of the two changes them.
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
     pub(super) blocks: Vec<Arc<Block>>,
-    /// How many rows each block has, but the last one.
+    /// The number of rows of each block except the last one.
     pub(super) each: usize,
     pub(super) size: usize,
 }
 
 impl Rows {
-    /// The block of a slot, and the place in it.
+    /// The block of a slot, and the position in it.
     pub(super) fn at(&self, slot: u32) -> (&Block, usize) {
         let slot = slot as usize;
         (&self.blocks[slot / self.each], slot % self.each)
@@ -57,7 +57,7 @@ impl State {
         ids.filter(|id| !self.slots.contains_key(*id)).collect::<HashSet<_>>().len()
     }
 
-    /// Puts a vector in. One that replaces another keeps the place of that among equals.
+    /// Puts a vector in. If it replaces another one, it keeps its position among equal scores.
     pub(super) fn put(&mut self, id: Id, vector: Vector) {
         if let Some(slot) = self.slot(&id) {
             let (block, at) = self.block(slot);
@@ -78,7 +78,7 @@ impl State {
         self.rows.size += 1;
     }
 
-    /// Takes an id out, and puts the last row in its place.
+    /// Deletes an id, and moves the last row to its slot.
     pub(super) fn delete(&mut self, id: &[u8]) -> bool {
         let Some(slot) = self.slots.remove(id) else { return false };
         let Some(last) = self.rows.blocks.last_mut().map(Arc::make_mut) else { return false };
@@ -97,7 +97,7 @@ impl State {
         true
     }
 
-    /// A block to change: a copy of it where somebody reads it.
+    /// The block of a slot, to change. If a search reads it, this is a copy.
     fn block(&mut self, slot: u32) -> (&mut Block, usize) {
         let slot = slot as usize;
         let block = &mut self.rows.blocks[slot / self.rows.each];

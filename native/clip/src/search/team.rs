@@ -1,4 +1,4 @@
-//! The threads that search and write.
+//! The threads that run searches, and read and change indexes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,10 @@ use crate::error::{Error, ErrorKind, Result, caught};
 use crate::pool::Ticket;
 
 const STACK: usize = 1 << 20;
-/// Most changes and questions that wait, of all indexes.
+/// Most jobs in the queue, of all indexes together.
 const MAX_WAITING: usize = 4096;
 
-/// Threads that work together on one search after the other. They are started when they are needed, and
-/// stay.
+/// Threads that share the work of each search. They start when they are first needed, and stay.
 #[derive(Debug)]
 pub struct Team {
     size: usize,
@@ -43,22 +42,23 @@ impl std::fmt::Debug for Queue {
 }
 
 enum Todo {
-    /// To come for the searches that wait for an index.
+    /// Begins searches that wait for an index.
     Search(Arc<Index>),
     Job(Box<dyn FnOnce() + Send>),
     Help(Arc<Pass>),
 }
 
 impl Team {
-    /// A team of so many threads.
+    /// A team of `size` threads.
     pub fn new(size: usize) -> Self {
         Self { size: size.max(1), shared: Arc::default() }
     }
 
-    /// Searches in an index, and never waits. Each owner, a number of the caller's choice, has its turn.
+    /// Queues a search of an index without blocking. Owners, which are numbers of the caller's choice,
+    /// take turns.
     ///
     /// # Errors
-    /// `Busy` when too many searches wait, `Internal` when the system grants no thread at all.
+    /// `Busy` if too many searches wait, `Internal` if the system grants no thread.
     pub fn search(&self, index: &Arc<Index>, owner: u64, search: Search) -> Result<Ticket> {
         let ticket = search.ticket.clone();
         self.start()?;
@@ -69,7 +69,7 @@ impl Team {
         Ok(ticket)
     }
 
-    /// Does something short with an index, such as to change it.
+    /// Queues a short job, such as a change of an index.
     ///
     /// # Errors
     /// Those of [`Team::search`].
@@ -77,7 +77,10 @@ impl Team {
         self.start()?;
         let mut queue = self.shared.lock();
         if queue.jobs >= MAX_WAITING {
-            let message = format!("{MAX_WAITING} changes of indexes wait; try again later");
+            let message = format!(
+                "too many calls wait to read or change an index (limit: {MAX_WAITING}); try again \
+                later"
+            );
             return Err(Error::new(ErrorKind::Busy, message));
         }
         queue.jobs += 1;
@@ -95,7 +98,7 @@ impl Team {
             match thread.spawn(move || shared.work()) {
                 Ok(_) => queue.workers += 1,
                 Err(error) if queue.workers == 0 => return Err(no_thread(error)),
-                // Fewer workers get to everything too.
+                // Fewer workers take longer, but do all the work.
                 Err(_) => break,
             }
         }
@@ -111,14 +114,14 @@ fn no_thread(error: io::Error) -> Error {
 }
 
 impl Shared {
-    /// For ever, as the threads of a [`Pool`](crate::pool::Pool) do.
+    /// Runs forever, like the threads of a [`Pool`](crate::pool::Pool).
     fn work(&self) {
-        crate::priority::step_back();
+        crate::priority::lower_priority();
         loop {
             match self.next() {
                 Todo::Help(pass) => pass.help(),
                 Todo::Job(job) => {
-                    // Who hands a job in answers for it; nobody hears of this one.
+                    // The job itself reports its failures; nobody is left to hear of a panic here.
                     let _ = caught(job);
                 }
                 Todo::Search(index) => self.begin(index),
@@ -126,7 +129,7 @@ impl Shared {
         }
     }
 
-    /// What is begun is finished before anything else, by all threads.
+    /// The next piece of work: parts of a pass that has begun come before anything else.
     fn next(&self) -> Todo {
         let mut queue = self.lock();
         loop {
@@ -149,13 +152,13 @@ impl Shared {
         let (passes, empty): (Vec<_>, Vec<_>) = passes.into_iter().partition(Pass::is_open);
         let mut queue = self.lock();
         if is_more {
-            // Behind what waits for others.
+            // Behind the searches of other indexes.
             queue.todo.push_back(Todo::Search(index));
         }
         queue.passes.extend(passes.into_iter().map(Arc::new));
         drop(queue);
         self.filled.notify_all();
-        // Nobody would come to help with these.
+        // A pass without parts has nothing for other threads to take.
         empty.iter().for_each(Pass::help);
     }
 

@@ -1,4 +1,4 @@
-//! The best of many.
+//! The best of many candidates.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
     pub(super) score: f32,
-    /// When its id came. Of equal scores, the one that came first is better.
+    /// When its id was first put. Of equal scores, the lower number is better.
     pub(super) number: u64,
     pub(super) slot: u32,
 }
@@ -27,7 +27,7 @@ impl PartialOrd for Candidate {
     }
 }
 
-/// At most so many candidates, the best ones that were offered.
+/// The best candidates of those that were offered.
 #[derive(Debug)]
 pub(super) struct Top {
     most: usize,
@@ -37,12 +37,12 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// None below `least` is kept.
+    /// Keeps at most `most` candidates, and none below `least`.
     pub(super) fn new(most: usize, least: f32) -> Self {
         Self { most, least, heap: BinaryHeap::new() }
     }
 
-    /// Nothing below this is kept.
+    /// A candidate below this score would not be kept.
     pub(super) fn floor(&self) -> f32 {
         match self.heap.peek() {
             Some(worst) if self.heap.len() >= self.most => worst.0.score,

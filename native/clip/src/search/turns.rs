@@ -1,11 +1,11 @@
-//! Who is next, in turns by whose it is.
+//! A queue in which owners take turns.
 
 use std::collections::{HashMap, VecDeque};
 
-/// What waits. Each owner has a turn, however much of theirs waits.
+/// Items by owner. Each owner has one turn after the other, however many items it has.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    /// No owner's list is empty; `owners` has each of them once.
+    /// No owner's list is empty, and `owners` has each of these owners once.
     lists: HashMap<u64, VecDeque<T>>,
     owners: VecDeque<u64>,
     len: usize,

@@ -74,7 +74,10 @@ fn thousands_search_at_once_and_those_beyond_the_limit_hear_so() {
         assert!(answers.len() < 10_000);
     };
     assert_eq!(refused.kind().as_str(), "overloaded");
-    assert_eq!(refused.to_string(), "4096 searches wait for this index; try again later");
+    assert_eq!(
+        refused.to_string(),
+        "too many searches wait for this index (limit: 4096); try again later"
+    );
     assert_eq!((answers.len(), index.waiting()), (4096, 4096));
     drop(blocked);
     for answer in answers {

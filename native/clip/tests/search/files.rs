@@ -1,6 +1,7 @@
 //! An index as a file: what is kept, what a damaged file does, and what a process that is killed leaves.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -136,6 +137,23 @@ fn one_at_a_time_saves_to_a_place_and_a_link_is_followed() {
     std::os::unix::fs::symlink(&link, folder.0.join("all.index.saving")).unwrap();
     assert_eq!(index.save(&folder.file()).unwrap_err().kind().as_str(), "io");
     assert_eq!(Index::load(&folder.file(), 10).unwrap().size(), 2);
+}
+
+#[test]
+fn a_file_keeps_its_permissions_and_one_with_another_name_is_not_overwritten() {
+    let folder = Folder::new("alone");
+    let index = filled(Storage::F32, &[vec![1.0]]);
+    index.save(&folder.file()).unwrap();
+    let private = fs::Permissions::from_mode(0o640);
+    fs::set_permissions(folder.file(), private.clone()).unwrap();
+    let other = folder.0.join("other");
+    fs::write(&other, "somebody's file").unwrap();
+    fs::hard_link(&other, folder.0.join("all.index.saving")).unwrap();
+    index.save(&folder.file()).unwrap();
+    assert_eq!(fs::read(&other).unwrap(), b"somebody's file");
+    assert_eq!(Index::load(&folder.file(), 10).unwrap().size(), 1);
+    let mode = fs::metadata(folder.file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, private.mode());
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn first_thread<S: Sync + 'static, T>(
     loaded: &Sender<Result<T>>,
 ) {
     // Before libtorch starts threads, and the others are started: they are as it is.
-    clip::priority::step_back();
+    clip::priority::lower_priority();
     crate::runtime::exit::enter();
     let loading = crate::runtime::exit::at_work();
     let load = || {

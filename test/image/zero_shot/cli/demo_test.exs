@@ -282,7 +282,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
             {["--port", "x"], "expected --port to be a number, got: x"},
             {["--port", "65536"], "from 0 to 65535, got: 65536"},
             {["--pictures", "no/such"], ~s(expected --pictures to be a folder, got: "no/such")},
-            {["--pictures", dir, "--repo", "embedded"], "a folder with pictures"},
+            {["--pictures", dir, "--repo", "embedded"], "contains no pictures"},
             {["--index", "a.index"], "expected --pictures DIR"},
             {["--pictures", dir, "--index", "a.jpg"], "ends in .index"},
             {["--labels-file", "no.txt"], "no.txt"},

@@ -30,7 +30,24 @@ defmodule Image.ZeroShot.SearchTaskTest do
     path = Path.join(dir, name)
     File.mkdir_p!(Path.dirname(path))
     File.cp!(Path.join("priv/samples", sample), path)
+    # Long ago: a picture that changed a moment ago is not trusted to stay.
+    File.touch!(path, 1_600_000_000)
     path
+  end
+
+  # A cache directory of the test's own.
+  defp cache!(dir) do
+    cache = Path.join(dir, "cache")
+    before = System.get_env("XDG_CACHE_HOME")
+    System.put_env("XDG_CACHE_HOME", cache)
+
+    on_exit(fn ->
+      if before,
+        do: System.put_env("XDG_CACHE_HOME", before),
+        else: System.delete_env("XDG_CACHE_HOME")
+    end)
+
+    cache
   end
 
   defp album!(dir) do
@@ -148,22 +165,179 @@ defmodule Image.ZeroShot.SearchTaskTest do
   test "where the index cannot be kept is said", %{tmp_dir: dir} do
     album!(dir)
     File.mkdir!(Path.join(dir, ".zero_shot.index"))
-    cache = Path.join(dir, "cache")
-    before = System.get_env("XDG_CACHE_HOME")
-    System.put_env("XDG_CACHE_HOME", cache)
-
-    on_exit(fn ->
-      if before,
-        do: System.put_env("XDG_CACHE_HOME", before),
-        else: System.delete_env("XDG_CACHE_HOME")
-    end)
-
+    cache = cache!(dir)
     assert {:ok, shown, told} = search([dir, "dog"])
 
     assert told =~
              ~r/the index cannot be kept: .*; it goes to "#{Regex.escape(cache)}\/image_zero_shot\/search\/[0-9a-f]{32}.index" instead\n/
 
     assert {:ok, ^shown, ""} = search([dir, "dog"])
+  end
+
+  test "a link where the index belongs is not followed", %{tmp_dir: dir} do
+    folder = Path.join(dir, "a")
+    album!(folder)
+    cache = cache!(dir)
+    theirs = Path.join(dir, "somebody's file")
+    link = Path.join(folder, ".zero_shot.index")
+
+    for text <- ["important", :an_index] do
+      File.rm_rf!(cache)
+      if text == :an_index, do: Index.save(Index.new(), theirs), else: File.write!(theirs, text)
+      before = File.read!(theirs)
+      File.rm(link)
+      File.ln_s!(theirs, link)
+      assert {:ok, shown, told} = search([folder, "dog"])
+
+      assert told =~ ~r/^"#{Regex.escape(link)}": is a link, which is not followed; it goes to "/
+      assert told =~ "embedding 4 new pictures\n"
+      assert {:ok, ^shown, told} = search([folder, "dog"])
+      refute told =~ "embedding"
+      assert File.read!(theirs) == before
+    end
+  end
+
+  test "a file of another program is not replaced by an index", %{tmp_dir: dir} do
+    album!(dir)
+    file = Path.join(dir, "faiss.index")
+    File.write!(file, "IxFI and many vectors")
+
+    assert {{:error, message}, "", ""} = search([dir, "dog", "--index", file])
+    assert message =~ "#{inspect(file)}: is a file of another program, not an index"
+    assert File.read!(file) == "IxFI and many vectors"
+
+    for own <- ["", "image_zero_shot index 1\n and damaged"] do
+      File.write!(file, own)
+      assert {:ok, _shown, told} = search([dir, "dog", "--index", file])
+      assert told =~ "building it again\nembedding 4 new pictures\n"
+    end
+  end
+
+  test "the index that was written last counts", %{tmp_dir: dir} do
+    folder = Path.join(dir, "a")
+    album!(folder)
+    cache!(dir)
+    assert {:ok, _shown, _told} = search([folder, "dog"])
+    File.touch!(Path.join(folder, ".zero_shot.index"), 1_700_000_000)
+    # From now on it cannot be written there.
+    File.mkdir!(Path.join(folder, ".zero_shot.index.saving"))
+    picture!(folder, "new.png", "cat.png")
+    assert {:ok, _shown, told} = search([folder, "dog"])
+    assert told =~ "embedding 1 new pictures\n"
+    assert told =~ "it goes to "
+    assert {:ok, _shown, ""} = search([folder, "dog"])
+  end
+
+  test "a folder that two search at once is not embedded again", %{tmp_dir: dir} do
+    album!(dir)
+    index = Path.join(dir, ".zero_shot.index")
+    {"", 0} = System.cmd("mkfifo", [Path.join(dir, "saved")])
+    # Another process saves to the same place, until somebody reads the pipe.
+    script = ~s(flock "$0.saving" sh -c 'echo locked; : > "$1"' - "$1")
+
+    port =
+      Port.open({:spawn_executable, "/bin/sh"}, [
+        :binary,
+        args: ["-c", script, index, Path.join(dir, "saved")]
+      ])
+
+    assert_receive {^port, {:data, "locked\n"}}, 5_000
+
+    told =
+      capture_io(fn ->
+        search = Task.async(fn -> Search.run([dir, "dog" | @flags], beside: :stdio) end)
+        refute Task.yield(search, 500)
+        assert "" == File.read!(Path.join(dir, "saved"))
+        assert Task.await(search, 30_000) == :ok
+      end)
+
+    refute told =~ "cannot be kept"
+    assert File.regular?(index)
+    assert {:ok, _shown, ""} = search([dir, "dog"])
+  end
+
+  test "a picture that changed a moment ago is looked at again", %{tmp_dir: dir} do
+    album!(dir)
+    fresh = picture!(dir, "fresh.png", "cat.png")
+    File.touch!(fresh, System.os_time(:second))
+    assert {:ok, _shown, "embedding 5 new pictures\n"} = search([dir, "dog"])
+    # Rewritten within the same second, with as many bytes.
+    File.touch!(fresh, 1_600_000_000)
+    assert {:ok, shown, "embedding 1 new pictures\n"} = search([dir, "dog"])
+    assert length(names(shown)) == 5
+    assert {:ok, ^shown, ""} = search([dir, "dog"])
+  end
+
+  test "a folder that cannot be read is reported, and its pictures are not forgotten", %{
+    tmp_dir: dir
+  } do
+    on_exit(fn -> System.cmd("rm", ["-rf", dir]) end)
+    folder = Path.join(dir, "a")
+    album!(folder)
+    long = String.duplicate("d", 250)
+    # 3,500 bytes deeper.
+    script =
+      ~s(cd "$0" && mv more deep && for i in $(seq 14\); do ) <>
+        ~s(mkdir d && mv deep "d/$1" && mv d deep || exit 1; done)
+
+    {"", 0} = System.cmd("sh", ["-c", script, folder, long])
+    assert {:ok, shown, "embedding 4 new pictures\n"} = search([folder, "dog"])
+    assert length(names(shown)) == 4
+
+    # Where it is now, the names of its pictures are longer than the system takes.
+    elsewhere = Enum.reduce(1..2, dir, fn _, path -> Path.join(path, long) end)
+    File.mkdir_p!(elsewhere)
+    File.rename!(folder, Path.join(elsewhere, "a"))
+    assert {:ok, _shown, told} = search([Path.join(elsewhere, "a"), "dog"])
+    assert told =~ ~r/\A"[^"]*d": file name too long\n\z/
+    File.rename!(Path.join(elsewhere, "a"), folder)
+    assert {:ok, ^shown, ""} = search([folder, "dog"])
+  end
+
+  test "a folder without pictures is an error, and its index stays", %{tmp_dir: dir} do
+    folder = Path.join(dir, "a")
+    index = Path.join(dir, "kept.index")
+    album!(folder)
+    assert {:ok, shown, _told} = search([folder, "dog", "--index", index])
+    # As where a disk is not mounted.
+    File.rename!(folder, Path.join(dir, "elsewhere"))
+    File.mkdir!(folder)
+    assert {{:error, message}, "", ""} = search([folder, "dog", "--index", index])
+    assert message == "#{inspect(folder)}: contains no pictures"
+    File.rmdir!(folder)
+    File.rename!(Path.join(dir, "elsewhere"), folder)
+    assert {:ok, ^shown, ""} = search([folder, "dog", "--index", index])
+  end
+
+  test "what is not a file is passed over", %{tmp_dir: dir} do
+    album!(dir)
+    {"", 0} = System.cmd("mkfifo", [Path.join(dir, "pipe.jpg")])
+    File.ln_s!("pipe.jpg", Path.join(dir, "link to a pipe.jpg"))
+    File.ln_s!("gone.jpg", Path.join(dir, "nowhere.jpg"))
+    File.ln_s!(".", Path.join(dir, "more/loop"))
+    File.ln_s!("ring.jpg", Path.join(dir, "ring.jpg"))
+    File.mkdir!(Path.join(dir, "folder.jpg"))
+    File.write!(Path.join(dir, "empty.jpg"), "")
+    assert {:ok, shown, told} = search([dir, "dog"])
+    assert length(names(shown)) == 4
+    assert told =~ "empty.jpg\": "
+
+    assert {{:error, message}, "", ""} = search([dir, "--like", Path.join(dir, "pipe.jpg")])
+    assert message =~ "pipe.jpg\": is not a file"
+  end
+
+  test "hundreds of copies are one group", %{tmp_dir: dir} do
+    album!(dir)
+    for n <- 1..250, do: File.ln!(Path.join(dir, "dog.jpg"), Path.join(dir, "dog #{n}.jpg"))
+    for n <- 1..150, do: File.ln!(Path.join(dir, "more/cat.png"), Path.join(dir, "cat #{n}.png"))
+
+    assert {:ok, shown, _told} =
+             search([dir, "--duplicates", "--format", "csv", "--min-score", "0.999"])
+
+    rows = shown |> String.split("\r\n", trim: true) |> tl() |> Enum.map(&String.split(&1, ","))
+    assert [cats, dogs] = rows |> Enum.chunk_by(&hd/1)
+    assert {length(cats), length(dogs)} == {151, 252}
+    for [_group, path, _score] <- cats, do: assert(path =~ "cat")
   end
 
   test "a picture that cannot be read is reported and tried again", %{tmp_dir: dir} do

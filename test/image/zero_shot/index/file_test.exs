@@ -103,4 +103,25 @@ defmodule Image.ZeroShot.Index.FileTest do
   end
 
   defp text(text), do: [<<byte_size(text)::32-little>>, text]
+
+  test "a place that another process saves to is refused at once", %{tmp_dir: dir} do
+    path = Path.join(dir, "all.index")
+    index = filled([1])
+    script = ~s(flock "$0.saving" sh -c 'echo locked; read end')
+    port = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", script, path]])
+    assert_receive {^port, {:data, "locked\n"}}, 5_000
+    assert {:error, %Error{reason: :overloaded, message: message}} = Index.save(index, path)
+    assert message =~ "is being saved to the same place"
+    Port.command(port, "end\n")
+    assert saved(index, path) == :ok
+    assert {:ok, _loaded} = Index.load(path)
+  end
+
+  # Until the lock is free.
+  defp saved(index, path) do
+    with {:error, %Error{reason: :overloaded}} <- Index.save(index, path) do
+      Process.sleep(10)
+      saved(index, path)
+    end
+  end
 end

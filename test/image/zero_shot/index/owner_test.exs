@@ -39,7 +39,7 @@ defmodule Image.ZeroShot.Index.OwnerTest do
     assert {:error, %Error{reason: :index_down, message: message}} =
              Index.nearest(photos, vector())
 
-    assert message =~ "there is no index #{inspect(photos)}"
+    assert message =~ "the index #{inspect(photos)} is not started, or is restarting"
     assert_raise Error, fn -> Index.size(photos) end
 
     {:ok, supervisor} = Supervisor.start_link([spec], strategy: :one_for_one)
@@ -72,5 +72,35 @@ defmodule Image.ZeroShot.Index.OwnerTest do
   test "a wrong option raises before anything is started" do
     assert_raise ArgumentError, ~r/unknown option :nam/, fn -> Index.start_link(nam: :x) end
     assert_raise ArgumentError, ~r/expected :name to be an atom/, fn -> Index.start_link([]) end
+  end
+
+  test "a place without a directory stops the start", %{tmp_dir: dir} do
+    path = Path.join(dir, "no/photos.index")
+    Process.flag(:trap_exit, true)
+
+    assert {:error, %Error{reason: :not_found, message: message}} =
+             Index.start_link(name: __MODULE__.Nowhere, path: path)
+
+    assert message == "#{inspect(path)}: there is no directory #{inspect(Path.dirname(path))}"
+  end
+
+  test "a process of another kind is not asked" do
+    pid = start_supervised!({Agent, fn -> :state end})
+    Process.register(pid, __MODULE__.Other)
+
+    for other <- [pid, __MODULE__.Other, self()] do
+      assert_raise ArgumentError, ~r/which is another process$/, fn -> Index.size(other) end
+    end
+
+    assert Agent.get(pid, & &1) == :state
+    refute_received _message
+  end
+
+  test "a process that has ended is down" do
+    index = start_supervised!({Index, name: __MODULE__.Ended})
+    assert Index.size(index) == 0
+    stop_supervised!(__MODULE__.Ended)
+    assert {:error, %Error{reason: :index_down}} = Index.put(index, 1, vector())
+    assert {:error, %Error{reason: :index_down}} = Index.put(__MODULE__.Ended, 1, vector())
   end
 end

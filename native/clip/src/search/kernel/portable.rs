@@ -1,4 +1,4 @@
-//! Without instructions of any one processor. The compiler makes vectors of it.
+//! For every processor. The compiler vectorizes it.
 
 use super::super::lines::{F16x16, F32x16, I8x64, U8x64, single};
 use super::{Dot, folded};

@@ -1,7 +1,7 @@
 use super::super::lines::{half, halves, signed, single, singles, unsigned};
 use super::*;
 
-/// Numbers that look random, from -1 to 1.
+/// Pseudorandom numbers from -1 to 1.
 fn noise(seed: u32, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let mut next = || {
@@ -13,7 +13,7 @@ fn noise(seed: u32, len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// What the module promises, one number after the other.
+/// The result that the module promises, computed one number at a time.
 fn reference(row: &[f32], query: &[f32]) -> f32 {
     let mut sums = [0f32; 16];
     for (i, (x, y)) in row.iter().zip(query).enumerate() {

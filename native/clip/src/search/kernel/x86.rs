@@ -1,6 +1,6 @@
 //! AVX2 and AVX-512.
 //!
-//! Each function with instructions of its own checks first that the processor has them.
+//! Each function checks that the processor has the instructions it uses.
 
 #![allow(unsafe_code)]
 
@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use super::super::lines::{F16x16, F32x16, I8x64, U8x64};
 use super::{Dot, Instructions, folded, scan};
 
-/// A function that returns `None` where there are no such instructions.
+/// Defines a function that returns `None` if the processor lacks the instructions.
 macro_rules! compiled {
     ($name:ident, $least:ident, $feature:literal, $dot:ty, $r:literal, $q:literal) => {
         pub(super) fn $name(
@@ -28,14 +28,14 @@ macro_rules! compiled {
             }
             let least = Instructions::$least;
             (instructions >= least && least.detected()).then(|| {
-                // SAFETY: the processor was asked for what `inner` needs.
+                // SAFETY: the processor has the instructions that `inner` needs.
                 unsafe { inner(rows, queries, products) }
             })
         }
     };
 }
 
-// As many sums as there are registers: 16 of 256 bits, 32 of 512.
+// As many sums as fit the registers: 16 of 256 bits, 32 of 512.
 compiled!(avx2_singles, Avx2, "avx2,f16c", Avx2Singles, 2, 2);
 compiled!(avx2_halves, Avx2, "avx2,f16c", Avx2Halves, 2, 2);
 compiled!(avx2_bytes, Avx2, "avx2,f16c", Avx2Bytes, 2, 2);
@@ -43,8 +43,8 @@ compiled!(avx512_singles, Avx512, "avx2,f16c,avx512f", Avx512Singles, 4, 4);
 compiled!(avx512_halves, Avx512, "avx2,f16c,avx512f", Avx512Halves, 4, 4);
 compiled!(avx512_bytes, Avx512Vnni, "avx2,f16c,avx512f,avx512vnni", Avx512Bytes, 4, 4);
 
-// SAFETY of all that follows: the types are made and used only inside the functions above, after
-// the processor was asked. What is read is a line, as long as it is read and aligned as it has to be.
+// SAFETY of everything below: the types are made and used only inside the functions above, after the
+// check of the processor. Each load reads a whole line, which has the length and the alignment of the load.
 
 /// The sum of two halves of eight.
 #[derive(Clone, Copy)]
@@ -164,7 +164,7 @@ impl Dot for Avx2Bytes {
         unsafe { Self(_mm256_setzero_si256()) }
     }
 
-    /// Through 16 bits: a product of bytes needs them, and the sum of two fits 32.
+    /// By way of 16 bits: a product of bytes fits them, and the sum of two products fits 32.
     #[inline(always)]
     fn add(self, row: &U8x64, query: &I8x64) -> Self {
         let mut sums = self.0;

@@ -78,6 +78,12 @@ impl Rgb {
         self.turn.indices(self.size()).flat_map(|at| stored[at]).collect()
     }
 
+    /// Width and height of the upright picture in its file, which may have been decoded to fewer
+    /// pixels.
+    pub fn whole_size(&self) -> (u32, u32) {
+        self.turn.size(self.whole.size)
+    }
+
     fn size(&self) -> (u32, u32) {
         self.turn.size((self.stored_width, self.stored_height))
     }

@@ -4,6 +4,7 @@
 //! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
 //! unit embeddings ── score::rank ──> probabilities
 //! unit embeddings ── search::Index ──> nearest neighbours
+//! parts of an embedding ── explain::accounts ──> maps ── explain::Drawing ──> pictures of them
 //! ```
 //!
 //! A node that sends its pictures to another one's GPU needs no more than this, and libtorch costs
@@ -16,6 +17,7 @@
 pub mod budget;
 pub mod checkpoint;
 pub mod error;
+pub mod explain;
 pub mod image;
 pub mod limits;
 pub mod pool;

@@ -10,6 +10,7 @@
 //! Mean and standard deviation are read here and applied in the exported encoder, on its device.
 
 mod config;
+mod window;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -18,6 +19,8 @@ use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Rgb;
 use crate::image::orientation::Turn;
+
+pub use window::Window;
 
 /// Mean of each channel in OpenAI's training data, red first (`clip.py`, line 85).
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -119,7 +122,7 @@ impl Preprocessing {
     /// # Errors
     /// `InvalidConfig` when the crop is larger than the resized picture.
     pub fn apply(&self, rgb: &Rgb) -> Result<Vec<u8>> {
-        let whole = rgb.turn.size(rgb.whole.size);
+        let whole = rgb.whole_size();
         let (height, width) = self.resized(whole);
         let crop = self.crop.unwrap_or((height, width));
         let mut columns = Span::new(whole.0, width, crop.1)?;

@@ -12,6 +12,7 @@ use tch::{Device, Kind};
 
 use crate::checkpoint::Checkpoint;
 use crate::encoders::encoder::Encoders;
+use crate::encoders::parts::PartsEncoder;
 use crate::encoders::{export, user};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
@@ -81,6 +82,8 @@ pub struct Info {
     pub context_length: usize,
     /// Side of the square picture that the image tower takes, in pixels.
     pub image_size: usize,
+    /// Side of a patch, in pixels of that picture.
+    pub patch_size: usize,
     /// How the weights are written: `safetensors`, `pytorch` or `torchscript`.
     pub format: &'static str,
     /// Path of the weights: the one file, the index of several, or the directory of the encoders
@@ -209,6 +212,23 @@ impl Model {
         })
     }
 
+    /// Which parts of preprocessed pictures their embeddings come from: `[pictures, 1 + patches, dim]`,
+    /// row after row. The first part of a picture is what no patch added; then come the patches, row by
+    /// row of the picture. The parts of a picture sum to its unit embedding.
+    ///
+    /// The first call makes and loads another image tower for it.
+    ///
+    /// # Errors
+    /// `UnsupportedModel` for SigLIP, whose embeddings are not such a sum, and for encoders that the
+    /// user exported.
+    pub fn image_parts(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
+        self.facts.check(pictures)?;
+        let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
+        self.wait_for(move |inference| {
+            inference.parts(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        })
+    }
+
     /// Unit embeddings of prompts.
     pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
         let tokens = self.facts.tokens(prompts)?;
@@ -260,6 +280,14 @@ impl Inference<'_> {
         })
     }
 
+    /// As [`Model::image_parts`], on this thread. A panic in it is an error.
+    pub fn image_parts(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
+        guarded_inference(|| {
+            self.facts.check(pictures)?;
+            self.parts(pictures)
+        })
+    }
+
     /// As [`Model::encode_texts`], on this thread. A panic in it is an error.
     pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
         guarded_inference(|| self.texts(self.facts.tokens(prompts)?))
@@ -272,6 +300,10 @@ impl Inference<'_> {
 
     fn images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         self.encoders.images(self.workers, pictures, self.facts.info.image_size as i64)
+    }
+
+    fn parts(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
+        self.encoders.image_parts(self.workers, pictures, self.facts.info.image_size as i64)
     }
 
     fn texts(&self, tokens: Vec<Tokens>) -> Result<TextEmbeddings> {
@@ -341,6 +373,7 @@ impl Info {
             family: config.family,
             context_length: config.text.max_positions as usize,
             image_size: config.vision.image_size as usize,
+            patch_size: config.vision.patch_size as usize,
             format: source.format,
             weights: source.path,
             tokenizer: tokenizer.to_vec(),
@@ -392,7 +425,12 @@ fn encoders(
     device: Device,
 ) -> Result<Loaded<Encoders, Origin>> {
     let (encoders, folder) = match &options.torchscript {
-        None => export::encoders(checkpoint, options.cache.as_deref(), device)?,
+        None => {
+            let cache = options.cache.as_deref();
+            let (mut encoders, folder) = export::encoders(checkpoint, cache, device)?;
+            encoders.parts = PartsEncoder::of_checkpoint(checkpoint, cache, device);
+            (encoders, folder)
+        }
         Some(folder) => {
             let encoders = user::encoders(&checkpoint.config, folder, device)?;
             (encoders, Ok(folder.clone()))

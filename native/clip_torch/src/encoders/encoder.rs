@@ -2,6 +2,7 @@
 
 use tch::{CModule, Device, Kind, Tensor};
 
+use crate::encoders::parts::PartsEncoder;
 use crate::encoders::table::Table;
 use crate::error::Result;
 use crate::runtime::workers::Workers;
@@ -23,6 +24,8 @@ pub(crate) struct Encoders {
     pub(crate) text: CModule,
     /// Where passes of the text encoder bring the rows of their tokens.
     pub(crate) table: Option<Table>,
+    /// The image tower that tells which parts of a picture its embedding comes from.
+    pub(crate) parts: PartsEncoder,
     pub(crate) device: Device,
     pub(crate) contract: Contract,
     /// What they hold: the length of their files, which are little but weights.
@@ -59,6 +62,32 @@ impl Encoders {
         pictures: &[&[u8]],
         side: i64,
     ) -> Result<Vec<f32>> {
+        let run = |encoders: &Self, inputs: &[Tensor]| encoders.forward(&encoders.image, inputs);
+        self.each_pass(workers, pictures, side, run)
+    }
+
+    /// The same to the parts of their embeddings, `[n, 1 + patches, dim]`.
+    pub(crate) fn image_parts(
+        &self,
+        workers: &Workers<Self>,
+        pictures: &[&[u8]],
+        side: i64,
+    ) -> Result<Vec<f32>> {
+        // Loaded by this thread, whose call may be the first.
+        self.parts.module()?;
+        let run = |encoders: &Self, inputs: &[Tensor]| {
+            Ok(encoders.parts.module()?.forward_ts(&encoders.on_device(inputs)?)?)
+        };
+        self.each_pass(workers, pictures, side, run)
+    }
+
+    fn each_pass(
+        &self,
+        workers: &Workers<Self>,
+        pictures: &[&[u8]],
+        side: i64,
+        run: fn(&Self, &[Tensor]) -> Result<Tensor>,
+    ) -> Result<Vec<f32>> {
         let passes = self.passes(workers.threads(), pictures.len());
         let several = passes.len() > 1;
         let mut rest = pictures;
@@ -69,9 +98,7 @@ impl Encoders {
             let pixels = crate::tensor::from_pieces(pass, &shape, Kind::Uint8)?;
             Ok(vec![if several { self.staged(pixels)? } else { pixels }])
         });
-        Ok(workers
-            .map(self, inputs, |encoders, inputs| encoders.forward(&encoders.image, inputs))?
-            .concat())
+        Ok(workers.map(self, inputs, run)?.concat())
     }
 
     /// Moves pixels into pinned memory, which a GPU reads while it computes. It reads other memory
@@ -114,13 +141,17 @@ impl Encoders {
 
     /// Begins a pass. On a GPU it still runs when this returns, and reading the output waits for it.
     fn forward(&self, encoder: &CModule, inputs: &[Tensor]) -> Result<Tensor> {
+        let inputs = self.on_device(inputs)?;
+        let output = encoder.forward_ts(&inputs)?;
+        (self.contract.finish)(output, inputs[0].size()[0], self.contract.dim)
+    }
+
+    fn on_device(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let at_once = self.device.is_cuda();
         let on_device = |input: &Tensor| {
             Ok(input.f_to_dtype_layout((input.f_kind()?, self.device), at_once, false)?)
         };
-        let inputs = inputs.iter().map(on_device).collect::<Result<Vec<_>>>()?;
-        let output = encoder.forward_ts(&inputs)?;
-        (self.contract.finish)(output, inputs[0].size()[0], self.contract.dim)
+        inputs.iter().map(on_device).collect()
     }
 }
 

@@ -16,6 +16,7 @@ use tch::{CModule, Device, Kind, Tensor};
 use crate::checkpoint::Checkpoint;
 use crate::encoders::cache::{Checksums, Slot, unfinished};
 use crate::encoders::encoder::{Contract, Encoders};
+use crate::encoders::parts::PartsEncoder;
 use crate::encoders::table::{self, Table};
 use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
@@ -146,6 +147,7 @@ fn load_checked(slot: &Slot, config: &Config, device: Device) -> Result<Encoders
             image,
             text,
             table: open_table(config, slot.folder())?,
+            parts: PartsEncoder::none(),
             device,
             contract: contract(config),
             bytes: bytes(slot.folder())?,
@@ -158,6 +160,7 @@ fn load(folder: &Path, config: &Config, device: Device) -> Result<Encoders> {
         image: CModule::load_on_device(folder.join(IMAGE), device)?,
         text: CModule::load_on_device(folder.join(TEXT), device)?,
         table: open_table(config, folder)?,
+        parts: PartsEncoder::none(),
         device,
         contract: contract(config),
         bytes: bytes(folder)?,
@@ -240,7 +243,7 @@ pub(crate) fn warm_up() -> Result<()> {
 }
 
 /// Records what `forward` does to `examples` as a module with a method of that name.
-fn trace(
+pub(super) fn trace(
     name: &str,
     examples: &[Tensor],
     forward: impl Fn(&[Tensor]) -> Result<Tensor>,
@@ -264,7 +267,7 @@ fn trace(
 ///
 /// A commit of a repository says what its files are. Of other files it is their path, length and
 /// time: to read 600 MB of them would take as long as the start itself.
-fn key(checkpoint: &Checkpoint, matmul: Matmul) -> Result<String> {
+pub(super) fn key(checkpoint: &Checkpoint, matmul: Matmul) -> Result<String> {
     let weights = checkpoint.weights()?;
     let (config, preprocessing) = (&checkpoint.config, &checkpoint.preprocessing);
     let mut facts = format!("{FORMAT} {config:?} {preprocessing:?}");

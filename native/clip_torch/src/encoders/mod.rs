@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod dense;
 pub(crate) mod encoder;
 pub(crate) mod export;
+pub(crate) mod parts;
 pub(crate) mod table;
 pub(crate) mod trie;
 pub(crate) mod user;

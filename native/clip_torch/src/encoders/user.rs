@@ -20,6 +20,7 @@ use tch::{CModule, Device, Kind, Tensor};
 
 use crate::encoders::encoder::{Contract, Encoders, TextPass};
 use crate::encoders::export::{IMAGE, TEXT, bytes};
+use crate::encoders::parts::PartsEncoder;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Tokens of one forward pass.
@@ -32,6 +33,7 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
         image: open(folder, IMAGE, device)?,
         text: open(folder, TEXT, device)?,
         table: None,
+        parts: PartsEncoder::none(),
         device,
         contract: Contract { passes, finish: unit, dim },
         bytes: bytes(folder)?,

@@ -1,7 +1,7 @@
 //! The layers that towers are built from.
 
 use clip::checkpoint::config::{Activation, TransformerConfig};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::tensor::float;
@@ -56,6 +56,11 @@ impl Linear {
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
     }
+
+    /// The linear part alone: `x W^T`.
+    pub(crate) fn forward_without_bias(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_linear(&self.weight, None::<&Tensor>)?)
+    }
 }
 
 /// Layer normalisation over the last dimension.
@@ -80,6 +85,14 @@ impl LayerNorm {
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         Ok(x.f_layer_norm([self.width], weight, bias, self.eps, true)?)
+    }
+
+    /// What summands of `at` add to its normalisation, the deviation of `at` held fixed: linear in
+    /// `x`. Of all summands together it is `forward(at)` without the bias.
+    pub(crate) fn forward_part(&self, x: &Tensor, at: &Tensor) -> Result<Tensor> {
+        let deviation = at.f_var_dim(-1, false, true)?.f_add_scalar(self.eps)?.f_sqrt()?;
+        let centred = x.f_sub(&x.f_mean_dim(-1, true, None::<Kind>)?)?;
+        Ok(centred.f_mul(&self.weight)?.f_div(&deviation)?)
     }
 }
 

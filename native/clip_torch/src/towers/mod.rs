@@ -2,6 +2,7 @@
 
 pub(crate) mod layers;
 pub(crate) mod matmul;
+pub(crate) mod parts;
 pub(crate) mod probe;
 pub(crate) mod text;
 pub(crate) mod transformer;

@@ -59,7 +59,7 @@ impl Attention {
 /// A stack of pre-norm blocks.
 #[derive(Debug)]
 pub(crate) struct Transformer {
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
 }
 
 impl Transformer {
@@ -96,10 +96,10 @@ impl Transformer {
 
 /// Attention and feed-forward, each behind a layer normalisation and a residual connection.
 #[derive(Debug)]
-struct Block {
+pub(super) struct Block {
     norm_attention: LayerNorm,
     query_key_value: Linear,
-    attention_out: Linear,
+    pub(super) attention_out: Linear,
     norm_mlp: LayerNorm,
     mlp: FeedForward,
     heads: i64,
@@ -133,12 +133,16 @@ impl Block {
     }
 
     fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let normed = self.norm_attention.forward(hidden)?;
-        let parts = self.split_heads(&self.query_key_value.forward(&normed)?, 3)?;
-        let (query, key, value) =
-            (parts.f_select(0, 0)?, parts.f_select(0, 1)?, parts.f_select(0, 2)?);
+        let [query, key, value] = self.query_key_value(hidden)?;
         let attended = attend(&query, &key, &value, mask)?;
         self.finish(hidden, &attended)
+    }
+
+    /// `[n, positions, width]` to queries, keys and values `[n, heads, positions, width / heads]`.
+    pub(super) fn query_key_value(&self, hidden: &Tensor) -> Result<[Tensor; 3]> {
+        let normed = self.norm_attention.forward(hidden)?;
+        let parts = self.split_heads(&self.query_key_value.forward(&normed)?, 3)?;
+        Ok([parts.f_select(0, 0)?, parts.f_select(0, 1)?, parts.f_select(0, 2)?])
     }
 
     /// The same for the pooled positions alone: `[n, positions, width]` and `[n, pooled, width]` to
@@ -175,6 +179,11 @@ impl Block {
         self.finish_attended(pooled, &attended.f_unsqueeze(1)?)
     }
 
+    /// Components of a query, a key or a value.
+    pub(super) fn head_size(&self) -> i64 {
+        self.width / self.heads
+    }
+
     /// `[n, positions, parts * width]` to `[parts, n, heads, positions, width / heads]`.
     fn split_heads(&self, x: &Tensor, parts: i64) -> Result<Tensor> {
         let sizes = [parts, self.heads, self.width / self.heads];
@@ -182,7 +191,7 @@ impl Block {
     }
 
     /// Everything of a block after the attention.
-    fn finish(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
+    pub(super) fn finish(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
         self.finish_attended(hidden, &attended.f_transpose(1, 2)?.f_flatten(2, 3)?)
     }
 
@@ -195,7 +204,12 @@ impl Block {
 }
 
 /// Scaled dot-product attention, heads apart.
-fn attend(query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn attend(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
     Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, None, false)?)
 }
 

@@ -26,11 +26,11 @@ pub(crate) struct VisionTower {
     /// Position table, with the class embedding added to its first row if there is one.
     positions: Tensor,
     norm_before: Option<LayerNorm>,
-    transformer: Transformer,
-    norm_after: LayerNorm,
+    pub(super) transformer: Transformer,
+    pub(super) norm_after: LayerNorm,
     /// Instead of a class token.
     probe: Option<Probe>,
-    projection: Option<Linear>,
+    pub(super) projection: Option<Linear>,
     /// Patches along a side, and a patch's side in pixels.
     grid: [i64; 2],
     /// Whether the picture is larger than its patches.
@@ -76,18 +76,13 @@ impl VisionTower {
 
     /// u8 pixels `[n, 3, image_size, image_size]` to unit embeddings `[n, projection_dim]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let pixels = float(pixels)?.f_sub_(&self.mean)?.f_div_(&self.std)?;
-        let mut patches = self.patch_embedding.forward(&self.patches(&pixels)?)?;
+        let hidden = self.first_hidden(pixels)?;
         let pooled = match &self.probe {
             Some(probe) => {
-                let hidden = self.begun(patches.f_add_(&self.positions)?)?;
                 let hidden = self.transformer.forward(hidden, &Attention::Full)?;
                 probe.forward(&self.norm_after.forward(&hidden)?)?
             }
             None => {
-                // A zero row for the class token, which lies in the position table.
-                let hidden = patches.f_constant_pad_nd([0, 0, 1, 0])?.f_add_(&self.positions)?;
-                let hidden = self.begun(hidden)?;
                 let pooled = self.transformer.forward(hidden, &Attention::FullPoolFirst)?;
                 self.norm_after.forward(&pooled.f_squeeze_dim(1)?)?
             }
@@ -98,8 +93,15 @@ impl VisionTower {
         }
     }
 
-    /// What goes into the first block.
-    fn begun(&self, hidden: Tensor) -> Result<Tensor> {
+    /// What goes into the first block, `[n, positions, width]`.
+    pub(super) fn first_hidden(&self, pixels: &Tensor) -> Result<Tensor> {
+        let pixels = float(pixels)?.f_sub_(&self.mean)?.f_div_(&self.std)?;
+        let mut patches = self.patch_embedding.forward(&self.patches(&pixels)?)?;
+        if self.probe.is_none() {
+            // A zero row for the class token, which lies in the position table.
+            patches = patches.f_constant_pad_nd([0, 0, 1, 0])?;
+        }
+        let hidden = patches.f_add_(&self.positions)?;
         self.norm_before.as_ref().map_or(Ok(hidden.shallow_clone()), |norm| norm.forward(&hidden))
     }
 

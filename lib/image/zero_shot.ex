@@ -14,7 +14,7 @@ defmodule Image.ZeroShot do
       iex> error.reason
       :invalid_image
 
-  `classify/3`, `label/3`, `similarity/3`, `suggest/2`, `classifier/2`, `embed/2` and
+  `classify/3`, `label/3`, `explain/3`, `similarity/3`, `suggest/2`, `classifier/2`, `embed/2` and
   `embed_text/2` return the result, and raise an `Image.ZeroShot.Error` when a picture, a label
   or a model is at fault. With `try_` in front, the same verb returns `{:ok, result}` or
   `{:error, error}` instead.
@@ -24,6 +24,7 @@ defmodule Image.ZeroShot do
   | you want to | see |
   | --- | --- |
   | score labels for a picture | `classify/3`, `label/3` |
+  | see which part of a picture speaks for a label | `explain/3` |
   | have labels suggested | `suggest/2` |
   | compare two pictures | `similarity/3` |
   | classify many pictures | `classify_many/3`, `mix zero_shot.classify` |
@@ -136,7 +137,7 @@ defmodule Image.ZeroShot do
   """
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Source, Telemetry}
-  alias Image.ZeroShot.Call.{Options, Pipeline, Suggest}
+  alias Image.ZeroShot.Call.{Explain, Options, Pipeline, Suggest}
   alias Image.ZeroShot.Serving.{Client, Model}
 
   @typedoc "What can be classified; see `Image.ZeroShot.Source`."
@@ -155,6 +156,42 @@ defmodule Image.ZeroShot do
   @type result :: %{label: term(), score: float()}
 
   @typedoc """
+  A label with its score, and where in the picture that comes from.
+
+    * `:label`, `:score` - as in `t:result/0`
+    * `:cosine` - the cosine of the embeddings of picture and label, which the score is made of
+    * `:map` - what each patch of the picture adds to the cosine: a list of rows from the top, each a list of
+      32-bit floats from the left. `Nx.tensor(map)` makes a tensor of rows x columns. 7 x 7 for ViT-B/32, 14 x 14
+      for ViT-B/16, 16 x 16 for ViT-L/14
+    * `:rest` - what no patch adds. All of `:map` and `:rest` sum to `:cosine`
+    * `:explained` - the sum of `:map` divided by `:cosine`, such as 0.62. It can be below 0 or above 1, where patches
+      and rest have opposite signs; `nil` if the cosine is 0
+    * `:contrast` - `:map` less the mean of the maps of all other labels, `:other` included. The same as `:map` if there
+      is only one label
+    * `:box` - where the map lies in the picture: `{left, top, width, height}` as floats, in pixels of the upright
+      original. What lies outside was cropped away
+    * `:size` - `{width, height}` of the upright original in pixels
+    * `:png` - with `format: :png`: a PNG file of the picture with the contrast laid over it, orange for and blue
+      against the label, with a legend. Its longer side is 448 to 1024 pixels. All results of a call have
+      the same scale
+    * `:ansi` - with `format: :ansi`: the same without the legend, as text for a terminal of 48 columns or less, in
+      24-bit colours where `COLORTERM` names them and in xterm's 256 elsewhere
+  """
+  @type explanation :: %{
+          required(:label) => term(),
+          required(:score) => float(),
+          required(:cosine) => float(),
+          required(:map) => [[float()]],
+          required(:rest) => float(),
+          required(:explained) => float() | nil,
+          required(:contrast) => [[float()]],
+          required(:box) => {float(), float(), float(), float()},
+          required(:size) => {pos_integer(), pos_integer()},
+          optional(:png) => binary(),
+          optional(:ansi) => String.t()
+        }
+
+  @typedoc """
   Facts about a loaded model and its serving.
 
     * `:name` - the model's name on the Hub, or that of its directory
@@ -170,6 +207,7 @@ defmodule Image.ZeroShot do
     * `:memory` - what the weights take on the device, in bytes
     * `:dim` - the length of an embedding
     * `:image_size` - the side of the square that the image tower sees, in pixels
+    * `:patch_size` - the side of one of its patches, in pixels of that square
     * `:context_length` - the most tokens that the text tower reads
     * `:family` - what the model is: `"clip"`, `"siglip"` or `"metaclip_2"`
     * `:logit_scale` - the factor between cosine and softmax
@@ -302,6 +340,66 @@ defmodule Image.ZeroShot do
       {:ok, []} -> {:ok, nil}
       {:error, error} -> {:error, error}
     end
+  end
+
+  @doc """
+  Explains the scores of labels: which part of the picture speaks for each of them.
+
+  Scores the labels as `classify/3` does, and returns an `t:explanation/0` for each, best first. Its
+  `:map` says what each patch of the picture adds to the cosine of picture and label, and its `:rest` what
+  no patch adds. Together they are the cosine. Most of a map is the same for all labels, so look at the
+  `:contrast`: the map less the mean of the other labels' maps. Give the labels that you want to tell apart,
+  or `:other`.
+
+  It costs about as much as `classify/3`. The first call for a model takes seconds longer: it exports
+  and loads a second image tower, which stays in memory with the model. The serving answers nothing else
+  meanwhile, so explain one picture at boot if that matters.
+
+  The guide "Explain" shows what maps look like, and what they do not say.
+
+  Raises an `Image.ZeroShot.Error` where `try_explain/3` returns one.
+
+  ## Options
+
+  The [options](#module-options) of this module, as for `classify/3`, and
+
+  #{Image.ZeroShot.Call.OptionTable.docs(:explain)}
+
+  ## Errors
+
+  Those of `classify/3`, and the reason `:unsupported_model` for SigLIP models and for encoders given as
+  `:torchscript`: their embeddings are not a sum of what patches add. An embedding in place of the picture
+  raises an `ArgumentError`.
+
+  ## Examples
+
+      iex> [best | _] = Image.ZeroShot.explain({:path, "priv/samples/dog.jpg"}, ["cat", "dog"], repo: :embedded)
+      iex> {best.label, length(best.map), length(hd(best.map)), best.size}
+      {"dog", 4, 4, {256, 256}}
+      iex> patches = best.map |> List.flatten() |> Enum.sum()
+      iex> abs(best.rest + patches - best.cosine) < 1.0e-5
+      true
+
+  """
+  @spec explain(picture(), labels(), keyword()) :: [explanation()]
+  def explain(picture, labels, opts \\ []), do: bang!(try_explain(picture, labels, opts))
+
+  @doc """
+  Same as `explain/3`, but returns `{:ok, explanations}` or `{:error, error}` instead of raising.
+
+  ## Examples
+
+      iex> {:error, error} = Image.ZeroShot.try_explain("no picture", ["cat", "dog"], repo: :embedded)
+      iex> error.reason
+      :invalid_image
+
+  """
+  @spec try_explain(picture(), labels(), keyword()) ::
+          {:ok, [explanation()]} | {:error, Error.t()}
+  def try_explain(picture, labels, opts \\ []) do
+    {own, opts} = Options.explain!(opts)
+    opts = options(labels, opts)
+    picture |> Explain.run(labels, opts, own) |> told(opts)
   end
 
   @doc """

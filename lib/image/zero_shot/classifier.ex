@@ -338,6 +338,21 @@ defmodule Image.ZeroShot.Classifier do
          do: {:ok, Enum.map(all, &results(&1, classifier.labels, other))}
   end
 
+  @doc false
+  # The same for the parts of one picture's embedding: each result as its label, its score and its account.
+  @spec explain(t(), binary(), {term(), binary()}, Options.t()) ::
+          {:ok, [{term(), float(), map()}]} | {:error, Error.t()}
+  def explain(%__MODULE__{} = classifier, parts, {other, background}, opts) do
+    %{labels: labels, texts: texts, model: %{dim: dim}} = classifier
+    scoring = scoring(classifier, opts)
+
+    with {:ok, explained} <-
+           parts |> Native.explain(dim, texts, background, scoring) |> Error.from_native(),
+         do:
+           {:ok,
+            for({i, score, account} <- explained, do: {label(i, labels, other), score, account})}
+  end
+
   defp scoring(%{calibration: calibration, model: model}, opts) do
     kind = kind(opts, calibration, model)
     # What was fitted are shares; a sigmoid is the model's own.
@@ -363,11 +378,11 @@ defmodule Image.ZeroShot.Classifier do
   defp other(_not_calibrated, background), do: background
 
   defp results(ranked, labels, other) do
-    for {index, score} <- ranked do
-      label = if index < tuple_size(labels), do: elem(labels, index), else: other
-      %{label: label, score: score}
-    end
+    for {index, score} <- ranked, do: %{label: label(index, labels, other), score: score}
   end
+
+  defp label(index, labels, other),
+    do: if(index < tuple_size(labels), do: elem(labels, index), else: other)
 
   @doc false
   # One row for each count of rows.

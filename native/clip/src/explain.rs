@@ -13,7 +13,7 @@ mod glyphs;
 mod legend;
 mod view;
 
-pub use account::{Account, accounts};
+pub use account::{Account, accounts, explain};
 pub use ansi::Colours;
 pub use draw::{Drawing, Layer};
 pub use view::View;

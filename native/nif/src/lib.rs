@@ -6,9 +6,11 @@
 //! message.
 
 mod environment;
+mod explain;
 mod hub;
 mod layout;
 mod pictures;
+mod prepared;
 mod search;
 
 use std::time::{Duration, Instant};
@@ -111,7 +113,7 @@ fn thumbnail<'a>(env: Env<'a>, pixels: Binary, side: usize) -> Result<Binary<'a>
 
 /// `%{kind: :softmax, logit_scale: 100.0, logit_bias: nil, threshold: nil, top: nil, least: nil}`.
 #[derive(NifMap)]
-struct ScoringTerm {
+pub(crate) struct ScoringTerm {
     kind: KindTerm,
     logit_scale: f64,
     logit_bias: Option<f64>,

@@ -14,11 +14,12 @@ use clip::{Budget, Error, ErrorKind, Limits, Preprocessing};
 use nif_terms::{Failure, PreprocessingTerm, guarded};
 use rustler::env::SavedTerm;
 use rustler::{
-    Atom, Binary, Encoder, Env, LocalPid, NewBinary, NifMap, NifTaggedEnum, NifUnitEnum,
-    NifUntaggedEnum, OwnedEnv, Resource, ResourceArc, Term,
+    Atom, Binary, Env, LocalPid, NifMap, NifTaggedEnum, NifUnitEnum, NifUntaggedEnum, OwnedEnv,
+    Resource, ResourceArc, Term,
 };
 
 use crate::layout::Layout;
+use crate::prepared::{Prepared, Show};
 
 /// As many threads as the machine runs at once: decoding never waits for anything.
 static POOL: LazyLock<Pool<Picture>> =
@@ -39,7 +40,8 @@ impl Resource for JobResource {}
 
 type Job = ResourceArc<JobResource>;
 
-/// Hands a picture in. The caller will get `{tag, {:ok, pixels}}` or `{tag, {:error, failure}}`.
+/// Hands a picture in. The caller will get `{tag, {:ok, pixels}}` or `{tag, {:error, failure}}`, and
+/// with `show` what [`Prepared`] says.
 ///
 /// Pictures of one owner, a number of the caller's choice, wait for each other and not for those of
 /// others. `timeout` is in milliseconds. Takes as long for a large picture as for a small one: the
@@ -51,8 +53,8 @@ fn preprocess(
     source: Source<'_>,
     preprocessing: PreprocessingTerm,
     options: ImageOptions,
-    owner: u64,
-    timeout: Option<u64>,
+    (owner, timeout): (u64, Option<u64>),
+    show: Option<Show>,
 ) -> Result<Job, Failure> {
     guarded(|| {
         let terms = OwnedEnv::new();
@@ -68,6 +70,7 @@ fn preprocess(
             limits: options.limits(),
             options: options.decoding(&preprocessing),
             preprocessing,
+            show,
             terms,
         };
         Ok(ResourceArc::new(JobResource(POOL.submit(picture)?)))
@@ -125,12 +128,13 @@ struct Picture {
     tag: SavedTerm,
     source: SavedTerm,
     preprocessing: Preprocessing,
+    show: Option<Show>,
     options: DecodeOptions,
     limits: Limits,
 }
 
 impl Task for Picture {
-    type Output = Vec<u8>;
+    type Output = Prepared;
 
     fn owner(&self) -> u64 {
         self.owner
@@ -148,7 +152,7 @@ impl Task for Picture {
         self.terms.run(|env| self.caller.is_alive(env))
     }
 
-    fn run(&self, cancelled: &dyn Fn() -> bool) -> clip::Result<Vec<u8>> {
+    fn run(&self, cancelled: &dyn Fn() -> bool) -> clip::Result<Prepared> {
         self.terms.run(|env| {
             let source = self.source.load(env).decode::<Source<'_>>();
             let source = source
@@ -158,26 +162,16 @@ impl Task for Picture {
                 .until(self.deadline)
                 .while_wanted(&wanted)
                 .sharing(&MEMORY);
-            self.preprocessing.apply(&source.decode(&self.options, &budget)?)
+            let rgb = source.decode(&self.options, &budget)?;
+            Prepared::new(&rgb, &self.preprocessing, self.show.as_ref())
         })
     }
 
-    fn reply(mut self, result: clip::Result<Vec<u8>>) {
-        let result = result.map(Bytes).map_err(Failure::from);
+    fn reply(mut self, result: clip::Result<Prepared>) {
+        let result = result.map_err(Failure::from);
         let tag = self.tag;
         // Who has ended in the meantime misses nothing.
         let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));
-    }
-}
-
-/// Bytes that become a binary.
-struct Bytes(Vec<u8>);
-
-impl Encoder for Bytes {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let mut binary = NewBinary::new(env, self.0.len());
-        binary.as_mut_slice().copy_from_slice(&self.0);
-        Binary::from(binary).encode(env)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A batch of pictures and prompts on the model's own threads, answered by a message.
+//! A batch of pictures and prompts, or the parts of pictures, on the model's own threads, answered by a message.
 //!
 //! Waiting would keep a dirty scheduler from the rest of the application, for as long as a batch
 //! takes. So a call only queues the batch, on whatever scheduler it is made.
@@ -27,6 +27,32 @@ fn encode(
     pixels: Term<'_>,
     prompts: Term<'_>,
 ) -> Result<Atom, Failure> {
+    queue(env, model, tag, pixels, prompts, |running, pictures| running.encode_images(pictures))
+}
+
+/// The same with the parts of each picture's vector instead of the vector.
+#[rustler::nif]
+fn parts(
+    env: Env<'_>,
+    model: Ref,
+    tag: Term<'_>,
+    pixels: Term<'_>,
+    prompts: Term<'_>,
+) -> Result<Atom, Failure> {
+    queue(env, model, tag, pixels, prompts, |running, pictures| running.image_parts(pictures))
+}
+
+/// What becomes of pictures.
+type Images = fn(&Inference<'_>, &[&[u8]]) -> clip_torch::Result<Vec<f32>>;
+
+fn queue(
+    env: Env<'_>,
+    model: Ref,
+    tag: Term<'_>,
+    pixels: Term<'_>,
+    prompts: Term<'_>,
+    images: Images,
+) -> Result<Atom, Failure> {
     guarded(|| {
         let terms = OwnedEnv::new();
         let batch = Batch {
@@ -34,6 +60,7 @@ fn encode(
             tag: terms.save(tag),
             pixels: terms.save(pixels),
             prompts: terms.save(prompts),
+            images,
             terms,
         };
         model.0.submit(move |running| batch.run(running))?;
@@ -48,6 +75,7 @@ struct Batch {
     tag: SavedTerm,
     pixels: SavedTerm,
     prompts: SavedTerm,
+    images: Images,
 }
 
 type Embeddings = (Floats, Floats, Vec<usize>);
@@ -65,7 +93,7 @@ impl Batch {
             let pixels: Vec<Binary<'_>> = decode(self.pixels.load(env), "a list of binaries")?;
             let prompts: Vec<&str> = decode(self.prompts.load(env), "a list of strings")?;
             let pixels: Vec<&[u8]> = pixels.iter().map(Binary::as_slice).collect();
-            let images = running.encode_images(&pixels)?;
+            let images = (self.images)(running, &pixels)?;
             let texts = running.encode_texts(&prompts)?;
             Ok((Floats(images), Floats(texts.rows), texts.truncated))
         })

@@ -95,7 +95,8 @@ defmodule Image.ZeroShot.Test.Responsiveness do
       info: fn -> {:ok, _} = Torch.model_info(ref) end,
       cosine: fn -> {:ok, _} = Native.cosine(vector, vector) end,
       preprocess: fn ->
-        {:ok, _} = Native.preprocess(make_ref(), picture, info.preprocessing, limits, 1, nil)
+        {:ok, _} =
+          Native.preprocess(make_ref(), picture, info.preprocessing, limits, {1, nil}, nil)
       end
     ]
 
@@ -105,7 +106,9 @@ defmodule Image.ZeroShot.Test.Responsiveness do
 
   defp cancels(picture, info, limits, count) do
     for _ <- 1..count do
-      {:ok, job} = Native.preprocess(make_ref(), picture, info.preprocessing, limits, 1, nil)
+      {:ok, job} =
+        Native.preprocess(make_ref(), picture, info.preprocessing, limits, {1, nil}, nil)
+
       timed(fn -> {:ok, _} = Native.preprocess_cancel(job) end)
     end
   end

@@ -31,6 +31,7 @@ defmodule Image.ZeroShot.Call.OptionTable do
           | :scores
           | :results
           | :suggest
+          | :explain
           | :index
           | :index_limit
           | :index_process
@@ -288,6 +289,13 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      what may be suggested: a list of labels, or the path of a file with one in each line. `nil` is the
      list of 2,093 English nouns that comes with the library
+     """},
+
+    # Maps of a picture.
+    {:format, {:or, [nil], {:one_of, [:png, :ansi]}}, nil, :explain,
+     """
+     adds to each result a picture of its map: `:png` the bytes of a PNG file, `:ansi` text for a terminal
+     with colours. `nil` adds none
      """},
 
     # Indexes.

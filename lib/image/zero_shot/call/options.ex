@@ -26,7 +26,7 @@ defmodule Image.ZeroShot.Call.Options do
 
   # Not for the configuration: they belong to one call.
   @index [:index, :index_limit, :index_process, :nearest]
-  @given_only [:name, :stub, :stream, :embedding, :calibration] ++ @index
+  @given_only [:name, :stub, :stream, :embedding, :calibration, :explain] ++ @index
 
   @type t :: %{required(atom()) => term()}
 
@@ -56,6 +56,17 @@ defmodule Image.ZeroShot.Call.Options do
     {own, rest} = Keyword.split(opts, OptionTable.names([:stream]))
     # The wait for the pictures before it counts as well, so no picture has a limit of its own.
     {build!(own, [:stream]), Keyword.put_new(rest, :timeout, :infinity)}
+  end
+
+  @doc """
+  The options of an explanation that no other call has, checked, and the rest, which are those of a
+  classification.
+  """
+  @spec explain!(keyword()) :: {t(), keyword()}
+  def explain!(opts) do
+    check_names!(opts, [:explain | @classify])
+    {own, rest} = Keyword.split(opts, OptionTable.names([:explain]))
+    {build!(own, [:explain]), rest}
   end
 
   @doc """

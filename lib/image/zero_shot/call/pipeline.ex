@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
 
   alias Image.ZeroShot.{Classifier, Embedding, Error}
   alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Started, Vectors}
-  alias Image.ZeroShot.Serving.{Client, Identity}
+  alias Image.ZeroShot.Serving.{Client, Identity, Lease}
 
   # Embeddings of one matrix product, which needs some hundred to be fast.
   @group 512
@@ -30,6 +30,29 @@ defmodule Image.ZeroShot.Call.Pipeline do
   end
 
   def rank(picture, labels, opts) do
+    run = fn lease, pictures, prompts -> Vectors.run(lease, pictures, prompts, opts) end
+
+    finish = fn classifier, done, background ->
+      Classifier.rank(classifier, done.images, background, opts)
+    end
+
+    compare(picture, labels, opts, run, finish)
+  end
+
+  @doc """
+  Compares a picture with labels or a classifier: `run` gives the vectors of opened pictures and prompts, and
+  `finish` makes results of the classifier, of what `run` gave, and of the background's term and rows.
+  """
+  @spec compare(
+          term(),
+          term(),
+          Options.t(),
+          (Lease.t(), [Vectors.opened()], [String.t()] ->
+             {:ok, embeddings} | {:error, Error.t()}),
+          (Classifier.t(), embeddings, {term(), binary()} -> {:ok, result} | {:error, Error.t()})
+        ) :: {:ok, result} | {:error, Error.t()}
+        when embeddings: map(), result: term()
+  def compare(picture, labels, opts, run, finish) do
     # Checks that work without a model come first: a misspelt file name must not wait for a download.
     with {:ok, labels} <- labels(labels, opts),
          {:ok, background} <- Labels.background(opts),
@@ -42,10 +65,10 @@ defmodule Image.ZeroShot.Call.Pipeline do
         with :ok <- Classifier.check_scores(opts, model),
              {:ok, labels} <- compiled(labels, lease, opts),
              prompts = prompts(labels) ++ background.prompts,
-             {:ok, embeddings} <- Vectors.run(lease, pictures, prompts, opts),
+             {:ok, embeddings} <- run.(lease, pictures, prompts),
              {:ok, classifier, texts} <- classifier(labels, embeddings, lease, opts),
              {:ok, rows} <- Classifier.ensemble(background.counts, texts),
-             do: Classifier.rank(classifier, embeddings.images, {background.term, rows}, opts)
+             do: finish.(classifier, embeddings, {background.term, rows})
       after
         Client.checkin(lease)
       end

@@ -81,6 +81,7 @@ defmodule Image.ZeroShot.Call.Vectors do
     with {:ok, ready} <- pixels(pictures, lease, opts),
          {:ok, embeddings} <- Client.run(lease, Enum.filter(ready, &is_binary/1), prompts) do
       :ok = prompts |> cut(embeddings) |> warn(prompts, lease)
+
       {:ok, %{embeddings | images: merge(ready, embeddings.images, lease.info.dim)}}
     end
   end

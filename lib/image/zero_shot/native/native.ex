@@ -12,12 +12,17 @@ defmodule Image.ZeroShot.Native do
 
   # Pictures to pixels. The answer is a job; the caller gets `{tag, answer}` as a message when the
   # pixels are there, unless it cancels the job first.
-  def preprocess(_tag, _source, _preprocessing, _limits, _owner, _timeout), do: not_loaded()
+  def preprocess(_tag, _source, _preprocessing, _limits, _turn, _show), do: not_loaded()
+
   def preprocess_cancel(_job), do: not_loaded()
   def pixel_threads, do: not_loaded()
 
   # Pixels of a square to a JPEG file
   def thumbnail(_pixels, _side), do: not_loaded()
+
+  # Parts of a picture's vector to accounts of scores, and a map over its picture to bytes
+  def explain(_parts, _dim, _texts, _background, _scoring), do: not_loaded()
+  def draw(_view, _layer, _format), do: not_loaded()
 
   # Indexes. `index_ask`, `index_search`, `index_save` and `index_load` answer with `{tag, answer}` as a
   # message; only a search can be cancelled.

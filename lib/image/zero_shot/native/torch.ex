@@ -17,6 +17,9 @@ defmodule Image.ZeroShot.Native.Torch do
   # Pixels and prompts to unit vectors. The caller gets `{tag, answer}` as a message.
   def encode(_model, _tag, _pixels, _prompts), do: not_loaded()
 
+  # The same with the parts of each picture's vector, that of the rest first
+  def parts(_model, _tag, _pixels, _prompts), do: not_loaded()
+
   # For tests: fails on purpose, in one of the ways that must not end the VM
   def drill(_kind, _model), do: not_loaded()
 end

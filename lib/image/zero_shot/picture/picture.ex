@@ -65,19 +65,38 @@ defmodule Image.ZeroShot.Picture do
   Waits for them as long as the lease lasts.
   """
   @spec pixels(t(), Lease.t(), Options.t()) :: {:ok, binary()} | {:error, Error.t()}
-  def pixels(%__MODULE__{given: given, source: source}, lease, opts) do
+  def pixels(%__MODULE__{given: given} = picture, lease, opts) do
+    case prepared(picture, lease, opts, nil) do
+      {:ok, _pixels} when is_map_key(lease.info, :stub) -> Stub.Model.pixels(lease, given, opts)
+      result -> result
+    end
+  end
+
+  @doc """
+  The same with what is needed to show where the model looked: the picture itself too, if `view?`.
+  """
+  @spec shown(t(), Lease.t(), Options.t(), boolean()) ::
+          {:ok, Preprocess.shown()} | {:error, Error.t()}
+  def shown(%__MODULE__{given: given} = picture, %{info: info} = lease, opts, view?) do
+    case prepared(picture, lease, opts, %{patch: info.patch_size, view: view?}) do
+      {:ok, shown} when is_map_key(info, :stub) ->
+        with {:ok, row} <- Stub.Model.pixels(lease, given, opts),
+             do: {:ok, %{shown | pixels: row}}
+
+      result ->
+        result
+    end
+  end
+
+  defp prepared(%{given: given, source: source}, lease, opts, show) do
     %{info: info, decode_until: until, monitor: monitor} = lease
 
     result =
       Telemetry.span(:preprocess, %{bytes: source |> elem(1) |> byte_size()}, fn ->
-        Preprocess.run(source, info.preprocessing, Options.picture(opts), until, monitor)
+        Preprocess.run(source, info.preprocessing, Options.picture(opts), until, monitor, show)
       end)
 
-    case Admission.judge(result, lease) do
-      {:ok, _pixels} when is_map_key(info, :stub) -> Stub.Model.pixels(lease, given, opts)
-      {:ok, pixels} -> {:ok, pixels}
-      {:error, error} -> {:error, explain(error, given)}
-    end
+    with {:error, error} <- Admission.judge(result, lease), do: {:error, explain(error, given)}
   end
 
   defp explain(error, {:path, path}), do: Error.prefix(error, inspect(path))

@@ -9,17 +9,33 @@ defmodule Image.ZeroShot.Picture.Preprocess do
   alias Image.ZeroShot.Native.Turn
   alias Image.ZeroShot.Serving.Lease
 
+  @typedoc "The side of the model's patches, and whether the picture is wanted as it is shown."
+  @type show :: %{patch: pos_integer(), view: boolean()}
+
+  @typedoc """
+  The pixels; the upright picture's `{width, height}`; the part of it that the patches cover, as `{left,
+  top, width, height}`; and the picture as it is shown, or `nil`.
+  """
+  @type shown :: %{
+          pixels: binary(),
+          size: {pos_integer(), pos_integer()},
+          window: {float(), float(), float(), float()},
+          view: map() | nil
+        }
+
   @doc """
   The pixels for a model: u8, 3 x height x width, already resized and cropped.
 
-  Waits for them until the deadline, and while the process lives that `monitor` watches.
+  Waits for them until the deadline, and while the process lives that `monitor` watches. With `show`,
+  returns also what is needed to show where the model looked.
   """
-  @spec run(Source.source(), map(), map(), Deadline.t(), reference()) ::
-          {:ok, binary()} | {:error, Error.t()}
-  def run(source, preprocessing, limits, deadline, monitor \\ make_ref()) do
+  @spec run(Source.source(), map(), map(), Deadline.t(), reference(), show() | nil) ::
+          {:ok, binary() | shown()} | {:error, Error.t()}
+  def run(source, preprocessing, limits, deadline, monitor \\ make_ref(), show \\ nil) do
     tag = make_ref()
     timeout = deadline |> Deadline.remaining() |> timeout()
-    submitted = Native.preprocess(tag, source, preprocessing, limits, Turn.owner(), timeout)
+    turn = {Turn.owner(), timeout}
+    submitted = Native.preprocess(tag, source, preprocessing, limits, turn, show)
 
     with {:ok, job} <- Error.from_native(submitted) do
       receive do

@@ -7,24 +7,27 @@ defmodule Image.ZeroShot.Serving.Batch do
 
   # Pictures and labels are the callers' own: no crash report shows them.
   @derive {Inspect, only: [:requests, :started]}
-  @enforce_keys [:requests, :pixels, :prompts, :started]
-  defstruct [:requests, :pixels, :prompts, :started]
+  @enforce_keys [:requests, :pixels, :prompts, :kind, :started]
+  defstruct [:requests, :pixels, :prompts, :kind, :started]
 
   # `started` is in the native unit of monotonic time.
   @type t :: %__MODULE__{
           requests: [Request.t(), ...],
           pixels: [binary()],
           prompts: [String.t()],
+          kind: Request.kind(),
           started: integer()
         }
 
   @typedoc """
-  Unit vectors in native f32, row after row, and the indices of prompts that were cut.
+  Unit vectors in native f32, row after row, and the indices of prompts that were cut. In a batch of the kind
+  `:parts` several rows of a picture sum to its vector.
   """
   @type embeddings :: {images :: binary(), texts :: binary(), truncated :: [non_neg_integer()]}
 
   @doc """
-  One batch of all pictures and of all prompts, each prompt once however many ask for it.
+  One batch of all pictures and of all prompts, each prompt once however many ask for it. All requests are
+  of one kind, since those that are not `:embed` are alone.
   """
   @spec new([Request.t(), ...]) :: t()
   def new(requests) do
@@ -32,6 +35,7 @@ defmodule Image.ZeroShot.Serving.Batch do
       requests: requests,
       pixels: Enum.flat_map(requests, & &1.pixels),
       prompts: requests |> Enum.flat_map(& &1.prompts) |> Enum.uniq(),
+      kind: hd(requests).kind,
       started: System.monotonic_time()
     }
   end

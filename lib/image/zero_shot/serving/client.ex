@@ -17,6 +17,7 @@ defmodule Image.ZeroShot.Serving.Client do
     Lease,
     Local,
     Remote,
+    Request,
     Runners,
     Server
   }
@@ -55,13 +56,18 @@ defmodule Image.ZeroShot.Serving.Client do
   end
 
   @doc """
-  Embeds preprocessed pictures and prompts in the serving that the lease is of.
+  Embeds preprocessed pictures and prompts in the serving that the lease is of. With the kind `:parts`,
+  `:images` has for each picture the rows whose sum is its vector: that of the rest, then one for each patch.
   """
-  @spec run(Lease.t(), [binary()], [String.t()]) :: {:ok, embeddings()} | {:error, Error.t()}
-  def run(%Lease{info: %{stub: _}} = lease, pixels, prompts),
-    do: Stub.Model.run(lease, pixels, prompts)
+  @spec run(Lease.t(), [binary()], [String.t()], Request.kind()) ::
+          {:ok, embeddings()} | {:error, Error.t()}
+  def run(lease, pixels, prompts, kind \\ :embed)
 
-  def run(%Lease{via: via} = lease, pixels, prompts), do: via(via).run(lease, pixels, prompts)
+  def run(%Lease{info: %{stub: _}} = lease, pixels, prompts, kind),
+    do: Stub.Model.run(lease, pixels, prompts, kind)
+
+  def run(%Lease{via: via} = lease, pixels, prompts, kind),
+    do: via(via).run(lease, pixels, prompts, kind)
 
   @doc """
   Gives the place back. To be called by the process that checked it out, once.

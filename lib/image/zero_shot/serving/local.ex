@@ -61,13 +61,18 @@ defmodule Image.ZeroShot.Serving.Local do
   def loaded(_server, %{error: %Error{} = error}), do: {:error, error}
   def loaded(server, _loading), do: Handle.await(server)
 
-  @spec run(Lease.t(), [binary()], [String.t()]) ::
+  @spec run(Lease.t(), [binary()], [String.t()], Request.kind()) ::
           {:ok, Client.embeddings()} | {:error, Error.t()}
-  def run(%Lease{via: {:local, server, entry, _own_place?}} = lease, pixels, prompts) do
+  def run(
+        %Lease{via: {:local, server, entry, _own_place?}} = lease,
+        pixels,
+        prompts,
+        kind \\ :embed
+      ) do
     known = TextCache.fetch(entry.cache, prompts)
     new = prompts |> Enum.reject(&is_map_key(known, &1)) |> Enum.uniq()
 
-    case request_all(server, lease, pixels, new) do
+    case request_all(server, lease, {kind, pixels}, new) do
       {:ok, computed} -> {:ok, assemble(prompts, known, new, computed)}
       {:error, error} -> Admission.told({:error, error}, entry.gate)
     end
@@ -81,21 +86,21 @@ defmodule Image.ZeroShot.Serving.Local do
   end
 
   # A long list of prompts goes in parts, between which other callers have their turn.
-  defp request_all(server, lease, pixels, prompts) do
+  defp request_all(server, lease, pictures, prompts) do
     most = Queue.max_prompts(lease.info.max_batch)
 
     case Enum.chunk_every(prompts, most) do
-      [] -> request(server, lease.deadline, pixels, [])
-      [prompts] -> request(server, lease.deadline, pixels, prompts)
-      parts -> request_parts(server, lease.deadline, pixels, parts, most)
+      [] -> request(server, lease.deadline, pictures, [])
+      [prompts] -> request(server, lease.deadline, pictures, prompts)
+      parts -> request_parts(server, lease.deadline, pictures, parts, most)
     end
   end
 
-  defp request_parts(server, deadline, pixels, parts, most) do
+  defp request_parts(server, deadline, pictures, parts, most) do
     parts
     |> Enum.with_index()
     |> Enum.reduce_while({:ok, {<<>>, [], []}}, fn {prompts, i}, {:ok, {images, texts, cut}} ->
-      case request(server, deadline, if(i == 0, do: pixels, else: []), prompts) do
+      case request(server, deadline, if(i == 0, do: pictures, else: {:embed, []}), prompts) do
         {:ok, {more_images, more_texts, more_cut}} ->
           more_cut = Enum.map(more_cut, &(&1 + i * most))
           {:cont, {:ok, {images <> more_images, [texts, more_texts], cut ++ more_cut}}}
@@ -113,9 +118,9 @@ defmodule Image.ZeroShot.Serving.Local do
   defp terminated,
     do: Error.error(:serving_down, "the serving terminated during the call; try again")
 
-  defp request(_server, _deadline, [], []), do: {:ok, {<<>>, <<>>, []}}
+  defp request(_server, _deadline, {_kind, []}, []), do: {:ok, {<<>>, <<>>, []}}
 
-  defp request(server, deadline, pixels, prompts) do
+  defp request(server, deadline, {kind, pixels}, prompts) do
     monitor = :erlang.monitor(:process, server, alias: :reply_demonitor)
 
     request = %Request{
@@ -124,7 +129,9 @@ defmodule Image.ZeroShot.Serving.Local do
       deadline: deadline,
       since: System.monotonic_time(),
       pixels: pixels,
-      prompts: prompts
+      prompts: prompts,
+      kind: kind,
+      alone: kind == :parts
     }
 
     send(server, {:request, request})

@@ -39,6 +39,12 @@ defmodule Image.ZeroShot.Serving.Model do
   end
 
   @impl true
+  def parts(ref, tag, pixels, prompts) do
+    with {:ok, :queued} <- ref |> Torch.parts(tag, pixels, prompts) |> Error.from_native(),
+         do: :ok
+  end
+
+  @impl true
   def close(ref) do
     {:ok, :unloaded} = Torch.model_unload(ref)
     :ok

@@ -16,10 +16,10 @@ defmodule Image.ZeroShot.Serving.Remote do
 
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.{Deadline, Started}
-  alias Image.ZeroShot.Serving.{Client, Directory, Handle, Lease, Local}
+  alias Image.ZeroShot.Serving.{Client, Directory, Handle, Lease, Local, Request}
 
   # Raise it whenever the messages or the requests change.
-  @protocol 2
+  @protocol 3
 
   # A remote serving answers from facts that it has, so it answers soon.
   @describe_ms 5_000
@@ -63,10 +63,10 @@ defmodule Image.ZeroShot.Serving.Remote do
     end
   end
 
-  @spec run(Lease.t(), [binary()], [String.t()]) ::
+  @spec run(Lease.t(), [binary()], [String.t()], Request.kind()) ::
           {:ok, Client.embeddings()} | {:error, Error.t()}
-  def run(%Lease{via: {:remote, courier, _reply_to}} = lease, pixels, prompts) do
-    send(courier, {:run, lease.deadline, pixels, prompts})
+  def run(%Lease{via: {:remote, courier, _reply_to}} = lease, pixels, prompts, kind) do
+    send(courier, {:run, lease.deadline, {pixels, prompts, kind}})
     answer(lease)
   end
 
@@ -205,8 +205,8 @@ defmodule Image.ZeroShot.Serving.Remote do
 
   defp attend_caller(%{attendant: attendant, caller: caller} = state, reply_to) do
     receive do
-      {:run, deadline, pixels, prompts} ->
-        {answer, state} = run_there(%{state | deadline: deadline}, pixels, prompts)
+      {:run, deadline, work} ->
+        {answer, state} = run_there(%{state | deadline: deadline}, work)
         send(reply_to, {reply_to, answer})
         attend_caller(state, reply_to)
 
@@ -224,20 +224,20 @@ defmodule Image.ZeroShot.Serving.Remote do
     end
   end
 
-  defp run_there(%{attendant: attendant, caller: caller} = state, pixels, prompts) do
-    send(attendant, {:run, Deadline.remaining(state.deadline), pixels, prompts})
+  defp run_there(%{attendant: attendant, caller: caller} = state, work) do
+    send(attendant, {:run, Deadline.remaining(state.deadline), work})
 
     receive do
       {:answer, ^attendant, {:error, %Error{reason: :serving_down} = error}} ->
         {state, _decode_ms} = connect(state, {:error, error})
-        run_there(state, pixels, prompts)
+        run_there(state, work)
 
       {:answer, ^attendant, answer} ->
         {answer, state}
 
       {:EXIT, ^attendant, reason} ->
         {state, _decode_ms} = connect(state, lost(state.server, reason))
-        run_there(state, pixels, prompts)
+        run_there(state, work)
 
       {:DOWN, ^caller, :process, _caller, _reason} ->
         exit(:shutdown)
@@ -267,10 +267,10 @@ defmodule Image.ZeroShot.Serving.Remote do
 
   defp attend_courier(%Lease{monitor: monitor} = lease, server, courier) do
     receive do
-      {:run, timeout, pixels, prompts} ->
+      {:run, timeout, {pixels, prompts, kind}} ->
         answer =
           with {:error, %Error{reason: :serving_down}} <-
-                 lease |> Lease.renew(timeout) |> Local.run(pixels, prompts),
+                 lease |> Lease.renew(timeout) |> Local.run(pixels, prompts, kind),
                do: gone(server)
 
         send(courier, {:answer, self(), answer})

@@ -22,6 +22,12 @@ defmodule Image.ZeroShot.Serving.Runner do
               :ok | {:error, Error.t()}
 
   @doc """
+  Starts a run with the parts of each picture's vector, in place of the vector.
+  """
+  @callback parts(model(), tag :: reference(), pixels :: [binary()], prompts :: [String.t()]) ::
+              :ok | {:error, Error.t()}
+
+  @doc """
   Waits until the memory is freed. Called by the process that unloads.
   """
   @callback close(model()) :: :ok

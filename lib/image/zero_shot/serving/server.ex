@@ -299,11 +299,17 @@ defmodule Image.ZeroShot.Serving.Server do
 
     tag = make_ref()
 
-    case state.runner.encode(state.model, tag, batch.pixels, batch.prompts) do
+    case run_batch(state, tag, batch) do
       :ok -> %{state | running: Map.put(state.running, tag, batch)}
       {:error, error} -> finish(state, batch, {:error, {error.reason, error.message}})
     end
   end
+
+  defp run_batch(%{runner: runner, model: model}, tag, %{kind: :embed} = batch),
+    do: runner.encode(model, tag, batch.pixels, batch.prompts)
+
+  defp run_batch(%{runner: runner, model: model}, tag, %{kind: :parts} = batch),
+    do: runner.parts(model, tag, batch.pixels, batch.prompts)
 
   defp finish(state, batch, {:ok, {_images, texts, truncated} = embeddings}) do
     # Before the answers: who has one and asks again finds the prompts.
@@ -328,6 +334,9 @@ defmodule Image.ZeroShot.Serving.Server do
 
   # The first batches pay for what libtorch sets up, and say nothing of later ones.
   defp keep_pace(%{batches: %{count: count}} = state, _batch) when count < @warm_up, do: state
+
+  # Parts say nothing of other batches, and the first ones wait for their encoder.
+  defp keep_pace(state, %{kind: :parts}), do: state
 
   defp keep_pace(state, batch) do
     took = System.convert_time_unit(System.monotonic_time() - batch.started, :native, :nanosecond)

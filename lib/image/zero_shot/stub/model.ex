@@ -11,11 +11,14 @@ defmodule Image.ZeroShot.Stub.Model do
 
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Serving.{Client, Lease}
+  alias Image.ZeroShot.Serving.{Client, Lease, Request}
   alias Image.ZeroShot.Stub.{Answer, Owners, Words}
 
   # Small, so that pictures are decoded and checked but not much more.
   @side 32
+
+  # Patches along a side.
+  @grid 4
 
   @impl true
   def key(opts), do: {:stub, opts.name}
@@ -30,6 +33,9 @@ defmodule Image.ZeroShot.Stub.Model do
   def encode(:stub, _tag, _pixels, _prompts),
     do: Error.error(:internal, "a stub answers in the process of the caller")
 
+  @impl true
+  def parts(:stub, tag, pixels, prompts), do: encode(:stub, tag, pixels, prompts)
+
   defp facts(opts) do
     %{
       stub: opts.name,
@@ -42,6 +48,7 @@ defmodule Image.ZeroShot.Stub.Model do
       logit_bias: opts.logit_bias,
       context_length: 77,
       image_size: @side,
+      patch_size: div(@side, @grid),
       preprocessing: %{resize: {:shortest_edge, @side}, crop: {@side, @side}, filter: :bicubic},
       device: "cpu",
       requested_device: "cpu",
@@ -72,17 +79,26 @@ defmodule Image.ZeroShot.Stub.Model do
   end
 
   @doc """
-  What the model would answer.
+  What the model would answer. A stub has not looked at the picture, so all patches have the same part in
+  what it says, and no rest is left.
   """
-  @spec run(Lease.t(), [binary()], [String.t()]) ::
+  @spec run(Lease.t(), [binary()], [String.t()], Request.kind()) ::
           {:ok, Client.embeddings()} | {:error, Error.t()}
-  def run(_lease, rows, []), do: {:ok, embeddings(rows, [])}
+  def run(lease, rows, prompts, :parts), do: run(lease, Enum.map(rows, &even/1), prompts, :embed)
+  def run(_lease, rows, [], :embed), do: {:ok, embeddings(rows, [])}
 
-  def run(%{info: %{stub: name, dim: dim}}, rows, prompts) do
+  def run(%{info: %{stub: name, dim: dim}}, rows, prompts, :embed) do
     with answer when not is_tuple(answer) <- Owners.fetch!(name, {:texts, prompts}),
          do:
            {:ok,
             embeddings(rows, Enum.map(prompts, &(&1 |> Words.vector(dim) |> Words.row(dim))))}
+  end
+
+  defp even(row) do
+    patches = @grid * @grid
+    part = for <<x::float-32-native <- row>>, into: <<>>, do: <<x / patches::float-32-native>>
+    rest = for <<_::32 <- row>>, into: <<>>, do: <<0.0::float-32-native>>
+    rest <> :binary.copy(part, patches)
   end
 
   defp embeddings(rows, texts) do

@@ -1,6 +1,7 @@
 //! From the parts of an embedding to what each adds to the cosine with a label.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::score::{self, Scoring};
 
 /// Where the cosine of a picture and a label comes from. `rest` and all of `map` sum to `cosine`.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,28 @@ pub struct Account {
     pub map: Vec<f32>,
     /// The same less the mean of the other labels' maps. Without another label it is the map.
     pub contrast: Vec<f32>,
+}
+
+/// Indices and scores of labels for one picture, best first, each with its account.
+///
+/// Scores are those of [`score::rank`] for the embedding that the parts sum to, with its background.
+/// `parts`, `texts` and `background` are as for [`accounts`]. A threshold is no embedding, so it takes part in
+/// the scores but has no account.
+pub fn explain(
+    parts: &[f32],
+    dim: usize,
+    texts: &[f32],
+    background: &[f32],
+    scoring: &Scoring,
+) -> Result<Vec<(usize, f64, Account)>> {
+    check(parts, dim, "parts")?;
+    let embedding: Vec<f32> = sum(parts, dim).into_iter().map(|x| x as f32).collect();
+    let mut ranked = score::rank(&embedding, texts, background, scoring)?;
+    let accountable = texts.len() / dim + usize::from(!background.is_empty());
+    ranked.retain(|(index, _)| *index < accountable);
+    let wanted: Vec<usize> = ranked.iter().map(|(index, _)| *index).collect();
+    let accounts = accounts(parts, dim, texts, background, &wanted)?;
+    Ok(ranked.into_iter().zip(accounts).map(|((i, score), account)| (i, score, account)).collect())
 }
 
 /// The accounts of some labels for one picture.
@@ -149,6 +172,29 @@ mod tests {
     fn a_cosine_of_zero_has_no_share() {
         let account = &accounts(&[0.5, -0.5], 1, &[1.0], &[], &[0]).unwrap()[0];
         assert_eq!((account.cosine, account.explained), (0.0, None));
+    }
+
+    #[test]
+    fn labels_come_best_first_with_the_scores_that_they_have_otherwise() {
+        let texts = [0.0, 1.0, 1.0, 0.0, 0.6, 0.8];
+        let scoring = Scoring {
+            kind: score::Kind::Softmax,
+            logit_scale: 10.0,
+            logit_bias: None,
+            threshold: Some(0.7),
+            top: Some(3),
+            least: None,
+        };
+        let explained = explain(&PARTS, 2, &texts, &[], &scoring).unwrap();
+        let ranked = score::rank(&[0.6, 0.8], &texts, &[], &scoring).unwrap();
+        // The threshold is second but one, and has no embedding.
+        assert_eq!(ranked.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [2, 0, 3]);
+        let scores: Vec<_> = explained.iter().map(|(i, score, _)| (*i, *score)).collect();
+        assert_eq!(scores.len(), 2);
+        for ((index, score), (i, expected)) in scores.iter().zip(&ranked) {
+            assert!(index == i && (score - expected).abs() < 1e-6);
+        }
+        assert!((explained[0].2.cosine - 1.0).abs() < 1e-6);
     }
 
     #[test]

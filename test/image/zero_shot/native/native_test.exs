@@ -117,7 +117,7 @@ defmodule Image.ZeroShot.NativeTest do
       assert catch_error(Native.Torch.encode(make_ref(), make_ref(), [], []))
       assert catch_error(Native.rank(1, 2, 3, %{}))
       assert catch_error(Native.ensemble(1, 2))
-      assert catch_error(Native.preprocess(make_ref(), {:encoded, 1}, %{}, %{}, 1, nil))
+      assert catch_error(Native.preprocess(make_ref(), {:encoded, 1}, %{}, %{}, {1, nil}, nil))
       assert catch_error(Native.preprocess_cancel(make_ref()))
     end
 

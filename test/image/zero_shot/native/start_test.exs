@@ -162,7 +162,7 @@ defmodule Image.ZeroShot.StartTest do
     limits = Options.picture(Options.embed!([]))
     recipe = %{resize: {:shortest_edge, 64}, crop: {64, 64}, filter: :bicubic}
     large = {:raw, :binary.copy(<<1, 2, 3>>, 36_000_000), 6_000, 6_000, 3}
-    for _ <- 1..1_000, do: {:ok, _} = Native.preprocess(make_ref(), large, recipe, limits, 1, nil)
+    for _ <- 1..1_000, do: {:ok, _} = Native.preprocess(make_ref(), large, recipe, limits, {1, nil}, nil)
     Process.sleep(50)
     IO.puts("halting")
     """

@@ -17,7 +17,8 @@ defmodule Image.ZeroShot.PreprocessTest do
   defp run(source, deadline \\ :infinity, monitor \\ make_ref()),
     do: Preprocess.run(source, @preprocessing, @limits, deadline, monitor)
 
-  defp submit(tag, source), do: Native.preprocess(tag, source, @preprocessing, @limits, 1, nil)
+  defp submit(tag, source),
+    do: Native.preprocess(tag, source, @preprocessing, @limits, {1, nil}, nil)
 
   defp now, do: System.monotonic_time(:millisecond)
   defp encoded(name), do: {:encoded, Pictures.sample_bytes(name)}
@@ -254,7 +255,9 @@ defmodule Image.ZeroShot.PreprocessTest do
     limits = %{@limits | max_decode_ms: 50}
 
     many = fn ->
-      for _ <- 1..200, do: Native.preprocess(make_ref(), :spin, @preprocessing, limits, 1, nil)
+      for _ <- 1..200,
+          do: Native.preprocess(make_ref(), :spin, @preprocessing, limits, {1, nil}, nil)
+
       Process.sleep(:infinity)
     end
 
@@ -302,7 +305,8 @@ defmodule Image.ZeroShot.PreprocessTest do
     caller =
       spawn(fn ->
         for _ <- 1..(100 * workers) do
-          {:ok, _} = Native.preprocess(make_ref(), slow, @preprocessing, @limits, owner, nil)
+          {:ok, _} =
+            Native.preprocess(make_ref(), slow, @preprocessing, @limits, {owner, nil}, nil)
         end
 
         send(test, :submitted)

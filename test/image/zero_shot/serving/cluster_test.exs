@@ -96,6 +96,17 @@ defmodule Image.ZeroShot.ClusterTest do
     assert {:error, %Error{reason: :serving_down}} = Client.info(opts)
   end
 
+  test "parts come from the node of the serving", %{peer: peer, name: name} do
+    serve(peer, name, run: :answer)
+    needs = %{pictures: 1, decoded_here: 0, prompts: [], parts: 1}
+    {:ok, lease} = Client.checkout(Runner.opts(serving: name), needs)
+    assert {:ok, answer} = Client.run(lease, [<<7>>], ["dog"], :parts)
+    assert <<1.0::float-32-native, 6.0::float-32-native>> = answer.images
+    assert <<3.0::float-32-native>> = answer.texts
+    assert {:ok, %{images: <<7.0::float-32-native>>}} = Client.run(lease, [<<7>>], [])
+    Client.checkin(lease)
+  end
+
   test "prepares here, and only what is admitted there", %{peer: peer, name: name} do
     server = serve(peer, name, max_queue: 1)
     first = async(name)

@@ -47,7 +47,8 @@ defmodule Image.ZeroShot.MixProject do
       formatters: ["html", "markdown"],
       # ARCHITECTURE.md names modules that are not for users.
       skip_code_autolink_to: ["Image.ZeroShot.Native", "Image.ZeroShot.Native.Torch"],
-      assets: %{"guides/images" => "images"},
+      # README links to its screenshot from the root.
+      assets: %{"guides/images" => "images", "guides/screens" => "guides/screens"},
       extras: Enum.map(["README.md"] ++ guides() ++ project_pages() ++ ["CHANGELOG.md"], &page/1),
       groups_for_extras: [Guides: guides(), Project: project_pages()],
       groups_for_modules: [

@@ -51,6 +51,17 @@ defmodule Image.ZeroShot.ProjectTest do
     end
   end
 
+  test "every screenshot is shown in README with words, and is small" do
+    screens = Path.wildcard("guides/screens/*")
+    assert screens != []
+
+    for screen <- screens do
+      assert File.read!("README.md") =~ ~r/!\[\S[^\]]*\]\(#{Regex.escape(screen)}\)/
+      assert <<0x89, "PNG", _::binary>> = File.read!(screen)
+      assert File.stat!(screen).size < 200_000
+    end
+  end
+
   test "no page of the documentation has the name of one that ExDoc writes itself" do
     names =
       for extra <- Mix.Project.config()[:docs][:extras] do

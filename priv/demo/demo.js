@@ -3,6 +3,7 @@
 import { call, get, latest, picture as fetchPicture } from "./api.js";
 import * as labels from "./labels.js";
 import { $, fault, keep, kept, listed, make, time } from "./page.js";
+import * as map from "./map.js";
 import * as results from "./results.js";
 import * as stage from "./stage.js";
 import * as strip from "./strip.js";
@@ -21,6 +22,7 @@ async function start() {
   about(state.model);
   controls();
   stage.start((file) => look(file, file.name || "pasted picture"));
+  map.start(state.explains ? () => call("/explain", asked(), current.picture) : null);
   labels.start(state.labels, state.max_labels, classify);
   strip.start(state, fromStrip, () => current.embedding);
   const before = state.pictures.find(({ path }) => path === kept().picture);
@@ -68,6 +70,7 @@ function asked() {
     ...labels.all().map((label) => ["label", label]),
     ...others.map((prompt) => ["other", prompt]),
     ["template", template()],
+    ["scores", $("scores").value],
   ];
 }
 
@@ -77,7 +80,8 @@ const classify = latest(async () => {
   const draft = labels.draft();
   try {
     const answer = await call("/classify", [...asked(), ["embedding", current.embedding]]);
-    results.show(answer.results, draft);
+    results.show(answer.results, draft, $("scores").value === "cosines");
+    map.reset();
     time("labels", answer.ms);
     time("round trip", answer.round);
     fault();
@@ -97,7 +101,8 @@ function controls() {
     $("none").checked = others.on;
     $("others").value = others.text;
   }
-  for (const id of ["template", "own-template", "none", "others"]) $(id).addEventListener("input", changed);
+  $("scores").value = kept().scores ?? "shares";
+  for (const id of ["template", "own-template", "scores", "none", "others"]) $(id).addEventListener("input", changed);
   reveal();
 }
 
@@ -108,7 +113,7 @@ function reveal() {
 
 function changed() {
   reveal();
-  keep({ template: template(), others: { on: $("none").checked, text: $("others").value } });
+  keep({ template: template(), scores: $("scores").value, others: { on: $("none").checked, text: $("others").value } });
   classify();
 }
 

@@ -14,7 +14,8 @@ export function clear() {
   $("results").replaceChildren();
 }
 
-export function show(results, draft) {
+export function show(results, draft, cosines) {
+  const text = cosines ? (score) => score.toFixed(3) : (score) => `${(score * 100).toFixed(1)} %`;
   const before = new Map([...rows].map(([key, row]) => [key, row.offsetTop]));
   const keys = new Set(results.map(key));
   for (const [old, row] of rows)
@@ -27,30 +28,31 @@ export function show(results, draft) {
     const row = rows.get(key(result)) ?? add(result);
     row.classList.toggle("draft", result.label !== null && result.label === draft);
     row.classList.toggle("best", at === 0);
-    row.querySelector(".bar").style.setProperty("--score", result.score);
-    row.querySelector(".score").textContent = percent(result.score);
+    row.querySelector(".bar").style.setProperty("--score", Math.max(0, result.score));
+    row.querySelector(".score").textContent = text(result.score);
     if ($("results").children[at] !== row) $("results").insertBefore(row, $("results").children[at] ?? null);
   });
 
   move(before);
-  say(results[0]);
+  say(results[0] && `Best: ${name(results[0])}, ${text(results[0].score)}`);
 }
 
 const key = (result) => (result.label === null ? "none" : "label " + result.label);
 const name = (result) => result.label ?? NONE;
-const percent = (score) => `${(score * 100).toFixed(1)} %`;
 
 function add(result) {
   const bar = make("span", { className: "bar" });
   // From nothing to its score.
   bar.style.setProperty("--score", 0);
-  const row = make(
-    "li",
-    { className: result.label === null ? "none" : "" },
+  const button = make(
+    "button",
+    { type: "button", title: name(result), aria: { pressed: false } },
     make("span", { className: "name", textContent: name(result) }),
     make("span", { className: "track" }, bar),
     make("span", { className: "score" }),
   );
+  button.dataset.key = key(result);
+  const row = make("li", { className: result.label === null ? "none" : "" }, button);
   rows.set(key(result), row);
   $("results").append(row);
   row.offsetTop;
@@ -68,9 +70,7 @@ function move(before) {
 }
 
 // To a screen reader, once the typing pauses.
-function say(best) {
+function say(sentence) {
   clearTimeout(saying);
-  saying = setTimeout(() => {
-    $("said").textContent = best ? `Best: ${name(best)}, ${percent(best.score)}` : "";
-  }, SAY_MS);
+  saying = setTimeout(() => ($("said").textContent = sentence ?? ""), SAY_MS);
 }

@@ -55,9 +55,11 @@ export function show(picture, name, instead) {
   image.onerror = () => {
     image.onerror = null;
     image.hidden = !instead;
+    image.dataset.cropped = "yes";
     if (instead) image.src = instead;
     else $("blank").textContent = `The browser cannot show ${name}.`;
   };
+  delete image.dataset.cropped;
   image.src = shown;
   image.alt = name;
   image.hidden = false;

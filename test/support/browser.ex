@@ -61,7 +61,7 @@ defmodule Image.ZeroShot.Test.Browser do
       width: width,
       height: height,
       deviceScaleFactor: Keyword.get(opts, :scale, 1),
-      mobile: false
+      mobile: Keyword.get(opts, :mobile, false)
     })
 
     scheme = Keyword.get(opts, :scheme, "light")

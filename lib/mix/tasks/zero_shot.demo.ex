@@ -8,8 +8,9 @@ defmodule Mix.Tasks.ZeroShot.Demo do
       $ mix zero_shot.demo --pictures ~/Pictures --labels "a dog, a cat, a car"
 
   Open the address that it prints. Drop, paste, choose or photograph a picture, and type labels: the bars move
-  while you type. The page sets the template and an answer "none of these", and searches a strip of pictures by
-  words or by the picture you look at. Its foot says how long each step took.
+  while you type. Point at a label, or press it, to see which part of the picture speaks for it and against it, as
+  `Image.ZeroShot.explain/3` says. The page sets the template and an answer "none of these", and searches a strip of
+  pictures by words or by the picture you look at. Its foot says how long each step took.
 
   Without `--pictures`, the strip holds the samples that come with the library.
 

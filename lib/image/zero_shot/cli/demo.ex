@@ -31,6 +31,7 @@ defmodule Image.ZeroShot.CLI.Demo do
       demo = %Routes{
         opts: flags.opts,
         info: info,
+        explains: explains?(flags.opts, output),
         labels: flags.labels,
         template: flags.template,
         pictures: Pictures.new(flags.folder, index)
@@ -43,6 +44,21 @@ defmodule Image.ZeroShot.CLI.Demo do
     end
   rescue
     error in [ArgumentError, Error] -> {:error, error |> Exception.message() |> one_line()}
+  end
+
+  # The first explanation takes seconds, which nobody should wait for while pointing at a label. Models whose scores
+  # are not a sum over the picture refuse.
+  defp explains?(opts, output) do
+    grey = {:rgb, :binary.copy(<<128>>, 3 * 64 * 64), 64, 64}
+
+    case ZeroShot.try_explain(grey, ["a", "b"], [timeout: :infinity] ++ opts) do
+      {:ok, _maps} ->
+        true
+
+      {:error, error} ->
+        tell("maps are left out: #{error.message}", Keyword.get(output, :beside, :stderr))
+        false
+    end
   end
 
   defp some(index, folder) do

@@ -16,7 +16,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
 
   defp start(argv \\ []) do
     test = self()
-    capture_io(:stderr, fn -> send(test, {:started, Demo.start_link(argv ++ @flags)}) end)
+    capture_io(:stderr, fn -> send(test, {:started, Demo.start_link(@flags ++ argv)}) end)
     assert_received {:started, {:ok, server}}
     on_exit(fn -> :gen_tcp.close(server.listener) end)
     server.port
@@ -71,6 +71,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
     test "has the model, labels to begin with and the samples" do
       state = state(start())
       assert state["model"]["name"] == "emoji-clip"
+      assert state["explains"] == true
 
       assert state["labels"] ==
                ~w(dog cat pizza rocket guitar) ++ ["red apple", "umbrella", "airplane"]
@@ -137,6 +138,64 @@ defmodule Image.ZeroShot.DemoTaskTest do
         post(port, "/classify", fields)
     end
 
+    test "is scored in the ways of the library" do
+      port = start()
+      picture = sample("dog.jpg")
+
+      fields = [
+        label: "cat",
+        label: "dog",
+        template: "{label}",
+        embedding: embedding(port, picture)
+      ]
+
+      opts = [template: nil, repo: :embedded, device: :cpu]
+
+      for {scores, more} <- [shares: [], alone: [multi_label: true], cosines: [scores: :cosine]] do
+        {200, %{"results" => results}} = post(port, "/classify", [scores: scores] ++ fields)
+
+        for {got, wanted} <-
+              Enum.zip(results, ZeroShot.classify(picture, ["cat", "dog"], more ++ opts)) do
+          assert got["label"] == wanted.label
+          assert_in_delta got["score"], wanted.score, 1.0e-4
+        end
+      end
+    end
+
+    test "is explained as by the library" do
+      port = start()
+      fields = [label: "cat", label: "dog", other: "a photo", template: "{label}"]
+      {200, %{"maps" => maps, "ms" => _}} = post(port, "/explain", fields, sample("dog.jpg"))
+      opts = [template: nil, other: ["a photo"], repo: :embedded, device: :cpu]
+      explained = ZeroShot.explain(sample("dog.jpg"), ["cat", "dog"], opts)
+      assert Enum.map(maps, & &1["label"]) == Enum.map(explained, & &1.label)
+
+      for {got, wanted} <- Enum.zip(maps, explained) do
+        assert got["size"] == Tuple.to_list(wanted.size)
+        assert got["box"] == Tuple.to_list(wanted.box)
+        assert_in_delta got["explained"], wanted.explained, 1.0e-3
+        assert Enum.map(got["contrast"], &length/1) == [4, 4, 4, 4]
+
+        for {one, other} <-
+              Enum.zip(List.flatten(got["contrast"]), List.flatten(wanted.contrast)),
+            do: assert_in_delta(one, other, 1.0e-4)
+      end
+
+      assert {400, _error} = post(port, "/explain", fields)
+      assert {422, _error} = post(port, "/explain", fields, "no picture")
+    end
+
+    test "of a model that explains nothing is classified all the same" do
+      [model | _] = Path.wildcard("test/fixtures/families/*siglip*")
+      port = start(["--repo", "./" <> model])
+      assert state(port)["explains"] == false
+      embedding = embedding(port, sample("dog.jpg"))
+      {200, %{"results" => [_one]}} = post(port, "/classify", label: "a", embedding: embedding)
+
+      assert {422, %{"error" => %{"reason" => "unsupported_model"}}} =
+               post(port, "/explain", [label: "a"], sample("dog.jpg"))
+    end
+
     test "that is none is an error with its reason" do
       port = start()
 
@@ -158,6 +217,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
           {[label: "a", embedding: Base.encode64("no")], 422, "bare vector"},
           {[embedding: embedding], 422, "at least one label"},
           {[label: "a", template: "no place", embedding: embedding], 400, "{label}"},
+          {[label: "a", scores: "sum", embedding: embedding], 400, "shares"},
           {for(i <- 1..201, do: {:label, "#{i}"}) ++ [embedding: embedding], 400, "at most 200"},
           {for(i <- 1..201, do: {:other, "#{i}"}) ++ [label: "a", embedding: embedding], 400,
            "at most 200"},

@@ -24,16 +24,24 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
     ".svg" => "image/svg+xml"
   }
 
+  # What the page calls ways to score.
+  @scores %{
+    "shares" => [],
+    "alone" => [multi_label: true],
+    "cosines" => [scores: :cosine]
+  }
+
   # Reasons that pass.
   @later [:overloaded, :timeout, :serving_down, :model_unloaded, :node_down, :index_down]
 
-  @enforce_keys [:opts, :info, :labels, :template, :pictures]
-  defstruct [:opts, :info, :labels, :template, :pictures]
+  @enforce_keys [:opts, :info, :explains, :labels, :template, :pictures]
+  defstruct [:opts, :info, :explains, :labels, :template, :pictures]
 
-  @typedoc "The model by its options and facts, and what the page begins with."
+  @typedoc "The model by its options and facts, whether it explains its scores, and what the page begins with."
   @type t :: %__MODULE__{
           opts: keyword(),
           info: ZeroShot.info(),
+          explains: boolean(),
           labels: [String.t()],
           template: String.t(),
           pictures: Pictures.t()
@@ -72,6 +80,9 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
 
   defp call(method, "/embed", demo),
     do: post(method, @max_picture + @max_fields, &embed(demo, &1))
+
+  defp call(method, "/explain", demo),
+    do: post(method, @max_picture + @max_fields, &explain(demo, &1))
 
   defp call(method, "/classify", demo), do: post(method, @max_fields, &classify(demo, &1))
   defp call(method, "/search", demo), do: post(method, @max_fields, &search(demo, &1))
@@ -122,6 +133,7 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
   defp state(demo) do
     %{
       model: Map.take(demo.info, [:name, :device, :dim, :image_size]),
+      explains: demo.explains,
       labels: demo.labels,
       template: demo.template,
       pictures: Pictures.first(demo.pictures),
@@ -143,10 +155,25 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
   defp classify(demo, parts) do
     with {:ok, embedding} <- embedding(parts),
          {:ok, labels} <- labels(parts),
-         {:ok, opts} <- prompts(parts),
+         {:ok, opts} <- scoring(parts),
          {:ok, results, ms} <-
            timed(fn -> ZeroShot.try_classify(embedding, labels, opts ++ demo.opts) end),
          do: {:ok, %{results: results, ms: ms}}
+  end
+
+  defp explain(demo, parts) do
+    with :ok <- sent(parts.picture),
+         {:ok, labels} <- labels(parts),
+         {:ok, opts} <- scoring(parts),
+         {:ok, maps, ms} <-
+           timed(fn -> ZeroShot.try_explain(parts.picture, labels, opts ++ demo.opts) end),
+         do: {:ok, %{maps: Enum.map(maps, &map/1), ms: ms}}
+  end
+
+  defp map(explanation) do
+    explanation
+    |> Map.take([:label, :contrast, :explained])
+    |> Map.merge(%{box: Tuple.to_list(explanation.box), size: Tuple.to_list(explanation.size)})
   end
 
   defp embedding(parts) do
@@ -166,20 +193,25 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
       else: {:wrong, "expected at most #{@max_labels} labels, got #{length(labels)}"}
   end
 
-  defp prompts(parts) do
+  # What the labels are compared with, and how.
+  defp scoring(parts) do
     other = values(parts, "other")
-    template = value(parts, "template") || "{label}"
-    named = Flags.template_named(template)
+    template = Flags.template_named(value(parts, "template") || "{label}")
+    scores = value(parts, "scores") || "shares"
 
     cond do
       length(other) > @max_labels ->
         {:wrong, "expected at most #{@max_labels} prompts of none of these"}
 
-      is_binary(named) and not (named =~ "{label}") ->
+      is_binary(template) and not (template =~ "{label}") ->
         {:wrong, "expected a template with {label} in it"}
 
+      not is_map_key(@scores, scores) ->
+        {:wrong, "expected the scores to be #{Enum.join(Map.keys(@scores), ", ")}"}
+
       true ->
-        {:ok, [template: named] ++ if(other == [], do: [], else: [other: other])}
+        background = if other == [], do: [], else: [other: other]
+        {:ok, [template: template] ++ @scores[scores] ++ background}
     end
   end
 
@@ -202,7 +234,7 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
   end
 
   # The key in the address changes with the picture.
-  @kept [{"Cache-Control", "private, max-age=86400"}]
+  @kept [{"Cache-Control", "private, max-age=3600"}]
 
   defp thumbnail(demo, picture) do
     with {:ok, path} <- Pictures.find(demo.pictures, picture),

@@ -121,6 +121,90 @@ defmodule Image.ZeroShot.DemoBrowserTest do
     in_order!(context)
   end
 
+  test "a label that is focused, pointed at or pressed shows its part of the picture",
+       %{browser: browser} = context do
+    evaluate(browser, "document.querySelector('#thumbs button[title=\"dog.jpg\"]').click()")
+    wait_for_best(browser, "dog")
+    refute mapped?(browser)
+
+    evaluate(browser, "document.querySelector('#results button').focus()")
+    wait_for_map(browser, "dog")
+    # White says nothing, and what speaks for the label is orange: here the middle.
+    [corner, middle] = colours(browser)
+    assert Enum.min(corner) > 230
+    assert [red, green, blue] = middle
+    assert red > green + 30 and green > blue + 30
+
+    evaluate(browser, "document.querySelector('#choose').focus()")
+    wait(browser, "!document.querySelector('#frame').classList.contains('mapped')")
+
+    # The mouse, on another label: the same part speaks against it, in blue.
+    hover(browser, "#results li:last-child")
+    wait_for_map(browser, List.last(names(browser)))
+    [_corner, [red, _green, blue]] = colours(browser)
+    assert blue > red
+    hover(browser, "h1")
+    wait(browser, "!document.querySelector('#frame').classList.contains('mapped')")
+
+    # Pressed, it stays, also for another picture and while another label is typed.
+    click(browser, "#results button")
+    wait_for_map(browser, "dog")
+    evaluate(browser, "document.querySelector('#choose').focus()")
+    evaluate(browser, "document.querySelector('#label').focus()")
+    type(browser, "wolf")
+    wait_for_count(browser, "#results .draft", 1)
+    wait_for_map(browser, "dog")
+    choose(browser, "#file", [Path.expand("priv/samples/again/cat.png")])
+    wait_for_best(browser, "cat")
+    wait(browser, "document.querySelector('#where').textContent.startsWith('dog: ')")
+    press(browser, "Escape", 27)
+    wait(browser, "!document.querySelector('#frame').classList.contains('mapped')")
+    in_order!(context)
+  end
+
+  defp mapped?(browser),
+    do: evaluate(browser, "document.querySelector('#frame').classList.contains('mapped')")
+
+  defp wait_for_map(browser, label) do
+    wait(browser, "document.querySelector('#frame').classList.contains('mapped')")
+
+    wait(
+      browser,
+      "document.querySelector('#where').textContent.startsWith(#{inspect(label <> ": ")})"
+    )
+
+    assert evaluate(browser, "getComputedStyle(document.querySelector('#map')).visibility") ==
+             "visible"
+  end
+
+  # Of the map where the picture's upper left corner is, and its middle.
+  defp colours(browser) do
+    evaluate(browser, """
+    (() => {
+      const map = document.querySelector('#map');
+      const copy = new OffscreenCanvas(map.width, map.height).getContext('2d', { willReadFrequently: true });
+      copy.drawImage(map, 0, 0);
+      return [[(map.width - map.height) / 2 + 3, 3], [map.width / 2 + 10, map.height / 2 + 10]]
+        .map(([x, y]) => [...copy.getImageData(x, y, 1, 1).data].slice(0, 3));
+    })()
+    """)
+  end
+
+  defp hover(browser, selector) do
+    # Rows slide to their places.
+    wait(browser, "document.getAnimations().length === 0")
+
+    [x, y] =
+      evaluate(browser, """
+      (() => {
+        const box = document.querySelector('#{selector}').getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2];
+      })()
+      """)
+
+    command(browser, "Input.dispatchMouseEvent", %{type: "mouseMoved", x: x, y: y})
+  end
+
   test "template and none of these change the scores, and a reload keeps them",
        %{browser: browser} = context do
     evaluate(browser, "document.querySelector('#thumbs button[title=\"dog.jpg\"]').click()")
@@ -129,6 +213,19 @@ defmodule Image.ZeroShot.DemoBrowserTest do
     wait_for_count(browser, "#results .none", 1)
     enter(browser, "#others", "a dog, a cat")
     wait_for_best(browser, "none of these")
+
+    enter(browser, "#scores", "cosines")
+
+    wait(
+      browser,
+      "/^-?\\d\\.\\d{3}$/.test(document.querySelector('#results .score').textContent)"
+    )
+
+    enter(browser, "#scores", "alone")
+    wait(browser, "document.querySelector('#results .score').textContent.endsWith(' %')")
+    wait_for_count(browser, "#results .none", 0)
+    enter(browser, "#scores", "shares")
+    wait_for_count(browser, "#results .none", 1)
 
     enter(browser, "#template", "")
     enter(browser, "#own-template", "a car")
@@ -203,6 +300,25 @@ defmodule Image.ZeroShot.DemoBrowserTest do
     # The browser itself tells of the status.
     assert [refusal] = said(browser)
     assert refusal =~ "422"
+  end
+
+  # Formats that the model reads and a browser does not.
+  test "a picture that the browser cannot show is classified all the same", %{browser: browser} do
+    choose(browser, "#file", [Path.expand("test/fixtures/pictures/lzw.tif")])
+
+    wait(
+      browser,
+      "document.querySelector('#blank').textContent === 'The browser cannot show lzw.tif.'"
+    )
+
+    assert evaluate(browser, "document.querySelector('#picture').hidden")
+    wait(browser, "document.querySelector('#fault').hidden")
+    choose(browser, "#file", [Path.expand("priv/samples/dog.jpg")])
+
+    wait(
+      browser,
+      "document.querySelector('#picture').naturalWidth > 0 && !document.querySelector('#picture').hidden"
+    )
   end
 
   test "the strip is searched by words and by the picture", %{browser: browser} = context do

@@ -3,6 +3,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import Image.ZeroShot.Packaging, only: [root: 0]
   import Image.ZeroShot.Test.RawHTTP
   import Image.ZeroShot.Test.Wait
 
@@ -325,6 +326,30 @@ defmodule Image.ZeroShot.DemoTaskTest do
 
     assert output =~ ~r{The demo is at http://127\.0\.0\.1:[1-9]\d*\n}
     assert output =~ "Ctrl-C"
+  end
+
+  # The shell ends the command when the test does, whatever becomes of it.
+  @until_closed ~s("$@" & read -r line; kill $!; wait $!)
+
+  test "the command serves until it is stopped, without a terminal" do
+    command = ["-c", @until_closed, "sh", "mix", "zero_shot.demo" | @flags]
+    options = [:binary, :stderr_to_stdout, line: 1_000, args: command, cd: root()]
+    shell = Port.open({:spawn_executable, "/bin/sh"}, options)
+    port = printed_port(shell)
+    assert {200, _headers, "<!doctype html>" <> _} = ask(port, "GET", "/")
+    assert state(port)["count"] == 9
+
+    Port.close(shell)
+    eventually(fn -> match?({:error, _}, :gen_tcp.connect({127, 0, 0, 1}, port, [])) end)
+  end
+
+  defp printed_port(shell) do
+    assert_receive {^shell, {:data, {:eol, line}}}, 120_000
+
+    case Regex.run(~r{http://127\.0\.0\.1:(\d+)$}, line) do
+      [_, port] -> String.to_integer(port)
+      nil -> printed_port(shell)
+    end
   end
 
   # The server is the last thing that the task starts.

@@ -69,8 +69,8 @@ defmodule Image.ZeroShot.CLI.Demo.Connection do
   @doc """
   Answers that there are too many connections.
   """
-  @spec refuse(:inet.socket(), map()) :: :ok
-  def refuse(socket, _context),
+  @spec refuse(:inet.socket()) :: :ok
+  def refuse(socket),
     do: finish({:refused, 503, "too many connections; try again"}, socket, "GET")
 
   defp answer(socket, request, context) do

@@ -106,9 +106,13 @@ defmodule Image.ZeroShot.CLI.Demo.Server do
       {:error, :closed} ->
         exit(:shutdown)
 
-      # Nobody came, or no file descriptor is left: those of handlers come back.
-      {:error, reason} ->
-        if reason != :timeout, do: Process.sleep(@turn_ms)
+      # Nobody came, or left again.
+      {:error, reason} when reason in [:timeout, :econnaborted] ->
+        loop(listener, context, tidy(handlers, context))
+
+      # No file descriptor is left: those of handlers come back.
+      {:error, _reason} ->
+        Process.sleep(@turn_ms)
         loop(listener, context, tidy(handlers, context))
     end
   end
@@ -118,9 +122,15 @@ defmodule Image.ZeroShot.CLI.Demo.Server do
     most = context.limits.connections
 
     cond do
-      count < most -> start(socket, handlers, &Connection.serve(&1, context))
-      count < most * @refusals -> start(socket, handlers, &Connection.refuse(&1, context))
-      true -> :gen_tcp.close(socket) && handlers
+      count < most ->
+        start(socket, handlers, &Connection.serve(&1, context))
+
+      count < most * @refusals ->
+        start(socket, handlers, &Connection.refuse/1)
+
+      true ->
+        :gen_tcp.close(socket)
+        handlers
     end
   end
 

@@ -73,8 +73,8 @@ defmodule Image.ZeroShot.MixProject do
 
   defp guides,
     do:
-      ~w(guides/labels.md guides/search.md guides/models.md guides/phoenix.md guides/production.md) ++
-        ~w(guides/scaling.md guides/testing.md)
+      ~w(guides/labels.md guides/explain.md guides/search.md guides/models.md guides/phoenix.md) ++
+        ~w(guides/production.md guides/scaling.md guides/testing.md)
 
   # ExDoc has a search.html of its own.
   defp page("guides/search.md" = path), do: {path, filename: "searching"}

@@ -1,6 +1,6 @@
 defmodule Demo do
   @moduledoc false
-  # Classifies priv/samples with the embedded model; run by bin/demo.
+  # Classifies priv/samples with the embedded model, and explains; run by bin/demo.
 
   alias Image.ZeroShot
 
@@ -27,6 +27,7 @@ defmodule Demo do
     {time, _} = :timer.tc(fn -> Enum.each(pictures, &show(&1, labels)) end)
     compare(samples)
     IO.puts("#{div(time, 1000 * length(pictures))} ms a picture, on this machine's CPU.\n")
+    explain(Path.join(samples, "together/dog-and-pizza.png"), ["dog", "pizza"])
     next()
   end
 
@@ -42,9 +43,10 @@ defmodule Demo do
   end
 
   defp line(%{label: label, score: score}) do
-    percent = :erlang.float_to_binary(score * 100, decimals: 1)
-    "  #{String.pad_trailing(label, 12)} #{bar(score)} #{String.pad_leading(percent, 5)} %"
+    "  #{String.pad_trailing(label, 12)} #{bar(score)} #{String.pad_leading(percent(score), 5)} %"
   end
+
+  defp percent(score), do: :erlang.float_to_binary(score * 100, decimals: 1)
 
   defp bar(score) do
     eighths = round(score * @bar_width * 8)
@@ -70,6 +72,47 @@ defmodule Demo do
     end
 
     IO.puts("")
+  end
+
+  # Two labels on one picture: which part of it speaks for each.
+  defp explain(picture, labels) do
+    IO.puts(bright("Which part of #{Path.basename(picture)} speaks for each label?"))
+    results = ZeroShot.explain({:path, picture}, labels, [format: :png] ++ @repo)
+    titles = for %{label: label, score: score} <- results, do: "#{label} #{percent(score)} %"
+
+    if IO.ANSI.enabled?() and utf8?() do
+      IO.puts("Orange speaks for it, blue against it.\n")
+      drawn = ZeroShot.explain({:path, picture}, labels, [format: :ansi] ++ @repo)
+      beside(titles, Enum.map(drawn, &String.split(&1.ansi, "\n", trim: true)), 38)
+    else
+      IO.puts("What each patch adds to the cosine with it, less what it adds for the other.\n")
+      rows = for %{contrast: rows} <- results, do: Enum.map(rows, &row/1)
+      beside(titles, rows, 28)
+    end
+
+    for %{label: label, png: png} <- results do
+      path = Path.join(Mix.Project.build_path(), "explained-#{label}.png")
+      File.write!(path, png)
+      IO.puts("  as a picture: #{Path.relative_to_cwd(path)}")
+    end
+
+    IO.puts("")
+  end
+
+  # The lines of two drawings of one width, next to each other.
+  defp beside(titles, drawings, width) do
+    titles = Enum.map_join(titles, "  ", &String.pad_trailing(&1, width))
+    IO.puts("  " <> String.trim_trailing(titles))
+    for lines <- Enum.zip_with(drawings, & &1), do: IO.puts("  " <> Enum.join(lines, "  "))
+    IO.puts("")
+  end
+
+  defp row(patches), do: Enum.map_join(patches, " ", &signed/1)
+
+  defp signed(number) do
+    text = :erlang.float_to_binary(abs(number), decimals: 2)
+    sign = if text == "0.00", do: "", else: if(number < 0, do: "-", else: "+")
+    String.pad_leading(sign <> text, 6)
   end
 
   defp next do

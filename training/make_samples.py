@@ -23,6 +23,8 @@ SAMPLES = (
 # A second picture of the same thing, to compare.
 AGAIN = ("again/cat.png", "cat", "#2f4858", "#86bbd8")
 TURNED = 12
+# Two things in one picture, to tell apart.
+TOGETHER = ("together/dog-and-pizza.png", ("dog", "pizza"), "#e8eef2", "#c3cdd6")
 
 DISTRACTORS = ("banana", "bicycle", "sailboat", "sunflower", "penguin", "coffin", "brick", "snowman")
 
@@ -42,6 +44,16 @@ def scene(glyph: Image.Image, sky: str, ground: str) -> Image.Image:
     return picture
 
 
+def together(glyphs: list[Image.Image], sky: str, ground: str) -> Image.Image:
+    """The first on the left above, the second on the right below."""
+    picture = ImageOps.colorize(Image.linear_gradient("L").resize((SIDE, SIDE)), black=sky, white=ground)
+    side, margin = SIDE // 2 - 12, 8
+    for glyph, at in zip(glyphs, (margin, SIDE - margin - side)):
+        glyph = glyph.resize((side, side), Image.Resampling.LANCZOS)
+        picture.paste(glyph, (at, at), glyph)
+    return picture
+
+
 def main() -> None:
     characters = {e.name: e.char for e in emoji.annotations()}
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -51,6 +63,9 @@ def main() -> None:
     (OUTPUT / file).parent.mkdir(exist_ok=True)
     turned = emoji.draw(characters[name]).rotate(TURNED, Image.Resampling.BICUBIC)
     scene(turned, sky, ground).save(OUTPUT / file)
+    file, names, sky, ground = TOGETHER
+    (OUTPUT / file).parent.mkdir(exist_ok=True)
+    together([emoji.draw(characters[name]) for name in names], sky, ground).save(OUTPUT / file)
     labels = [name for _, name, _, _ in SAMPLES] + list(DISTRACTORS)
     (OUTPUT / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
 

@@ -174,7 +174,7 @@ defmodule Image.ZeroShot do
     * `:png` - with `format: :png`: a PNG file of the picture with the contrast laid over it, orange for and blue
       against the label, with a legend. Its longer side is 448 to 1024 pixels. All results of a call have
       the same scale
-    * `:ansi` - with `format: :ansi`: the same without the legend, as text for a terminal of 48 columns or less, in
+    * `:ansi` - with `format: :ansi`: the same without the legend, as text for a terminal, at most 38 columns wide, in
       24-bit colours where `COLORTERM` names them and in xterm's 256 elsewhere
   """
   @type explanation :: %{

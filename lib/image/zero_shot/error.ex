@@ -2,9 +2,9 @@ defmodule Image.ZeroShot.Error do
   @moduledoc """
   The error for what goes wrong outside the program: a picture, a label, a file, a model, a device.
 
-  `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3`, `Image.ZeroShot.similarity/3`,
-  `Image.ZeroShot.suggest/2`, `Image.ZeroShot.classifier/2`, `Image.ZeroShot.embed/2` and
-  `Image.ZeroShot.embed_text/2` raise it. Their `try_` forms and all other functions that can fail return
+  `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3`, `Image.ZeroShot.explain/3`,
+  `Image.ZeroShot.similarity/3`, `Image.ZeroShot.suggest/2`, `Image.ZeroShot.classifier/2`,
+  `Image.ZeroShot.embed/2` and `Image.ZeroShot.embed_text/2` raise it. Their `try_` forms and all other functions that can fail return
   `{:error, error}`. A mistake in the program, such as an option that does not exist, is an
   `ArgumentError` instead.
 
@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.Error do
   | `:image_too_large` | the picture exceeds a limit, which the message names |
   | `:not_found` | the file or the model directory does not exist, or the index has no such entry |
   | `:io` | the file or the directory exists, but cannot be read |
-  | `:unsupported_model` | the directory holds a model, but not one of a supported family with both towers |
+  | `:unsupported_model` | the directory holds a model, but not one of a supported family with both towers; or `explain/3` cannot explain a model of this family |
   | `:unsupported_scores` | the model does not have the scores that `:scores` asks for |
   | `:invalid_config` | `config.json`, `preprocessor_config.json` or `processor_config.json` is damaged or contradicts the weights |
   | `:invalid_weights` | the file with the weights is damaged, or lacks a tensor |

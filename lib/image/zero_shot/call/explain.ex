@@ -8,8 +8,8 @@ defmodule Image.ZeroShot.Call.Explain do
   alias Image.ZeroShot.Call.{Deadline, Options, Pipeline, Vectors}
   alias Image.ZeroShot.Serving.Client
 
-  # Half blocks along the longer side of a drawing for a terminal.
-  @blocks 48
+  # Half blocks along the longer side of a drawing for a terminal: two fit into 80 columns.
+  @blocks 38
 
   @doc """
   Explains the scores of labels or of a classifier. `own` are the options of explanations.

@@ -69,17 +69,18 @@ impl Colours {
 /// The nearest of the 6 x 6 x 6 colours and the 24 greys.
 fn palette(color: [u8; 3]) -> u8 {
     const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-    let level = color.map(|channel| {
-        (0..6u8).min_by_key(|i| LEVELS[usize::from(*i)].abs_diff(channel)).unwrap_or(0)
-    });
-    let mean = color.iter().map(|channel| u32::from(*channel)).sum::<u32>() / 3;
-    let grey = (mean.saturating_sub(3) / 10).min(23) as u8;
-    let cube = 16 + 36 * level[0] + 6 * level[1] + level[2];
-    let off = |other: [u8; 3]| -> u32 {
-        color.iter().zip(other).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
-    };
-    let in_cube = off(level.map(|level| LEVELS[usize::from(level)]));
-    if off([8 + 10 * grey; 3]) < in_cube { 232 + grey } else { cube }
+    let level = |place: u8| LEVELS[usize::from(place)];
+    let cube = (0..216u8).map(|i| (16 + i, [level(i / 36), level(i / 6 % 6), level(i % 6)]));
+    let greys = (0..24u8).map(|i| (232 + i, [8 + 10 * i; 3]));
+    let nearest = cube.chain(greys).min_by_key(|(_, other)| distance(color, *other));
+    nearest.map_or(0, |(number, _)| number)
+}
+
+/// A tint that is not there is seen sooner than another brightness.
+fn distance(one: [u8; 3], other: [u8; 3]) -> i32 {
+    let [red, green, blue] = [0, 1, 2].map(|i| i32::from(one[i]) - i32::from(other[i]));
+    let brightness = red + green + blue;
+    brightness.pow(2) + 4 * ((red - green).pow(2) + (green - blue).pow(2))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Least width of a drawing.
 pub(super) const WIDTH: u32 = 448;
-pub(super) const HEIGHT: u32 = 56;
+pub(super) const HEIGHT: u32 = 60;
 
 const MARGIN: u32 = 10;
 const GAP: u32 = 8;

@@ -322,7 +322,7 @@ defmodule Image.ZeroShot.DemoBrowserTest do
   end
 
   test "the strip is searched by words and by the picture", %{browser: browser} = context do
-    wait_for_count(browser, "#thumbs button", 9)
+    wait_for_count(browser, "#thumbs button", 10)
     enter(browser, "#search", "a photo of an umbrella")
     wait(browser, "document.querySelector('#thumbs button').title === 'umbrella.png'")
     click(browser, "#thumbs button")

@@ -337,7 +337,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
     shell = Port.open({:spawn_executable, "/bin/sh"}, options)
     port = printed_port(shell)
     assert {200, _headers, "<!doctype html>" <> _} = ask(port, "GET", "/")
-    assert state(port)["count"] == 9
+    assert state(port)["count"] == 10
 
     Port.close(shell)
     eventually(fn -> match?({:error, _}, :gen_tcp.connect({127, 0, 0, 1}, port, [])) end)

@@ -16,10 +16,11 @@ defmodule Mix.Tasks.ZeroShot.Search do
   size or modification time, and forget files that are gone. The index is saved after each
   thousand new pictures, so an interruption costs little. An index that is damaged, or of another
   model, is built again. Where the folder cannot be written, the index goes to the user's cache
-  directory, and a line says where.
+  directory, and a line says where. So it does where there is a link in its place, which is not followed.
 
-  Pictures that cannot be read are reported on the standard error, and tried again by the next search. On
-  a terminal the last line shows the progress.
+  Pictures that cannot be read are reported on the standard error, and tried again by the next search. The
+  index keeps the pictures of a folder that cannot be read. On a terminal the last line shows the
+  progress.
 
   ## Flags
 
@@ -30,7 +31,8 @@ defmodule Mix.Tasks.ZeroShot.Search do
       `--duplicates`, and to none otherwise
     * `--format FORMAT` - `table`, `json` or `csv`. Defaults to `table`
     * `--html FILE` - also writes a page of thumbnails with scores, in one file that needs no network
-    * `--index FILE` - keeps the index there. The name ends in `.index`
+    * `--index FILE` - keeps the index there. The name ends in `.index`. A file of another program is not
+      replaced
     * `--template "a photo of {label}"` - the prompt made of the text. Defaults to the text alone
     * `--repo MODEL` - another model: `org/name` on the Hugging Face Hub, a directory, or `embedded`
       for the small one in this library, which knows emoji and no photographs

@@ -48,7 +48,7 @@ defmodule Image.ZeroShot.CLI.Album do
       model = info |> Identity.of() |> Map.take([:name, :commit, :dim])
       told = Enum.reduce(unread, told, &report.({:sentence, Paths.fault(&1)}, &2))
       {places, told} = places(folder, file, told, report)
-      {index, told} = load(places, model, told, report)
+      {index, told} = load(places, model, map_size(wanted), told, report)
       loaded = Index.info(index).changes
       new = update(index, folder, wanted, unread)
       told = report.({:total, length(new)}, told)
@@ -109,11 +109,12 @@ defmodule Image.ZeroShot.CLI.Album do
     end
   end
 
-  # The last one that was written: a folder may have become unwritable since.
-  defp load(places, model, told, report) do
+  # The last one that was written: a folder may have become unwritable since. A stranger's file with far more
+  # entries than there are pictures is not worth its memory.
+  defp load(places, model, count, told, report) do
     place = places |> Enum.filter(&File.regular?/1) |> Enum.max_by(&changed/1, fn -> nil end)
 
-    case place && Index.load(place, max_size: @max_size) do
+    case place && Index.load(place, max_size: 4 * count + @part) do
       nil ->
         {new(), told}
 

@@ -137,9 +137,13 @@ defmodule Image.ZeroShot.CLI.Gallery do
   defp escape(<<>>, done), do: done
 
   # Names of files are bytes.
+  # Control characters, and those that turn the direction of text: with them "gpj.exe" looks like a picture.
+  # Emoji are made with others of their kind.
+  @unseen ~r/[\p{Cc}\x{61C}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}]/u
+
   defp readable(text) do
     if String.valid?(text),
-      do: String.replace(text, ~r/\p{Cc}/u, "\uFFFD"),
+      do: String.replace(text, @unseen, "\uFFFD"),
       else: for(part <- String.chunk(text, :valid), into: "", do: valid(part))
   end
 

@@ -31,7 +31,18 @@ defmodule Image.ZeroShot.CLI.Output do
   def tell(message, :stderr), do: IO.puts(:stderr, one_line(message))
 
   @spec one_line(String.t()) :: String.t()
-  def one_line(message), do: message |> String.split() |> Enum.join(" ")
+  def one_line(message), do: message |> String.split() |> Enum.join(" ") |> visible()
+
+  @doc """
+  Shows characters without a shape as their numbers. `inspect/2` leaves them, and those that turn the
+  direction of text make `"gpj.exe"` look like a picture.
+  """
+  @spec visible(String.t()) :: String.t()
+  def visible(text) do
+    String.replace(text, ~r/[\p{Cf}\p{Zl}\p{Zp}]/u, fn <<character::utf8>> ->
+      "\\x{#{Integer.to_string(character, 16)}}"
+    end)
+  end
 
   # Errors about a file begin with its name already.
   @spec named(Path.t(), Error.t()) :: String.t()

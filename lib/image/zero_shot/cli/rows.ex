@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.CLI.Rows do
 
   import Image.ZeroShot.CLI.JSON, only: [string: 1]
 
+  alias Image.ZeroShot.CLI.Output
   alias Image.ZeroShot.Error
 
   # Wider names and labels stand out of their column.
@@ -87,7 +88,7 @@ defmodule Image.ZeroShot.CLI.Rows do
   def plain(text) do
     if String.valid?(text) and not (text =~ ~r/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u),
       do: text,
-      else: inspect(text, binaries: :as_strings, printable_limit: :infinity)
+      else: text |> inspect(binaries: :as_strings, printable_limit: :infinity) |> Output.visible()
   end
 
   defp percent(score) do

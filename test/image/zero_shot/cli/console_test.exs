@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.ConsoleTest do
   use ExUnit.Case, async: true
 
-  alias Image.ZeroShot.CLI.{Paths, Rows}
+  alias Image.ZeroShot.CLI.{Output, Paths, Rows}
   alias Image.ZeroShot.Test.JSON
 
   describe "paths" do
@@ -54,6 +54,9 @@ defmodule Image.ZeroShot.ConsoleTest do
     assert row.("c\e[2J") == ~S("c\e[2J") <> "   50.0 %  dog\n"
     assert row.(<<"d", 255>>) == ~S("d\xFF") <> "    50.0 %  dog\n"
     assert row.("é") == "é          50.0 %  dog\n"
+    # It would turn the rest of the line.
+    assert row.("a\u202Egpj.exe") == ~S("a\x{202E}gpj.exe") <> "   50.0 %  dog\n"
+    assert Output.one_line("no \u2067\u200D\n name") == ~S(no \x{2067}\x{200D} name)
   end
 
   test "JSON strings are read back as they were written" do

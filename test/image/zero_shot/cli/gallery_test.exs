@@ -100,6 +100,10 @@ defmodule Image.ZeroShot.GalleryTest do
     assert String.valid?(html)
     assert html =~ ">a\uFFFD\uFFFD.jpg</a>"
     assert html =~ "a%E9%0A.jpg"
+
+    html = page(dir, [{"a\u202Egpj.exe", nil, {:ok, []}}, {"👨\u200D👩.png", nil, {:ok, []}}])
+    assert html =~ ">a\uFFFDgpj.exe</a>"
+    assert html =~ ">👨\u200D👩.png</a>"
   end
 
   test "links to files beside it or below it by relative names", %{tmp_dir: dir} do

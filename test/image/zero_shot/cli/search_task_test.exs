@@ -162,6 +162,20 @@ defmodule Image.ZeroShot.SearchTaskTest do
     assert told =~ "is of another model: building it again\nembedding 4 new pictures\n"
   end
 
+  test "an index of far more entries than pictures is built again", %{tmp_dir: dir} do
+    album!(dir)
+    index = Index.new()
+    one = Image.ZeroShot.embed({:path, Path.join(dir, "dog.jpg")}, repo: :embedded, device: :cpu)
+
+    for {count, embedded} <- [{1_016, 4}, {1_017, 4}] do
+      :ok = Index.put_many(index, for(n <- 1..count, do: {{"#{n}.jpg", 1, 1}, one}))
+      :ok = Index.save(index, Path.join(dir, ".zero_shot.index"))
+      assert {:ok, _shown, told} = search([dir, "dog"])
+      assert told =~ "embedding #{embedded} new pictures\n"
+      assert told =~ "building it again" == count > 1_016
+    end
+  end
+
   test "where the index cannot be kept is said", %{tmp_dir: dir} do
     album!(dir)
     File.mkdir!(Path.join(dir, ".zero_shot.index"))

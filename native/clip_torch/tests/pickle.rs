@@ -13,7 +13,7 @@ use std::path::Path;
 
 use clip_torch::ErrorKind;
 use support::{fixture, on_a_small_stack};
-use torch_file::{Described, Entry, archive, end, pickle, text, zip};
+use torch_file::{Described, Entry, archive, end, int, pickle, text, zip};
 use victim::Victim;
 
 const FILE: &str = "pytorch_model.bin";
@@ -176,15 +176,19 @@ fn programs_that_no_pickler_writes_are_refused() {
 /// The bias of the text tower's last normalisation, eight numbers: what tests describe wrongly.
 const NAME: &str = "text_model.final_layer_norm.bias";
 
-fn described(change: impl Fn(&mut Described)) -> Vec<u8> {
-    let mut tensor = Described {
+fn tensor() -> Described {
+    Described {
         storage_type: "FloatStorage",
-        key: "0",
+        key: "0".to_owned(),
         count: 8,
         offset: 0,
         shape: vec![8],
         strides: vec![1],
-    };
+    }
+}
+
+fn described(change: impl Fn(&mut Described)) -> Vec<u8> {
+    let mut tensor = tensor();
     change(&mut tensor);
     let size = if tensor.storage_type == "DoubleStorage" { 8 } else { 4 };
     archive(&pickle(NAME, &tensor), &[("0", vec![0; 8 * size])])
@@ -210,8 +214,8 @@ fn tensors_that_leave_their_storage_are_refused_by_name() {
     lie(|tensor| (tensor.shape, tensor.offset) = (vec![0], i64::MAX), "leaves its 8 numbers");
     lie(|tensor| tensor.strides = vec![-1], "among its sizes");
     lie(|tensor| tensor.shape = vec![1; 9], "has 9 dimensions");
-    lie(|tensor| tensor.key = "1", "lies in data/1, which is not there");
-    lie(|tensor| tensor.key = "../data.pkl", "which is not there");
+    lie(|tensor| tensor.key = "1".to_owned(), "lies in data/1, which is not there");
+    lie(|tensor| tensor.key = "../data.pkl".to_owned(), "which is not there");
     lie(|tensor| tensor.count = 9, "9 numbers that take 32 bytes");
     lie(|tensor| tensor.count = -1, "-1 numbers that take 32 bytes");
     lie(|tensor| tensor.count = i64::MAX, "numbers that take 32 bytes");
@@ -220,6 +224,35 @@ fn tensors_that_leave_their_storage_are_refused_by_name() {
         &described(|tensor| tensor.storage_type = "QUInt8Storage"),
         "its pickle asks for \"torch.QUInt8Storage\"",
     );
+}
+
+#[test]
+fn long_names_make_no_long_messages() {
+    let victim = self::victim();
+    let refused = |weights: &[u8], expected: &str| {
+        let message = victim.refusal(FILE, weights, ErrorKind::InvalidWeights);
+        assert!(message.contains(expected), "{message}");
+        assert!(message.len() < 1_000, "{} bytes", message.len());
+    };
+    let long = "n".repeat(60_000);
+    let data = Entry::new("a/data.pkl", "\u{2}}.");
+    let other = Entry::new(&format!("a/data/{long}"), vec![0; 64]);
+    let lie = |change: fn(&mut Entry)| {
+        let mut other = other.clone();
+        change(&mut other);
+        zip(&[data.clone(), other])
+    };
+    refused(&lie(|entry| entry.method = 8), "n...\" is compressed or encrypted");
+    refused(&lie(|entry| entry.claimed_size = Some(1 << 30)), "n...\" is out of bounds");
+    refused(&zip(&[data, other.clone(), Entry { claimed_start: Some(43), ..other }]), "overlap");
+    refused(&described(|tensor| tensor.key = long.clone()), "n..., which is not there");
+    refused(&archive(&pickle(&long, &tensor()), &[]), "tensor \"nnn");
+    // A text in the place of a size.
+    let mut sizes = pickle(NAME, &Described { shape: vec![77], ..tensor() });
+    let size = int(77);
+    let at = sizes.windows(size.len()).position(|window| window == size).unwrap();
+    sizes.splice(at..at + size.len(), text(&long));
+    refused(&archive(&sizes, &[("0", vec![0; 32])]), "among its sizes");
 }
 
 #[test]

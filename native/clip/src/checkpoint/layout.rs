@@ -178,8 +178,8 @@ fn is_plain_file_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }
 
-/// The start of a text from outside, as it can be shown.
-fn shown(text: &str) -> String {
+/// Returns the start of a text from outside, fit for a message.
+pub fn shown(text: &str) -> String {
     let mut start: String = text.chars().take(80).collect();
     start = start.replace(|c: char| !c.is_ascii_graphic(), "?");
     if text.chars().nth(80).is_some() {

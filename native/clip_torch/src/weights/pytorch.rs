@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 
+use clip::checkpoint::layout::shown;
 use tch::Kind;
 
 use super::names::{Name, StorageType};
@@ -39,7 +40,7 @@ pub(super) fn tensors(file: &mut File, number: usize) -> Result<HashMap<String, 
             let stored = archive.tensor(&pickle, *arguments, number);
             tensors.insert(
                 (*name).to_owned(),
-                stored.map_err(|why| format!("tensor {name:?} {why}"))?,
+                stored.map_err(|why| format!("tensor \"{}\" {why}", shown(name)))?,
             );
         }
     }
@@ -129,10 +130,12 @@ impl Archive {
             return Err(garbled());
         };
         let entry = self.storages.get(*key);
-        let entry = entry.ok_or_else(|| format!("lies in data/{key}, which is not there"))?;
+        let entry =
+            entry.ok_or_else(|| format!("lies in data/{}, which is not there", shown(key)))?;
         let bytes = u64::try_from(*count).ok().and_then(|n| n.checked_mul(kind(*storage_type).1));
         if bytes != Some(entry.size) {
             let found = entry.size;
+            let key = shown(key);
             return Err(format!("lies in data/{key}, {count} numbers that take {found} bytes"));
         }
         Ok((*storage_type, entry, *count as u64))
@@ -148,7 +151,9 @@ fn check_kind(root: &str, entries: &[Entry]) -> Result<(), String> {
     }
     match entries.iter().find(|entry| !entry.is_stored) {
         None => Ok(()),
-        Some(entry) => Err(format!("its zip entry {:?} is compressed or encrypted", entry.name)),
+        Some(entry) => {
+            Err(format!("its zip entry \"{}\" is compressed or encrypted", shown(&entry.name)))
+        }
     }
 }
 
@@ -183,7 +188,7 @@ fn sizes(pickle: &Pickle<'_>, id: Id) -> Result<Vec<i64>, String> {
     }
     let size = |item: &Id| match pickle.get(*item) {
         Object::Int(size) if *size >= 0 => Ok(*size),
-        other => Err(format!("has {other:?} among its sizes")),
+        other => Err(format!("has {} among its sizes", shown(&format!("{other:?}")))),
     };
     items.iter().map(size).collect()
 }

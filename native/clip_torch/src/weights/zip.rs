@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+use clip::checkpoint::layout::shown;
 use rawzip::{
     CompressionMethod, Error, ErrorKind, FileReader, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipArchive,
     ZipFileHeaderRecord, ZipLocator,
@@ -78,14 +79,15 @@ fn check_places(entries: &[Entry], limit: u64) -> Result<(), Wrong> {
     }
     match entries.windows(2).find(|pair| pair[0].start + pair[0].size > pair[1].start) {
         Some(pair) => {
-            Err(format!("its zip entries {:?} and {:?} overlap", pair[0].name, pair[1].name))?
+            let (one, other) = (shown(&pair[0].name), shown(&pair[1].name));
+            Err(format!("its zip entries \"{one}\" and \"{other}\" overlap"))?
         }
         None => Ok(()),
     }
 }
 
 fn out_of_bounds(name: &str) -> Wrong {
-    Wrong::Content(format!("its zip entry {name:?} is out of bounds"))
+    Wrong::Content(format!("its zip entry \"{}\" is out of bounds", shown(name)))
 }
 
 impl From<Error> for Wrong {

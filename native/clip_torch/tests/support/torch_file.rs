@@ -76,7 +76,7 @@ pub(crate) fn archive(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
 #[derive(Clone)]
 pub(crate) struct Described {
     pub(crate) storage_type: &'static str,
-    pub(crate) key: &'static str,
+    pub(crate) key: String,
     pub(crate) count: i64,
     pub(crate) offset: i64,
     pub(crate) shape: Vec<i64>,
@@ -90,7 +90,7 @@ pub(crate) fn pickle(name: &str, tensor: &Described) -> Vec<u8> {
     out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
     out.extend(text("storage"));
     out.extend(format!("ctorch\n{}\n", tensor.storage_type).into_bytes());
-    out.extend(text(tensor.key));
+    out.extend(text(&tensor.key));
     out.extend(text("cpu"));
     out.extend(int(tensor.count));
     out.extend(b"tQ");

@@ -34,7 +34,7 @@ defmodule Image.ZeroShot.Index do
   `:i8` stores each component in two bytes, relative to the largest component of its vector. A
   search reads the upper bytes of all entries to choose 4 x `:k` + 100 candidates, and computes
   their scores with both bytes. A neighbour that is not among the candidates is missed: `:i8`
-  alone is not exact. In tests on vectors like CLIP's, it found all of the ten nearest.
+  is therefore not exact. In tests on vectors like CLIP's, it found all of the ten nearest.
 
   An id takes its size in Erlang's external format, plus about 100 bytes.
 
@@ -156,7 +156,10 @@ defmodule Image.ZeroShot.Index do
     if File.dir?(directory),
       do: :ok,
       else:
-        Error.error(:not_found, "#{inspect(path)}: there is no directory #{inspect(directory)}")
+        Error.error(
+          :not_found,
+          "#{inspect(path)}: the directory #{inspect(directory)} does not exist"
+        )
   end
 
   defp close(_held, nil), do: :ok
@@ -335,7 +338,7 @@ defmodule Image.ZeroShot.Index do
   filter that few entries pass costs several searches; a list of ids never does.
 
   Returns an error with the reason `:wrong_model` if the query is of another model than the index, `:not_found`
-  if there is no entry of the id, `:overloaded`, or `:timeout`. A query that has to be embedded fails as
+  for an unknown id, `:overloaded`, or `:timeout`. A query that has to be embedded fails as
   `Image.ZeroShot.try_embed/2` and `Image.ZeroShot.try_embed_text/2` do.
 
   ## Options
@@ -488,14 +491,16 @@ defmodule Image.ZeroShot.Index do
         )
   end
 
-  defp path!(path) do
-    path = IO.chardata_to_string(path)
+  defp path!(path) when is_binary(path) or is_list(path) do
+    name = IO.chardata_to_string(path)
+    if name == "" or String.contains?(name, <<0>>), do: no_path!(path), else: name
+  end
 
-    if path == "" or String.contains?(path, <<0>>) do
-      raise ArgumentError, "expected a path without NUL bytes, got: #{inspect(path)}"
-    end
+  defp path!(other), do: no_path!(other)
 
-    path
+  defp no_path!(path) do
+    raise ArgumentError,
+          "expected a path that is not empty and has no NUL byte, got: #{inspect(path, limit: 5)}"
   end
 
   # These cannot be cancelled: they are short, or are wanted whatever happens to the caller.

@@ -33,7 +33,7 @@ defmodule Mix.Tasks.ZeroShot.Search do
     * `--html FILE` - also writes a page of thumbnails with scores, in one file that needs no network
     * `--index FILE` - keeps the index there. The name ends in `.index`. A file of another program is not
       replaced
-    * `--template "a photo of {label}"` - the prompt made of the text. Defaults to the text alone
+    * `--template "a photo of {label}"` - the prompt made of the text. Defaults to only the text
     * `--repo MODEL` - another model: `org/name` on the Hugging Face Hub, a directory, or `embedded`
       for the small one in this library, which knows emoji and no photographs
     * `--device DEVICE` - `auto`, `cpu`, `cuda`, `cuda:1` or `mps`

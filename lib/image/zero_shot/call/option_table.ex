@@ -271,8 +271,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
     # Labels that are shown as well as named.
     {:picture_weight, {:number, 0.0, 1.0}, 0.5, :examples,
      """
-     what the pictures of a label count beside its prompts, from 0.0 (the prompts alone) to 1.0 (the
-     pictures alone). It does not matter for a label that has only one of them
+     what the pictures of a label count beside its prompts, from 0.0 (only the prompts) to 1.0 (only
+     the pictures). It does not matter for a label that has only one of them
      """},
     {:other, :term, nil, :calibration,
      """

@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   @most 1.0e12
 
   @doc """
-  Fits a classifier to examples. `own` are the options of the calibration alone; `stream` are those of
+  Fits a classifier to examples. `own` are the options of only the calibration; `stream` are those of
   the stream that embeds the examples.
   """
   @spec run(Classifier.t(), Enumerable.t(), Options.t(), Options.t(), Options.t()) ::

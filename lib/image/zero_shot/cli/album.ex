@@ -26,7 +26,7 @@ defmodule Image.ZeroShot.CLI.Album do
   @tries 50
   @pause_ms 200
 
-  @typedoc "A sentence, the number of pictures to embed, or a picture and what came of it."
+  @typedoc "A sentence, the number of pictures to embed, or a picture and its result."
   @type event ::
           {:sentence, String.t()} | {:total, non_neg_integer()} | {:picture, Path.t(), term()}
 

@@ -43,12 +43,17 @@ impl Index {
     pub fn save(&self, path: &Path) -> Result<()> {
         // If the place is a link, its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Renaming would put a file in the place of a device or a pipe.
+        let before = fs::metadata(&path).ok();
+        if before.as_ref().is_some_and(|before| !before.is_file()) {
+            return Err(not_written(&path, io::Error::other("it is not a file")));
+        }
         let mut beside = path.clone().into_os_string();
         beside.push(".saving");
         let beside = PathBuf::from(beside);
         let file = claim(&beside)?;
         // Who may read the file stays as it is.
-        if let Ok(before) = fs::metadata(&path) {
+        if let Some(before) = before {
             let _ = file.set_permissions(before.permissions());
         }
         let written = self.write(BufWriter::new(&file)).and_then(|()| file.sync_all());

@@ -1,7 +1,7 @@
 //! An index as a file: what is kept, what a damaged file does, and what a process that is killed leaves.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -116,6 +116,12 @@ fn a_place_that_cannot_be_written_is_an_error() {
     assert_eq!(kind(&folder.0.join("no/such/folder.index")), "not_found");
     fs::create_dir(folder.file()).unwrap();
     assert_eq!(kind(&folder.file()), "io");
+    // A socket stands for all that are not files: as root, a save could replace /dev/null.
+    let socket = folder.0.join("socket");
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert_eq!(kind(&socket), "io");
+    assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
+    assert!(!folder.0.join("socket.saving").exists());
     assert!(!folder.0.join("all.index.saving").exists());
 }
 

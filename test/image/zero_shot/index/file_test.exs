@@ -69,7 +69,14 @@ defmodule Image.ZeroShot.Index.FileTest do
 
     assert {:error, %Error{reason: :not_found}} = Index.load(Path.join(dir, "none"))
     assert {:error, %Error{reason: :not_found}} = Index.save(Index.new(), Path.join(dir, "no/x"))
-    assert_raise ArgumentError, fn -> Index.load("a\0b") end
+
+    for path <- ["", "a\0b", nil, :path] do
+      assert_raise ArgumentError, ~r/expected a path that is not empty/, fn ->
+        Index.load(path)
+      end
+
+      assert_raise ArgumentError, ~r/expected a path/, fn -> Index.save(Index.new(), path) end
+    end
   end
 
   # Each is written with right checksums, as a stranger could.

@@ -81,7 +81,8 @@ defmodule Image.ZeroShot.Index.OwnerTest do
     assert {:error, %Error{reason: :not_found, message: message}} =
              Index.start_link(name: __MODULE__.Nowhere, path: path)
 
-    assert message == "#{inspect(path)}: there is no directory #{inspect(Path.dirname(path))}"
+    assert message ==
+             "#{inspect(path)}: the directory #{inspect(Path.dirname(path))} does not exist"
   end
 
   test "a process of another kind is not asked" do

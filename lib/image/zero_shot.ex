@@ -166,8 +166,8 @@ defmodule Image.ZeroShot do
     * `:rest` - what no patch adds. All of `:map` and `:rest` sum to `:cosine`
     * `:explained` - the sum of `:map` divided by `:cosine`, such as 0.62. It can be below 0 or above 1, where patches
       and rest have opposite signs; `nil` if the cosine is 0
-    * `:contrast` - `:map` less the mean of the maps of all other labels, `:other` included. The same as `:map` if there
-      is only one label
+    * `:contrast` - `:map` less the mean of the maps of all other labels. `:other`, or the background of `multi_label: true`,
+      is one of them: the prompt with the highest cosine. The same as `:map` if there is nothing else
     * `:box` - where the map lies in the picture: `{left, top, width, height}` as floats, in pixels of the upright
       original. What lies outside was cropped away
     * `:size` - `{width, height}` of the upright original in pixels

@@ -6,7 +6,7 @@ const AGAINST: [f32; 3] = [24.0, 98.0, 189.0];
 const FOR: [f32; 3] = [235.0, 110.0, 0.0];
 
 /// The darkest that a pixel of the picture becomes, where colours can still be told apart.
-const DARKEST: f32 = 0.3;
+const DARKEST: f32 = 0.45;
 
 /// The colour of a value from -1 (against) to 1 (for); 0 is white.
 pub(super) fn diverging(value: f32) -> [f32; 3] {

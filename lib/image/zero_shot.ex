@@ -203,7 +203,8 @@ defmodule Image.ZeroShot do
     * `:device` - where the encoders are, such as `"cpu"` or `"cuda:0"`
     * `:requested_device` - what was asked for, such as `"auto"`
     * `:device_note` - why `:auto` did not take a better device, or `nil`
-    * `:precision` - the type the encoders compute in, such as `"f32"`
+    * `:precision` - what the encoders multiply in: `"f32"`, `"bf16"`, `"f16"` or `"int8"`, or `nil` for
+      encoders given as `:torchscript`
     * `:memory` - what the weights take on the device, in bytes
     * `:dim` - the length of an embedding
     * `:image_size` - the side of the square that the image tower sees, in pixels

@@ -1,14 +1,20 @@
-//! What the linker has to be told about libtorch.
+//! What the linker has to be told about libtorch, and the one file of C++.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+/// As torch-sys compiles its own.
+const STANDARD: &str = "-std=c++17";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/towers/linear.cpp");
 
-    // The tests, examples and benches of this crate find libtorch where torch-sys linked it.
+    // torch-sys says where it found libtorch.
     if let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") {
+        // The tests, examples and benches of this crate find it there.
         println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
+        compile_linear(Path::new(&lib));
     }
 
     // torch-sys, compiled against a libtorch with CUDA, tells the linker to link libtorch_cuda from
@@ -19,4 +25,20 @@ fn main() -> io::Result<()> {
         println!("cargo::rustc-link-search=native={}", out.display());
     }
     Ok(())
+}
+
+fn compile_linear(lib: &Path) {
+    let include = match env::var_os("LIBTORCH_INCLUDE") {
+        Some(folder) => PathBuf::from(folder).join("include"),
+        None => lib.with_file_name("include"),
+    };
+    cc::Build::new()
+        .cpp(true)
+        .pic(true)
+        // libtorch's headers have many.
+        .warnings(false)
+        .includes([include.join("torch/csrc/api/include"), include])
+        .flag(STANDARD)
+        .file("src/towers/linear.cpp")
+        .compile("image_zero_shot_linear");
 }

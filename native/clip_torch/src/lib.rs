@@ -42,6 +42,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use model::Drill;
 pub use model::{Inference, Info, LoadOptions, Model, TextEmbeddings};
 pub use runtime::device::{self, DeviceRequest};
+pub use runtime::precision::{Precision, PrecisionRequest};
 pub use tokenizer::{MAX_PROMPT_BYTES, Tokenizer, Tokens};
 #[doc(hidden)]
 pub use weights::read_weights;

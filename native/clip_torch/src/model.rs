@@ -12,14 +12,15 @@ use tch::{Device, Kind};
 
 use crate::checkpoint::Checkpoint;
 use crate::encoders::encoder::Encoders;
-use crate::encoders::parts::PartsEncoder;
 use crate::encoders::{export, user};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
 use crate::runtime::device::{self, Chosen, DeviceRequest};
+use crate::runtime::precision::{self, Precision, PrecisionRequest};
 use crate::runtime::threads::{InferenceThreads, Loaded, Parallelism, unloaded};
 use crate::runtime::workers::Workers;
 use crate::tokenizer::{Tokenizer, Tokens};
+use crate::towers::matmul::Storage;
 use crate::weights::Weights;
 
 /// Most inference threads of a model, and most threads inside libtorch for each. OpenMP ends the
@@ -37,6 +38,8 @@ pub struct LoadOptions {
     /// of ours. TorchScript is a program and runs with the rights of this process: name nothing
     /// that you would not run.
     pub torchscript: Option<PathBuf>,
+    /// What our encoders compute in. Encoders of the user compute in what they were exported with.
+    pub precision: PrecisionRequest,
     /// How many calls run at once, at least 1: a thread each, on one set of encoders.
     pub concurrency: usize,
     /// How many threads a call is spread over on the CPU, at least 1.
@@ -44,11 +47,34 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Our own encoders on this device, exported ones kept in this directory, and one call at a
+    /// Our own encoders in f32 on this device, exported ones kept in this directory, and one call at a
     /// time on all processors.
     pub fn new(device: DeviceRequest, cache: impl Into<PathBuf>) -> Self {
         let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        Self { device, cache: Some(cache.into()), torchscript: None, concurrency: 1, threads }
+        Self {
+            device,
+            cache: Some(cache.into()),
+            torchscript: None,
+            precision: PrecisionRequest::default(),
+            concurrency: 1,
+            threads,
+        }
+    }
+
+    /// The precision on a device. Of encoders that the user exported it is not for us to choose.
+    fn precision(&self, device: Device) -> Result<Option<Precision>> {
+        match (&self.torchscript, self.precision) {
+            (None, request) => precision::choose(request, device).map(Some),
+            (Some(_), PrecisionRequest::Auto | PrecisionRequest::Exactly(Precision::F32)) => Ok(None),
+            (Some(_), PrecisionRequest::Exactly(precision)) => {
+                let name = precision.name();
+                let message = format!(
+                    "precision {name} is for encoders made here; those of your own compute in what they \
+                     were exported with"
+                );
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+        }
     }
 
     fn parallelism(&self) -> Result<Parallelism> {
@@ -97,6 +123,8 @@ pub struct Info {
     pub version: String,
     /// Folder of the exported encoders, or why they could not be kept.
     pub encoders: Result<PathBuf>,
+    /// What the encoders compute in; unknown of encoders that the user exported.
+    pub precision: Option<Precision>,
     /// Bytes that the encoders hold, on their device and once for all threads.
     pub memory: u64,
     /// How many calls run at once.
@@ -164,10 +192,11 @@ impl Model {
             let _at_work = crate::runtime::exit::at_work();
             device::choose(options.device)?
         };
+        let precision = options.precision(chosen.device)?;
         let (threads, loaded) = InferenceThreads::start(parallelism, export::warm_up, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);
-            move || encoders(&checkpoint, &options, device)
+            move || encoders(&checkpoint, &options, device, precision)
         })?;
         // Parsed while the thread reads the weights: it takes as long as a small model's.
         let tokenizer = checkpoint.tokenizer();
@@ -216,8 +245,6 @@ impl Model {
     /// row after row. The first part of a picture is what no patch added; then come the patches, row by
     /// row of the picture. The parts of a picture sum to its unit embedding.
     ///
-    /// The first call makes and loads another image tower for it.
-    ///
     /// # Errors
     /// `UnsupportedModel` for SigLIP, whose embeddings are not such a sum, and for encoders that the
     /// user exported.
@@ -250,7 +277,7 @@ impl Model {
             Drill::Exception => {
                 let device = inference.encoders.device;
                 let nonsense = tch::Tensor::f_zeros([1], (Kind::Uint8, device))?;
-                let _ = inference.encoders.image.forward_ts(&[nonsense])?;
+                let _ = inference.encoders.image.module.forward_ts(&[nonsense])?;
                 Ok(())
             }
         })
@@ -350,6 +377,7 @@ fn guarded_inference<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
 /// What the thread that loaded the encoders tells of them.
 struct Origin {
     folder: Result<PathBuf>,
+    precision: Option<Precision>,
     bytes: u64,
 }
 
@@ -380,6 +408,7 @@ impl Info {
             commit: checkpoint.commit().map(str::to_owned),
             version: source.version,
             encoders: origin.folder,
+            precision: origin.precision,
             memory: origin.bytes,
             concurrency: options.concurrency,
             threads: options.threads,
@@ -423,20 +452,19 @@ fn encoders(
     checkpoint: &Checkpoint,
     options: &LoadOptions,
     device: Device,
+    precision: Option<Precision>,
 ) -> Result<Loaded<Encoders, Origin>> {
-    let (encoders, folder) = match &options.torchscript {
-        None => {
-            let cache = options.cache.as_deref();
-            let (mut encoders, folder) = export::encoders(checkpoint, cache, device)?;
-            encoders.parts = PartsEncoder::of_checkpoint(checkpoint, cache, device);
-            (encoders, folder)
-        }
-        Some(folder) => {
+    let (encoders, folder) = match (&options.torchscript, precision) {
+        (Some(folder), _) => {
             let encoders = user::encoders(&checkpoint.config, folder, device)?;
             (encoders, Ok(folder.clone()))
         }
+        (None, precision) => {
+            let storage = Storage { device, precision: precision.unwrap_or_default() };
+            export::encoders(checkpoint, options.cache.as_deref(), storage)?
+        }
     };
-    let value = Origin { folder, bytes: encoders.bytes };
+    let value = Origin { folder, precision, bytes: encoders.bytes };
     // Threads divide what the CPU computes.
     Ok(Loaded { shared: encoders, value, divisible: device == Device::Cpu })
 }

@@ -1,15 +1,17 @@
 //! How values look as Erlang terms.
 
-use clip_torch::LoadOptions;
+use clip_torch::{LoadOptions, Precision};
 use nif_terms::PreprocessingTerm;
 use rustler::NifMap;
 
-/// `%{device: "auto", cache_dir: path or nil, torchscript: nil, concurrency: 1, threads: 4}`.
+/// `%{device: "auto", cache_dir: path or nil, torchscript: nil, precision: "f32", concurrency: 1,
+/// threads: 4}`.
 #[derive(NifMap)]
 pub(crate) struct LoadOptionsTerm {
     device: String,
     cache_dir: Option<String>,
     torchscript: Option<String>,
+    precision: String,
     concurrency: usize,
     threads: usize,
 }
@@ -20,6 +22,7 @@ impl LoadOptionsTerm {
             device: self.device.parse()?,
             cache: self.cache_dir.map(Into::into),
             torchscript: self.torchscript.map(Into::into),
+            precision: self.precision.parse()?,
             concurrency: self.concurrency,
             threads: self.threads,
         })
@@ -39,7 +42,7 @@ pub(crate) struct ModelInfo {
     context_length: usize,
     image_size: usize,
     patch_size: usize,
-    precision: &'static str,
+    precision: Option<&'static str>,
     memory: u64,
     concurrency: usize,
     threads: usize,
@@ -66,7 +69,7 @@ impl From<&clip_torch::Info> for ModelInfo {
             context_length: info.context_length,
             image_size: info.image_size,
             patch_size: info.patch_size,
-            precision: "f32",
+            precision: info.precision.map(Precision::name),
             memory: info.memory,
             concurrency: info.concurrency,
             threads: info.threads,

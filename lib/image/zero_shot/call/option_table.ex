@@ -74,6 +74,14 @@ defmodule Image.ZeroShot.Call.OptionTable do
      and that is not there is an error. `:auto` takes the best there is; `Image.ZeroShot.info/1` tells
      which
      """},
+    {:precision, {:one_of, [:f32, :bf16, :f16, :int8, :auto]}, :f32, :model,
+     """
+     what matrices are multiplied in. `:f32` equals the reference to 1e-5. `:bf16` (on a processor with
+     AVX512_BF16, AMX or Arm's BF16, or a GPU), `:f16` (GPUs) and `:int8` (x86 processors with VNNI) are
+     faster, take less memory and are less exact. One that the device does not multiply natively is an
+     error. `:auto` takes `:bf16` or `:f16` where the device does, and `:f32` elsewhere. See
+     [Precision](production.md#precision)
+     """},
     {:cache_dir, :cache_dir, nil, :model,
      """
      where exported encoders are kept (not the models that they come from). `nil` is `image_zero_shot`
@@ -82,7 +90,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:torchscript, {:or, [nil], :directory}, nil, :model,
      """
      a directory with `image.pt` and `text.pt`, encoders of this model that you exported yourself, to
-     use instead of ours. TorchScript is a program that runs with the rights of the VM: name only files
+     use instead of ours. They compute in what they were exported with: `:precision` is `:f32` or
+     `:auto` then. TorchScript is a program that runs with the rights of the VM: name only files
      that you would run
      """},
 

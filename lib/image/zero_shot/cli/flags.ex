@@ -15,7 +15,8 @@ defmodule Image.ZeroShot.CLI.Flags do
     format: :string,
     html: :string,
     repo: :string,
-    device: :string
+    device: :string,
+    precision: :string
   ]
 
   @formats %{"table" => :table, "json" => :json, "csv" => :csv}
@@ -45,8 +46,9 @@ defmodule Image.ZeroShot.CLI.Flags do
          {:ok, html} <- html(flags[:html]),
          {:ok, top} <- top(flags[:top], if(html, do: :html, else: format)),
          {:ok, least} <- min_score(flags[:min_score]),
-         {:ok, device} <- device(flags[:device]) do
-      opts = [top_k: top] ++ least ++ device ++ template(flags) ++ repo(flags[:repo])
+         {:ok, device} <- device(flags[:device]),
+         {:ok, precision} <- precision(flags[:precision]) do
+      opts = [top_k: top] ++ least ++ device ++ precision ++ template(flags) ++ repo(flags[:repo])
       opts = opts ++ Keyword.take(flags, [:multi_label])
       {:ok, %{paths: paths, labels: labels, format: format, html: html, opts: opts}}
     end
@@ -166,6 +168,15 @@ defmodule Image.ZeroShot.CLI.Flags do
 
   defp no_device(name),
     do: {:error, "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: #{name}"}
+
+  @spec precision(String.t() | nil) :: {:ok, keyword()} | {:error, String.t()}
+  def precision(nil), do: {:ok, []}
+
+  def precision(name) when name in ~w(f32 bf16 f16 int8 auto),
+    do: {:ok, [precision: String.to_atom(name)]}
+
+  def precision(name),
+    do: {:error, "expected --precision to be f32, bf16, f16, int8 or auto, got: #{name}"}
 
   defp template(flags) do
     case Keyword.get_values(flags, :template) do

@@ -15,7 +15,8 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
     index: :string,
     template: :string,
     repo: :string,
-    device: :string
+    device: :string,
+    precision: :string
   ]
 
   @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
@@ -45,6 +46,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          {:ok, html} <- Flags.html(flags[:html]),
          {:ok, index} <- Flags.written("--index", flags[:index], ~w(.index)),
          {:ok, device} <- Flags.device(flags[:device]),
+         {:ok, precision} <- Flags.precision(flags[:precision]),
          :ok <- numbers(flags) do
       {:ok,
        %{
@@ -56,7 +58,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          html: html,
          index: index,
          template: Keyword.take(flags, [:template]),
-         opts: device ++ Flags.repo(flags[:repo])
+         opts: device ++ precision ++ Flags.repo(flags[:repo])
        }}
     end
   end

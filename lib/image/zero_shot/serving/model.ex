@@ -67,7 +67,11 @@ defmodule Image.ZeroShot.Serving.Model do
   defp settings(opts) do
     opts
     |> Map.take([:cache_dir, :torchscript, :concurrency])
-    |> Map.merge(%{device: device_name(opts.device), threads: threads(opts)})
+    |> Map.merge(%{
+      device: device_name(opts.device),
+      precision: Atom.to_string(opts.precision),
+      threads: threads(opts)
+    })
   end
 
   # The schedulers are as many as the cores that the system, or its container, lets this VM use.

@@ -2,7 +2,7 @@
 
 use tch::{CModule, Device, Kind, Tensor};
 
-use crate::encoders::parts::PartsEncoder;
+use crate::encoders::parts::Parts;
 use crate::encoders::table::Table;
 use crate::error::Result;
 use crate::runtime::workers::Workers;
@@ -17,18 +17,57 @@ const MAX_IMAGES_THREAD: usize = 16;
 /// faster apart with one each too, by a tenth; for many threads that has not been measured.
 const MIN_IMAGES_THREAD: usize = 2;
 
+/// A tower as TorchScript.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pub(crate) module: CModule,
+    pub(crate) parameters: Parameters,
+}
+
+/// The tensors that an encoder takes after its inputs: packed weights cannot be saved in a module.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters(Vec<Tensor>);
+
+// SAFETY: they are only read after they were made, and libtorch counts references atomically. Modules,
+// which hold tensors in the same way, are `Sync` in tch.
+#[allow(unsafe_code)]
+unsafe impl Sync for Parameters {}
+
+impl Parameters {
+    pub(crate) fn new(tensors: Vec<Tensor>) -> Self {
+        Self(tensors)
+    }
+
+    pub(crate) fn tensors(&self) -> &[Tensor] {
+        &self.0
+    }
+
+    /// Runs a module that takes them.
+    pub(crate) fn apply(&self, module: &CModule, inputs: &[Tensor]) -> Result<Tensor> {
+        let all: Vec<&Tensor> = inputs.iter().chain(&self.0).collect();
+        Ok(module.forward_ts(&all)?)
+    }
+
+    /// What they hold.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let bytes = |tensor: &Tensor| Ok((tensor.numel() * tensor.f_kind()?.elt_size_in_bytes()) as u64);
+        self.0.iter().map(bytes).sum()
+    }
+}
+
 /// The exported towers on their device.
 #[derive(Debug)]
 pub(crate) struct Encoders {
-    pub(crate) image: CModule,
-    pub(crate) text: CModule,
+    pub(crate) image: Encoder,
+    pub(crate) text: Encoder,
     /// Where passes of the text encoder bring the rows of their tokens.
     pub(crate) table: Option<Table>,
-    /// The image tower that tells which parts of a picture its embedding comes from.
-    pub(crate) parts: PartsEncoder,
+    /// The image tower that tells which parts of a picture its embedding comes from. It takes the
+    /// parameters of `image`.
+    pub(crate) parts: Parts,
     pub(crate) device: Device,
     pub(crate) contract: Contract,
-    /// What they hold: the length of their files, which are little but weights.
+    /// What they hold.
     pub(crate) bytes: u64,
 }
 
@@ -73,10 +112,9 @@ impl Encoders {
         pictures: &[&[u8]],
         side: i64,
     ) -> Result<Vec<f32>> {
-        // Loaded by this thread, whose call may be the first.
-        self.parts.module()?;
         let run = |encoders: &Self, inputs: &[Tensor]| {
-            Ok(encoders.parts.module()?.forward_ts(&encoders.on_device(inputs)?)?)
+            let inputs = encoders.on_device(inputs)?;
+            encoders.image.parameters.apply(encoders.parts.module()?, &inputs)
         };
         self.each_pass(workers, pictures, side, run)
     }
@@ -140,9 +178,9 @@ impl Encoders {
     }
 
     /// Begins a pass. On a GPU it still runs when this returns, and reading the output waits for it.
-    fn forward(&self, encoder: &CModule, inputs: &[Tensor]) -> Result<Tensor> {
+    fn forward(&self, encoder: &Encoder, inputs: &[Tensor]) -> Result<Tensor> {
         let inputs = self.on_device(inputs)?;
-        let output = encoder.forward_ts(&inputs)?;
+        let output = encoder.parameters.apply(&encoder.module, &inputs)?;
         (self.contract.finish)(output, inputs[0].size()[0], self.contract.dim)
     }
 

@@ -1,38 +1,38 @@
 //! The two towers as TorchScript files, made once and loaded ever after.
 //!
-//! The graph holds the weights as constants, fused and folded, so that loading is reading. What is
-//! written here is read back here and nowhere else: TorchScript is a program, and one from another
-//! place would run with the rights of this process.
+//! A file holds what is computed and no weights: they are arguments, see `towers/loader.rs`. So one
+//! file serves every device and precision. What is written here is read back here and nowhere else:
+//! TorchScript is a program, and one from another place would run with the rights of this process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use clip::checkpoint::config::Config;
-use clip::checkpoint::family::{TextAttention, TokenTable};
+use clip::checkpoint::family::{ImagePooling, TextAttention, TokenTable};
 use clip::error::Remedy;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::checkpoint::Checkpoint;
 use crate::encoders::cache::{Checksums, Slot, unfinished};
-use crate::encoders::encoder::{Contract, Encoders};
-use crate::encoders::parts::PartsEncoder;
+use crate::encoders::encoder::{Contract, Encoder, Encoders, Parameters};
+use crate::encoders::parts::Parts;
 use crate::encoders::table::{self, Table};
 use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::precision::Precision;
 use crate::runtime::threads::STACK;
-use crate::towers::matmul::Matmul;
+use crate::towers::loader::Loader;
+use crate::towers::matmul::{self, Storage};
 use crate::towers::text::TextTower;
 use crate::towers::vision::VisionTower;
 use crate::weights::Weights;
 
 /// Raise it whenever the towers' code changes what is exported.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";
-
-const PRECISION: &str = "f32";
 
 /// Sizes of products that come upon all kinds of kernels, from a label to some pictures.
 const WARM_UP_WIDTH: i64 = 512;
@@ -40,35 +40,34 @@ const WARM_UP_ROWS: [i64; 4] = [1, 7, 50, 400];
 
 pub(crate) const IMAGE: &str = "image.pt";
 pub(crate) const TEXT: &str = "text.pt";
+const PARTS: &str = "parts.pt";
 
-/// Loads the encoders from the cache, exporting them first where they are missing or damaged.
+/// Loads the weights, and the encoders from the cache, exporting them first where they are missing or
+/// damaged.
 ///
 /// Returns their folder, or the reason why they could not be kept.
 pub(crate) fn encoders(
     checkpoint: &Checkpoint,
     cache: Option<&Path>,
-    device: Device,
+    storage: Storage,
 ) -> Result<(Encoders, Result<PathBuf>)> {
-    let matmul = Matmul::fastest(device);
-    let Some(cache) = cache else {
-        return Ok((make_unkept(checkpoint, matmul, device)?, Err(no_cache())));
-    };
-    let slot = slot(checkpoint, cache, matmul)?;
-    // Those of another maker's processor, in a container's image say, do on this one too.
-    if device == Device::Cpu && !slot.folder().exists() {
-        let other = self::slot(checkpoint, cache, matmul.other())?;
-        if let Ok(encoders) = load_checked(&other, &checkpoint.config, device) {
-            return Ok((encoders, Ok(other.folder().to_owned())));
+    let towers = Towers::load(checkpoint, storage)?;
+    let kept = match cache {
+        None => Err(no_cache()),
+        Some(cache) => {
+            let slot = Slot::new(&cache.join("encoders"), key(checkpoint)?);
+            load_or_make(checkpoint, &towers, &slot).map(|modules| (modules, slot.folder().to_owned()))
         }
-    }
-    match load_or_make(checkpoint, matmul, &slot, device) {
-        Ok(encoders) => Ok((encoders, Ok(slot.folder().to_owned()))),
+    };
+    let (modules, folder) = match kept {
+        Ok((modules, folder)) => (modules, Ok(folder)),
         // If it is the cache's fault, and not the checkpoint's, it works without one.
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Torch) => {
-            Ok((make_unkept(checkpoint, matmul, device)?, Err(error)))
+            (make_unkept(checkpoint, &towers)?, Err(error))
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    Ok((towers.encoders(&checkpoint.config, modules)?, folder))
 }
 
 /// What stands in [`Info::encoders`](crate::Info) where there is no cache.
@@ -94,125 +93,158 @@ fn open_table(config: &Config, folder: &Path) -> Result<Option<Table>> {
     }
 }
 
-/// Encoders whose files are gone when they are loaded.
-fn make_unkept(checkpoint: &Checkpoint, matmul: Matmul, device: Device) -> Result<Encoders> {
+/// Both towers with their tensors.
+struct Towers {
+    vision: (VisionTower, Parameters),
+    text: (TextTower, Parameters),
+    storage: Storage,
+}
+
+impl Towers {
+    /// Side by side: most of the time goes into copying and into memory's first touch.
+    fn load(checkpoint: &Checkpoint, storage: Storage) -> Result<Self> {
+        let config = &checkpoint.config;
+        let files = checkpoint.weights()?;
+        let load_text = || -> Result<(TextTower, Parameters)> {
+            let weights = Weights::open(files, config.family.prefix)?;
+            let loader = Loader::new(&weights, storage)?;
+            let tower = TextTower::load(&loader, config)?;
+            Ok((tower, Parameters::new(loader.into_parameters())))
+        };
+        let load_vision = || -> Result<(VisionTower, Parameters)> {
+            let weights = Weights::open(files, config.family.prefix)?;
+            let loader = Loader::new(&weights, storage)?;
+            let tower = VisionTower::load(&loader, config, &checkpoint.preprocessing)?;
+            Ok((tower, Parameters::new(loader.into_parameters())))
+        };
+        std::thread::scope(|scope| {
+            let text = std::thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, load_text)
+                .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
+            let vision = load_vision();
+            let panicked = || Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));
+            let text = text.join().unwrap_or_else(|_| panicked());
+            Ok(Self { vision: vision?, text: text?, storage })
+        })
+    }
+
+    fn encoders(self, config: &Config, modules: Modules) -> Result<Encoders> {
+        let (image, text) = (self.vision.1, self.text.1);
+        Ok(Encoders {
+            bytes: image.bytes()? + text.bytes()?,
+            image: Encoder { module: modules.image, parameters: image },
+            text: Encoder { module: modules.text, parameters: text },
+            table: modules.table,
+            parts: modules.parts,
+            device: self.storage.device,
+            contract: contract(config),
+        })
+    }
+}
+
+/// Whether the image tower's embedding is a sum over the picture's patches.
+fn has_parts(config: &Config) -> bool {
+    config.family.vision.pooling == ImagePooling::ClassToken
+}
+
+/// What the files of a folder become.
+struct Modules {
+    image: CModule,
+    text: CModule,
+    table: Option<Table>,
+    parts: Parts,
+}
+
+impl Modules {
+    fn load(folder: &Path, config: &Config) -> Result<Self> {
+        // They hold no tensors, so that the device is that of the arguments.
+        let load = |name| CModule::load_on_device(folder.join(name), Device::Cpu);
+        let parts = match has_parts(config) {
+            true => Parts::Module(load(PARTS)?),
+            false => Parts::without_class_token(config),
+        };
+        Ok(Self {
+            image: load(IMAGE)?,
+            text: load(TEXT)?,
+            table: open_table(config, folder)?,
+            parts,
+        })
+    }
+
+    /// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
+    fn load_checked(slot: &Slot, config: &Config) -> Result<Self> {
+        let checksums = Checksums::read(slot.folder())?;
+        let parts = has_parts(config).then_some(PARTS);
+        for name in [IMAGE, TEXT].into_iter().chain(parts) {
+            checksums.check(&slot.folder().join(name))?;
+        }
+        Self::load(slot.folder(), config)
+    }
+}
+
+/// Modules whose files are gone when they are loaded.
+fn make_unkept(checkpoint: &Checkpoint, towers: &Towers) -> Result<Modules> {
     let folder = unfinished(&std::env::temp_dir(), "clip-export")?;
-    export(checkpoint, matmul, folder.path())?;
-    load(folder.path(), &checkpoint.config, device)
+    export(checkpoint, towers, folder.path())?;
+    Modules::load(folder.path(), &checkpoint.config)
 }
 
-fn slot(checkpoint: &Checkpoint, cache: &Path, matmul: Matmul) -> Result<Slot> {
-    Ok(Slot::new(&cache.join("encoders"), key(checkpoint, matmul)?))
-}
-
-fn load_or_make(
-    checkpoint: &Checkpoint,
-    matmul: Matmul,
-    slot: &Slot,
-    device: Device,
-) -> Result<Encoders> {
-    match load_checked(slot, &checkpoint.config, device) {
-        // Made anew, they would be as large.
-        Err(error) if error.kind() != ErrorKind::OutOfMemory => {}
-        loaded => return loaded,
+fn load_or_make(checkpoint: &Checkpoint, towers: &Towers, slot: &Slot) -> Result<Modules> {
+    let config = &checkpoint.config;
+    if let Ok(modules) = Modules::load_checked(slot, config) {
+        return Ok(modules);
     }
     let lock = slot.lock()?;
     // Another process may have made them while this one waited.
-    if let Ok(encoders) = load_checked(slot, &checkpoint.config, device) {
-        return Ok(encoders);
+    if let Ok(modules) = Modules::load_checked(slot, config) {
+        return Ok(modules);
     }
-    slot.fill(&lock, |folder| export(checkpoint, matmul, folder))?;
-    load(slot.folder(), &checkpoint.config, device)
+    slot.fill(&lock, |folder| export(checkpoint, towers, folder))?;
+    Modules::load(slot.folder(), config)
 }
 
-/// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
-fn load_checked(slot: &Slot, config: &Config, device: Device) -> Result<Encoders> {
-    let checksums = Checksums::read(slot.folder())?;
-    let load = |name| {
-        let path = slot.folder().join(name);
-        checksums.check(&path)?;
-        Ok(CModule::load_on_device(path, device)?)
-    };
-    // Side by side: most of the time goes into copying and into memory's first touch.
-    std::thread::scope(|scope| {
-        let text = std::thread::Builder::new()
-            .stack_size(STACK)
-            .spawn_scoped(scope, || load(TEXT))
-            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
-        let image = load(IMAGE);
-        let panicked = || Err(Error::new(ErrorKind::Internal, "loading an encoder panicked"));
-        let text = text.join().unwrap_or_else(|_| panicked());
-        let (image, text) = (image?, text?);
-        Ok(Encoders {
-            image,
-            text,
-            table: open_table(config, slot.folder())?,
-            parts: PartsEncoder::none(),
-            device,
-            contract: contract(config),
-            bytes: bytes(slot.folder())?,
-        })
-    })
-}
-
-fn load(folder: &Path, config: &Config, device: Device) -> Result<Encoders> {
-    Ok(Encoders {
-        image: CModule::load_on_device(folder.join(IMAGE), device)?,
-        text: CModule::load_on_device(folder.join(TEXT), device)?,
-        table: open_table(config, folder)?,
-        parts: PartsEncoder::none(),
-        device,
-        contract: contract(config),
-        bytes: bytes(folder)?,
-    })
-}
-
-/// Length of both files.
-pub(crate) fn bytes(folder: &Path) -> Result<u64> {
-    let length = |name| {
-        let path = folder.join(name);
-        fs::metadata(&path).map(|metadata| metadata.len()).map_err(|e| unreadable(&path, e))
-    };
-    Ok(length(IMAGE)? + length(TEXT)?)
-}
-
-/// Writes both encoders into a folder, one tower after the other to halve the peak of memory.
-fn export(checkpoint: &Checkpoint, matmul: Matmul, folder: &Path) -> Result<()> {
-    let config = &checkpoint.config;
-    let weights = Weights::open(checkpoint.weights()?, config.family.prefix)?;
-
-    let vision = VisionTower::load(&weights, config, &checkpoint.preprocessing, matmul)?;
+/// Writes both encoders into a folder.
+fn export(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {
+    let (config, device) = (&checkpoint.config, towers.storage.device);
+    let (vision, parameters) = &towers.vision;
     let side = config.vision.image_size;
-    let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, Device::Cpu))?;
-    trace("ImageEncoder", &[pixels], |x| vision.forward(&x[0]))?.save(folder.join(IMAGE))?;
-    drop(vision);
-    matmul.apply(&folder.join(IMAGE))?;
+    let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, device))?;
+    let pixels = [pixels];
+    trace("ImageEncoder", &pixels, parameters, |x| vision.forward(&x[0]))?
+        .save(folder.join(IMAGE))?;
+    if has_parts(config) {
+        trace("PartsEncoder", &pixels, parameters, |x| vision.parts(&x[0]))?
+            .save(folder.join(PARTS))?;
+    }
     crate::runtime::exit::prepare();
 
-    let text = TextTower::load(&weights, config, matmul)?;
-    trace("TextEncoder", &example(config)?, |x| text.forward(x))?.save(folder.join(TEXT))?;
-    drop(text);
-    matmul.apply(&folder.join(TEXT))?;
+    let (text, parameters) = &towers.text;
+    trace("TextEncoder", &example(config, device)?, parameters, |x| text.forward(x))?
+        .save(folder.join(TEXT))?;
     match config.text.family.table {
         TokenTable::InEncoder => Ok(()),
-        TokenTable::OnDisk => table::write(&weights, &config.text, folder),
+        TokenTable::OnDisk => {
+            let weights = Weights::open(checkpoint.weights()?, config.family.prefix)?;
+            table::write(&weights, &config.text, folder)
+        }
     }
 }
 
 /// Inputs of the text encoder to trace it with.
-fn example(config: &Config) -> Result<Vec<Tensor>> {
-    let on_cpu = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, Device::Cpu));
+fn example(config: &Config, device: Device) -> Result<Vec<Tensor>> {
+    let zeros = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, device));
     let (text, integers) = (&config.text, Kind::Int64);
     let mut inputs = match text.family.attention {
-        TextAttention::Full => vec![on_cpu(&[2, text.max_positions], integers)?],
+        TextAttention::Full => vec![zeros(&[2, text.max_positions], integers)?],
         TextAttention::Causal => {
-            let ids = on_cpu(&[2, text.max_positions.min(5)], integers)?;
+            let ids = zeros(&[2, text.max_positions.min(5)], integers)?;
             let ends = ids.f_ones_like()?.f_cumsum(1, integers)?;
-            vec![ids, ends, on_cpu(&[2, 3], integers)?]
+            vec![ids, ends, zeros(&[2, 3], integers)?]
         }
     };
     if text.family.table == TokenTable::OnDisk {
-        inputs.push(on_cpu(&[3, text.transformer.width], Kind::Float)?);
+        inputs.push(zeros(&[3, text.transformer.width], Kind::Float)?);
     }
     Ok(inputs)
 }
@@ -222,36 +254,49 @@ fn example(config: &Config) -> Result<Vec<Tensor>> {
 ///
 /// Nothing depends on it but how a process ends that ends while it loads or runs its first model.
 pub(crate) fn warm_up() -> Result<()> {
+    matmul::register()?;
     let folder = unfinished(&std::env::temp_dir(), "clip-warm-up")?;
     let path = folder.path().join(IMAGE);
     let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
-    let (weight, bias) = (ones(&[WARM_UP_WIDTH; 2])?, ones(&[WARM_UP_WIDTH])?);
-    let module = trace("WarmUp", &[ones(&[2, WARM_UP_WIDTH])?], |x| {
-        Ok(x[0].f_linear(&weight, Some(&bias))?.f_linear(&weight, None::<&Tensor>)?)
+    let storage = Storage { device: Device::Cpu, precision: Precision::F32 };
+    let weight = storage.weight(&ones(&[WARM_UP_WIDTH; 2])?)?;
+    let bias = ones(&[WARM_UP_WIDTH])?;
+    let parameters = [&weight.values, &weight.scales, &bias].map(Tensor::shallow_clone);
+    let parameters = Parameters::new(parameters.into());
+    let module = trace("WarmUp", &[ones(&[2, WARM_UP_WIDTH])?], &parameters, |x| {
+        let x = matmul::linear(&x[0], &weight, Some(&bias), None, false)?;
+        matmul::linear(&x, &weight, None, None, false)
     })?;
     crate::runtime::exit::prepare();
     module.save(&path)?;
     crate::runtime::exit::prepare();
-    Matmul::fastest(Device::Cpu).apply(&path)?;
     let module = CModule::load_on_device(&path, Device::Cpu)?;
     crate::runtime::exit::prepare();
     for rows in WARM_UP_ROWS {
-        let _ = module.forward_ts(&[ones(&[rows, WARM_UP_WIDTH])?])?;
+        let x = ones(&[rows, WARM_UP_WIDTH])?;
+        let _ = module.forward_ts(&[&x, &weight.values, &weight.scales, &bias])?;
         crate::runtime::exit::prepare();
     }
     Ok(())
 }
 
-/// Records what `forward` does to `examples` as a module with a method of that name.
-pub(super) fn trace(
+/// Records what `forward` does to `examples` as a module with a method of that name, which takes the
+/// parameters after them.
+///
+/// What `forward` uses of the parameters becomes an argument, as libtorch knows a tensor again. Any
+/// other tensor would become a constant of the module, on the device that it was made on.
+fn trace(
     name: &str,
     examples: &[Tensor],
+    parameters: &Parameters,
     forward: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Result<CModule> {
     let mut failure = None;
-    let module = CModule::create_by_tracing(name, "forward", examples, &mut |inputs| {
+    let all: Vec<Tensor> =
+        examples.iter().chain(parameters.tensors()).map(Tensor::shallow_clone).collect();
+    let module = CModule::create_by_tracing(name, "forward", &all, &mut |inputs| {
         // tch's closure cannot fail; tracing must reach its end or it stays on for this thread.
-        let output = forward(inputs).unwrap_or_else(|error| {
+        let output = forward(&inputs[..examples.len()]).unwrap_or_else(|error| {
             failure = Some(error);
             inputs[0].shallow_clone()
         });
@@ -267,7 +312,7 @@ pub(super) fn trace(
 ///
 /// A commit of a repository says what its files are. Of other files it is their path, length and
 /// time: to read 600 MB of them would take as long as the start itself.
-pub(super) fn key(checkpoint: &Checkpoint, matmul: Matmul) -> Result<String> {
+fn key(checkpoint: &Checkpoint) -> Result<String> {
     let weights = checkpoint.weights()?;
     let (config, preprocessing) = (&checkpoint.config, &checkpoint.preprocessing);
     let mut facts = format!("{FORMAT} {config:?} {preprocessing:?}");
@@ -279,8 +324,8 @@ pub(super) fn key(checkpoint: &Checkpoint, matmul: Matmul) -> Result<String> {
         };
     }
     let source = checkpoint.commit().unwrap_or("local");
-    let (hash, matmul) = (fnv1a(facts.as_bytes()), matmul.name());
-    Ok(format!("{source}-{hash:016x}-{PRECISION}-{matmul}-libtorch-{LIBTORCH}"))
+    let hash = fnv1a(facts.as_bytes());
+    Ok(format!("{source}-{hash:016x}-libtorch-{LIBTORCH}"))
 }
 
 /// Where a file really is, its length, and when it was written.
@@ -310,68 +355,58 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::io::Read;
+
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::runtime::workers::Workers;
+    use crate::runtime::precision::{PrecisionRequest, choose};
 
     fn embedded() -> Checkpoint {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../priv/models/emoji-clip");
         Checkpoint::open(&directory).unwrap()
     }
 
-    /// What a way to multiply makes of pictures of noise and of prompts, by the embedded model.
-    fn embeddings(matmul: Matmul) -> [Vec<f32>; 2] {
-        let checkpoint = embedded();
-        let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
-        export(&checkpoint, matmul, folder.path()).unwrap();
-        let encoders = load(folder.path(), &checkpoint.config, Device::Cpu).unwrap();
-        let side = checkpoint.config.vision.image_size;
-        let pixels = (0..3 * 3 * side * side).map(|i| (i * i % 251) as u8).collect::<Vec<_>>();
-        let pictures: Vec<&[u8]> = pixels.chunks((3 * side * side) as usize).collect();
-        let rows = [vec![1, 5, 9, 2], vec![1, 2], vec![1, 5, 7, 7, 2]];
-        let workers = Workers::new(1);
-        let texts = encoders.texts(&workers, &rows).unwrap();
-        [encoders.images(&workers, &pictures, side).unwrap(), texts]
+    fn towers(precision: Precision) -> Towers {
+        Towers::load(&embedded(), Storage { device: Device::Cpu, precision }).unwrap()
     }
 
-    #[test]
-    fn exported_code_names_no_device() {
+    fn exported(precision: Precision) -> (TempDir, [String; 2]) {
         let folder = unfinished(&std::env::temp_dir(), "clip-export").unwrap();
-        export(&embedded(), Matmul::Linear, folder.path()).unwrap();
-        for name in [IMAGE, TEXT] {
-            let code = crate::towers::matmul::code(&folder.path().join(name));
+        export(&embedded(), &towers(precision), folder.path()).unwrap();
+        let code = [IMAGE, TEXT].map(|name| code(&folder.path().join(name)));
+        (folder, code)
+    }
+
+    /// The code in an archive of TorchScript.
+    fn code(path: &Path) -> String {
+        let mut archive = zip::ZipArchive::new(fs::File::open(path).unwrap()).unwrap();
+        let is_code = |name: &&str| name.ends_with("code/__torch__.py");
+        let name = archive.file_names().find(is_code).unwrap().to_owned();
+        let mut code = String::new();
+        archive.by_name(&name).unwrap().read_to_string(&mut code).unwrap();
+        code
+    }
+
+    #[test]
+    fn exported_code_names_no_device_and_holds_no_weights() {
+        let (folder, code) = exported(Precision::F32);
+        for code in code {
             assert!(code.contains("scaled_dot_product_attention"));
+            assert!(code.contains("image_zero_shot.linear"));
             assert!(!code.contains("device"), "{code}");
+            assert!(!code.contains("CONSTANTS"), "{code}");
         }
+        assert!(fs::metadata(folder.path().join(IMAGE)).unwrap().len() < 100_000);
     }
 
     #[test]
-    #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
-    fn encoders_of_another_processor_are_not_made_anew() {
-        let checkpoint = embedded();
-        let cache = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
-        let matmul = Matmul::fastest(Device::Cpu);
-        let [own, other] =
-            [matmul, matmul.other()].map(|way| slot(&checkpoint, cache.path(), way).unwrap());
-        let lock = other.lock().unwrap();
-        other.fill(&lock, |folder| export(&checkpoint, matmul.other(), folder)).unwrap();
-        let (_, folder) = encoders(&checkpoint, Some(cache.path()), Device::Cpu).unwrap();
-        assert_eq!(folder.unwrap(), other.folder());
-        assert!(!own.folder().exists());
-
-        // Damaged ones are no reason to fail.
-        fs::write(other.folder().join(IMAGE), "damaged").unwrap();
-        let (_, folder) = encoders(&checkpoint, Some(cache.path()), Device::Cpu).unwrap();
-        assert_eq!(folder.unwrap(), own.folder());
-    }
-
-    #[test]
-    #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
-    fn both_ways_to_multiply_give_the_same() {
-        let [linear, onednn] = [Matmul::Linear, Matmul::OneDnn].map(embeddings);
-        for (linear, onednn) in linear.iter().zip(&onednn) {
-            assert_eq!(linear.len(), onednn.len());
-            assert!(linear.iter().zip(onednn).all(|(a, b)| (a - b).abs() <= 1e-6));
-            assert!(linear.iter().any(|value| *value != 0.0));
+    fn one_export_serves_every_precision() {
+        let (_, expected) = exported(Precision::F32);
+        for request in [Precision::Bf16, Precision::Int8] {
+            if choose(PrecisionRequest::Exactly(request), Device::Cpu).is_ok() {
+                assert_eq!(exported(request).1, expected, "{request:?}");
+            }
         }
     }
 }

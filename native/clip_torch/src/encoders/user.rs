@@ -18,9 +18,9 @@ use clip::checkpoint::config::Config;
 use clip::checkpoint::files;
 use tch::{CModule, Device, Kind, Tensor};
 
-use crate::encoders::encoder::{Contract, Encoders, TextPass};
-use crate::encoders::export::{IMAGE, TEXT, bytes};
-use crate::encoders::parts::PartsEncoder;
+use crate::encoders::encoder::{Contract, Encoder, Encoders, Parameters, TextPass};
+use crate::encoders::export::{IMAGE, TEXT};
+use crate::encoders::parts::Parts;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Tokens of one forward pass.
@@ -30,22 +30,27 @@ const MAX_TOKENS: usize = 8_192;
 pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result<Encoders> {
     let dim = config.projection_dim;
     let encoders = Encoders {
-        image: open(folder, IMAGE, device)?,
-        text: open(folder, TEXT, device)?,
+        image: whole(open(folder, IMAGE, device)?),
+        text: whole(open(folder, TEXT, device)?),
         table: None,
-        parts: PartsEncoder::none(),
+        parts: Parts::of_user(),
         device,
         contract: Contract { passes, finish: unit, dim },
         bytes: bytes(folder)?,
     };
     let side = config.vision.image_size;
     let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, device))?;
-    try_out(&encoders.image, &pixels, dim).map_err(|e| breach(folder, IMAGE, &e))?;
+    try_out(&encoders.image.module, &pixels, dim).map_err(|e| breach(folder, IMAGE, &e))?;
     // Not the length that it was traced with, most likely; and one that every model takes.
     let length = if config.text.family.tokenizer.padded { config.text.max_positions } else { 2 };
     let ids = Tensor::f_zeros([3, length], (Kind::Int64, device))?;
-    try_out(&encoders.text, &ids, dim).map_err(|e| breach(folder, TEXT, &e))?;
+    try_out(&encoders.text.module, &ids, dim).map_err(|e| breach(folder, TEXT, &e))?;
     Ok(encoders)
+}
+
+/// An encoder that has its weights in it.
+fn whole(module: CModule) -> Encoder {
+    Encoder { module, parameters: Parameters::default() }
 }
 
 fn open(folder: &Path, name: &str, device: Device) -> Result<CModule> {
@@ -66,6 +71,19 @@ fn check_pointer(path: &Path) -> Result<()> {
         true => Err(Error::new(ErrorKind::InvalidWeights, files::LFS_POINTER_FOUND)),
         false => Ok(()),
     }
+}
+
+/// Length of both files, which are little but weights.
+fn bytes(folder: &Path) -> Result<u64> {
+    let length = |name| -> Result<u64> {
+        let path = folder.join(name);
+        let metadata = path.metadata().map_err(|e| {
+            let message = format!("cannot read {}: {e}", path.display());
+            Error::new(ErrorKind::Io, message).with_source(e)
+        })?;
+        Ok(metadata.len())
+    };
+    Ok(length(IMAGE)? + length(TEXT)?)
 }
 
 fn try_out(encoder: &CModule, input: &Tensor, dim: i64) -> Result<()> {

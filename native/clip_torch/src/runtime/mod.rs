@@ -3,6 +3,7 @@
 pub mod device;
 pub(crate) mod exit;
 pub(crate) mod memory;
+pub(crate) mod precision;
 pub(crate) mod queue;
 pub(crate) mod threads;
 pub(crate) mod workers;

@@ -5,83 +5,66 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::tensor::float;
-use crate::towers::matmul::Matmul;
-use crate::weights::Weights;
+use crate::towers::loader::Loader;
+use crate::towers::matmul::{self, Weight};
 
 /// Factor inside quick_gelu's sigmoid.
 const QUICK_GELU: f64 = 1.702;
 
-/// `x W^T + b`, with a weight of the checkpoint's shape, `[out, in]`.
+/// A layer as the checkpoint has it: a weight `[out, in]` and perhaps a bias, in f32 on the CPU.
 #[derive(Debug)]
-pub(crate) struct Linear {
+pub(crate) struct Dense {
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
 }
 
-impl Linear {
-    pub(crate) fn load(
-        weights: &Weights,
-        name: &str,
-        shape: [i64; 2],
-        matmul: Matmul,
-    ) -> Result<Self> {
-        let weight = weights.tensor(&format!("{name}.weight"), &shape)?;
-        let bias = weights.tensor(&format!("{name}.bias"), &shape[..1])?;
-        Self::new(&weight, Some(bias), matmul)
-    }
-
-    pub(crate) fn without_bias(weight: &Tensor, matmul: Matmul) -> Result<Self> {
-        Self::new(weight, None, matmul)
-    }
-
-    pub(crate) fn new(weight: &Tensor, bias: Option<Tensor>, matmul: Matmul) -> Result<Self> {
-        Ok(Self { weight: matmul.arrange(weight)?, bias })
-    }
-
+impl Dense {
     /// Several layers of one input as a single product, outputs one after the other.
-    pub(crate) fn fused(layers: &[Self], matmul: Matmul) -> Result<Self> {
+    pub(crate) fn fused(layers: &[Self]) -> Result<Self> {
         let weights: Vec<_> = layers.iter().map(|layer| &layer.weight).collect();
         let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        Self::new(&Tensor::f_cat(&weights, 0)?, Some(Tensor::f_cat(&biases, 0)?), matmul)
+        Ok(Self { weight: Tensor::f_cat(&weights, 0)?, bias: Some(Tensor::f_cat(&biases, 0)?) })
     }
+}
 
-    /// Some rows of the output.
-    pub(crate) fn rows(&self, start: i64, length: i64) -> Result<Self> {
-        Ok(Self {
-            weight: self.weight.f_narrow(0, start, length)?,
-            bias: self.bias.as_ref().map(|bias| bias.f_narrow(0, start, length)).transpose()?,
-        })
-    }
+/// `x W^T + b`.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Weight,
+    pub(crate) bias: Option<Tensor>,
+}
 
+impl Linear {
+    /// In the type that the tower computes in.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+        matmul::linear(x, &self.weight, self.bias.as_ref(), None, false)
+    }
+
+    /// In the type of the weights, for what multiplies next.
+    pub(crate) fn forward_narrow(
+        &self,
+        x: &Tensor,
+        activation: Option<Activation>,
+    ) -> Result<Tensor> {
+        matmul::linear(x, &self.weight, self.bias.as_ref(), activation, true)
     }
 
     /// The linear part alone: `x W^T`.
     pub(crate) fn forward_without_bias(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, None::<&Tensor>)?)
+        matmul::linear(x, &self.weight, None, None, false)
     }
 }
 
 /// Layer normalisation over the last dimension.
 #[derive(Debug)]
 pub(crate) struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    width: i64,
-    eps: f64,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) width: i64,
+    pub(crate) eps: f64,
 }
 
 impl LayerNorm {
-    pub(crate) fn load(weights: &Weights, name: &str, config: &TransformerConfig) -> Result<Self> {
-        Ok(Self {
-            weight: weights.tensor(&format!("{name}.weight"), &[config.width])?,
-            bias: weights.tensor(&format!("{name}.bias"), &[config.width])?,
-            width: config.width,
-            eps: config.layer_norm_eps,
-        })
-    }
-
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         Ok(x.f_layer_norm([self.width], weight, bias, self.eps, true)?)
@@ -109,33 +92,23 @@ pub(crate) struct FeedForward {
 
 impl FeedForward {
     /// Reads `{name}.fc1` and `{name}.fc2`.
-    pub(crate) fn load(
-        weights: &Weights,
-        name: &str,
-        config: &TransformerConfig,
-        matmul: Matmul,
-    ) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader<'_>, name: &str, config: &TransformerConfig) -> Result<Self> {
         let (width, inner_width) = (config.width, config.mlp_width);
-        let mut inner =
-            Linear::load(weights, &format!("{name}.fc1"), [inner_width, width], matmul)?;
-        let mut outer =
-            Linear::load(weights, &format!("{name}.fc2"), [width, inner_width], matmul)?;
+        let mut inner = loader.dense(&format!("{name}.fc1"), [inner_width, width])?;
         if config.activation == Activation::QuickGelu {
             inner.weight = inner.weight.f_mul_scalar(QUICK_GELU)?;
             inner.bias = inner.bias.map(|bias| bias.f_mul_scalar(QUICK_GELU)).transpose()?;
+        }
+        let inner = loader.keep_linear(inner)?;
+        let mut outer = loader.dense(&format!("{name}.fc2"), [width, inner_width])?;
+        if config.activation == Activation::QuickGelu {
             outer.weight = outer.weight.f_div_scalar(QUICK_GELU)?;
         }
-        Ok(Self { inner, outer, activation: config.activation })
+        Ok(Self { inner, outer: loader.keep_linear(outer)?, activation: config.activation })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut inner = self.inner.forward(x)?;
-        let inner = match self.activation {
-            Activation::QuickGelu => inner.f_silu_()?,
-            Activation::Gelu => inner.f_gelu_("none")?,
-            Activation::GeluTanh => inner.f_gelu_("tanh")?,
-        };
-        self.outer.forward(&inner)
+        self.outer.forward(&self.inner.forward_narrow(x, Some(self.activation))?)
     }
 }
 

@@ -1,190 +1,176 @@
-//! Which library multiplies the matrices.
+//! Products with weights in the order and the type that suit the processor.
 //!
-//! libtorch's `linear` calls the BLAS that libtorch is built with, on x86 MKL, which keeps its best
-//! kernels for Intel's processors. libtorch comes with oneDNN too, which is faster on others: 1.2 to
-//! 1.3 times for a picture alone on an AMD EPYC (bench/README.md).
-//!
-//! libtorch has an operator for it, `mkldnn::_linear_pointwise`, but tch does not bind it, and
-//! tracing does not know the type of one of its arguments. So a tower is traced with `linear`, and
-//! the code of the written module is changed, which is text.
+//! libtorch's `linear` brings a plain weight into its library's own order in every call, which for a few
+//! rows takes longer than the product. oneDNN's weights can be packed once, for any number of rows
+//! (bench/README.md). A packed weight cannot be saved, so it is made by every load and handed to
+//! the exported tower as an argument.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
-use std::path::Path;
+#![allow(unsafe_code)]
 
-use tch::{Device, Tensor};
-use zip::write::FileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::sync::OnceLock;
+
+use clip::checkpoint::config::Activation;
+use tch::{Device, Kind, Tensor};
+use torch_sys::C_tensor;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::precision::Precision;
 
-/// Where a module's code is in its archive, behind the archive's own name.
-const CODE: &str = "code/__torch__.py";
+unsafe extern "C" {
+    fn image_zero_shot_register(error: *mut *mut c_char);
+    fn image_zero_shot_pack(weight: *const C_tensor, error: *mut *mut c_char) -> *mut C_tensor;
+    fn image_zero_shot_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        scales: *const C_tensor,
+        bias: *const C_tensor,
+        activation: *const c_char,
+        narrow: bool,
+        error: *mut *mut c_char,
+    ) -> *mut C_tensor;
+}
 
-const LINEAR: &str = "torch.linear(";
+/// Largest absolute value of a weight in 8 bits.
+const INT8_MOST: f64 = 127.0;
+/// The scale of a row of zeros.
+const LEAST_SCALE: f64 = 1e-12;
 
-/// What takes the place of `torch.linear`: a function of this name beside the module.
-const REPLACEMENT: &str = "__torch__.linear(";
-const FUNCTION: &str = r#"def linear(input: Tensor,
-    weight: Tensor,
-    bias: Optional[Tensor]=None) -> Tensor:
-  none = annotate(List[Optional[number]], [])
-  return ops.mkldnn._linear_pointwise(input, weight, bias, "none", none, "")
-"#;
-
-/// A way to multiply matrices.
+/// Where a tower's tensors are, and of what type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Matmul {
-    /// As libtorch's `linear` does it on the device.
-    Linear,
-    /// oneDNN, on a CPU.
-    OneDnn,
+pub(crate) struct Storage {
+    pub(crate) device: Device,
+    pub(crate) precision: Precision,
 }
 
-impl Matmul {
-    /// The fastest way on a device of this machine.
-    pub(crate) fn fastest(device: Device) -> Self {
-        if device == Device::Cpu && onednn_is_faster() { Self::OneDnn } else { Self::Linear }
-    }
+/// The weight of a product.
+#[derive(Debug)]
+pub(crate) struct Weight {
+    pub(crate) values: Tensor,
+    /// Of its rows if it is in 8 bits, else none: an empty tensor, as encoders take the same number of
+    /// arguments in every precision.
+    pub(crate) scales: Tensor,
+}
 
-    /// The way that is not this one.
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Linear => Self::OneDnn,
-            Self::OneDnn => Self::Linear,
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Linear => "linear",
-            Self::OneDnn => "onednn",
-        }
-    }
-
-    /// A weight of shape `[out, in]` in the order in memory that suits.
+impl Storage {
+    /// The type of everything but the products' weights.
     ///
-    /// The transpose's for MKL: it multiplies 16 to 50 rows (a few labels, a picture) 1.2 to 1.3
-    /// times as fast that way and hundreds no slower, but takes 1.2 times as long for fewer than 13
-    /// (a lone label). oneDNN takes 1.2 times as long that way for up to 200 rows.
-    pub(crate) fn arrange(self, weight: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Self::Linear => weight.f_transpose(0, 1)?.f_contiguous()?.f_transpose(0, 1)?,
-            Self::OneDnn => weight.f_contiguous()?,
-        })
-    }
-
-    /// Makes a module that was saved multiply this way.
-    pub(crate) fn apply(self, module: &Path) -> Result<()> {
-        match self {
-            Self::Linear => Ok(()),
-            Self::OneDnn => {
-                let change = |code: &str| FUNCTION.to_owned() + &code.replace(LINEAR, REPLACEMENT);
-                change_code(module, change).map_err(|e| {
-                    let message = format!("cannot change the code of {}: {e}", module.display());
-                    Error::new(ErrorKind::Io, message).with_source(e)
-                })
-            }
+    /// A CPU computes the rest in f32, which is more exact and as fast.
+    pub(crate) fn kind(self) -> Kind {
+        match self.precision {
+            Precision::F16 => Kind::Half,
+            Precision::Bf16 if self.device != Device::Cpu => Kind::BFloat16,
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => Kind::Float,
         }
     }
-}
 
-/// Whether libtorch is built with MKL, and the processor is not one that MKL is made for.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn onednn_is_faster() -> bool {
-    let vendor = raw_cpuid::CpuId::new().get_vendor_info();
-    vendor.is_some_and(|vendor| vendor.as_str() != "GenuineIntel")
-}
-
-/// Builds for other processors have other libraries, and those for macOS have no oneDNN.
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn onednn_is_faster() -> bool {
-    false
-}
-
-/// Changes the code in an archive of TorchScript.
-fn change_code(path: &Path, change: impl Fn(&str) -> String) -> io::Result<()> {
-    let mut old = ZipArchive::new(File::open(path)?)?;
-    let changed = path.with_extension("changed");
-    let mut new = ZipWriter::new(BufWriter::new(File::create(&changed)?));
-    for index in 0..old.len() {
-        let entry = old.by_index_raw(index)?;
-        let name = entry.name().to_owned();
-        if name.ends_with(CODE) {
-            drop(entry);
-            let mut code = String::new();
-            old.by_index(index)?.read_to_string(&mut code)?;
-            new.start_file(
-                name,
-                FileOptions::default().compression_method(CompressionMethod::Stored),
-            )?;
-            new.write_all(change(&code).as_bytes())?;
-        } else if !name.ends_with(".debug_pkl") {
-            // Where the old code came from is left out: the new one's lines are others.
-            new.raw_copy_file(entry)?;
+    /// The type of a table of which a pass looks up some rows.
+    pub(crate) fn table_kind(self) -> Kind {
+        match self.precision {
+            Precision::F32 => Kind::Float,
+            Precision::F16 => Kind::Half,
+            Precision::Bf16 | Precision::Int8 => Kind::BFloat16,
         }
     }
-    new.finish()?.into_inner()?;
-    fs::rename(changed, path)
+
+    /// A weight `[out, in]` in f32, as products here take it.
+    pub(crate) fn weight(self, weight: &Tensor) -> Result<Weight> {
+        if self.precision == Precision::Int8 {
+            return int8(weight);
+        }
+        let kind = match self.precision {
+            Precision::Bf16 => Kind::BFloat16,
+            _ => self.kind(),
+        };
+        let values = weight.f_to_device(self.device)?.f_to_kind(kind)?.f_contiguous()?;
+        let values = if self.packs() { pack(&values)? } else { values };
+        let scales = Tensor::f_empty([0], (Kind::Float, self.device))?;
+        Ok(Weight { values, scales })
+    }
+
+    /// Whether libtorch has oneDNN here.
+    fn packs(self) -> bool {
+        self.device == Device::Cpu && cfg!(all(target_arch = "x86_64", target_os = "linux"))
+    }
 }
 
-/// The code in an archive of TorchScript.
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(crate) fn code(path: &Path) -> String {
-    let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
-    let name = archive.file_names().find(|name| name.ends_with(CODE)).unwrap().to_owned();
-    let mut code = String::new();
-    archive.by_name(&name).unwrap().read_to_string(&mut code).unwrap();
-    code
+/// A weight in 8 bits, with a scale for each row.
+fn int8(weight: &Tensor) -> Result<Weight> {
+    let most = weight.f_abs()?.f_amax([1].as_slice(), true)?;
+    let scales = most.f_div_scalar(INT8_MOST)?.f_clamp_min(LEAST_SCALE)?;
+    let values = weight.f_div(&scales)?.f_round()?.f_to_kind(Kind::Int8)?;
+    Ok(Weight { values: pack(&values)?, scales: scales.f_flatten(0, 1)? })
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
+/// Makes the operator known to libtorch, once. To be called before a tower is loaded.
+pub(crate) fn register() -> Result<()> {
+    static REGISTERED: OnceLock<Result<()>> = OnceLock::new();
+    let register = || {
+        let mut error = ptr::null_mut();
+        // SAFETY: the function only writes to `error`.
+        unsafe { image_zero_shot_register(&raw mut error) };
+        if error.is_null() { Ok(()) } else { Err(taken(error)) }
+    };
+    REGISTERED.get_or_init(register).clone()
+}
 
-    use tch::{CModule, Kind};
+fn pack(weight: &Tensor) -> Result<Tensor> {
+    let mut error = ptr::null_mut();
+    // SAFETY: the tensor lives, and the function only reads it.
+    let packed = unsafe { image_zero_shot_pack(weight.as_ptr(), &raw mut error) };
+    owned(packed, error)
+}
 
-    use super::*;
-    use crate::encoders::cache::unfinished;
+/// `x W^T + b`, activated. With 16 bits on a CPU, `narrow` leaves the result in them.
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Weight,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+    narrow: bool,
+) -> Result<Tensor> {
+    let activation: &CStr = match activation {
+        None => c"none",
+        Some(Activation::QuickGelu) => c"silu",
+        Some(Activation::Gelu) => c"gelu",
+        Some(Activation::GeluTanh) => c"gelu_tanh",
+    };
+    let mut error = ptr::null_mut();
+    // SAFETY: all tensors live, and the function only reads them. A null pointer is none.
+    let result = unsafe {
+        image_zero_shot_linear(
+            x.as_ptr(),
+            weight.values.as_ptr(),
+            weight.scales.as_ptr(),
+            bias.map_or(ptr::null(), Tensor::as_ptr),
+            activation.as_ptr(),
+            narrow,
+            &raw mut error,
+        )
+    };
+    owned(result, error)
+}
 
-    #[test]
-    #[cfg_attr(target_os = "macos", ignore = "libtorch has no oneDNN there")]
-    fn a_module_is_changed_and_gives_the_same() {
-        let _no_grad = tch::no_grad_guard();
-        let random = |shape: &[i64]| Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).unwrap();
-        let (weight, bias, input) = (random(&[8, 4]), random(&[8]), random(&[3, 4]));
-        let module = CModule::create_by_tracing("M", "forward", &[random(&[2, 4])], &mut |x| {
-            let biased = x[0].f_linear(&weight, Some(&bias)).unwrap();
-            let plain = x[0].f_linear(&weight, None::<&Tensor>).unwrap();
-            vec![biased.f_mul(&plain).unwrap()]
-        });
-        let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
-        let path = folder.path().join("module.pt");
-        module.unwrap().save(&path).unwrap();
-        assert_eq!(code(&path).matches("torch.linear(").count(), 2);
-        let before = CModule::load(&path).unwrap().forward_ts(&[&input]).unwrap();
-
-        Matmul::OneDnn.apply(&path).unwrap();
-        let changed = code(&path);
-        assert_eq!(changed.matches(REPLACEMENT).count(), 2);
-        assert!(!changed.replace(REPLACEMENT, "").contains(LINEAR));
-        let after = CModule::load(&path).unwrap().forward_ts(&[&input]).unwrap();
-        assert!(before.f_allclose(&after, 1e-6, 1e-6, false).unwrap());
+/// A tensor that C++ made, or its error.
+fn owned(tensor: *mut C_tensor, error: *mut c_char) -> Result<Tensor> {
+    if tensor.is_null() {
+        return Err(taken(error));
     }
+    // SAFETY: C++ made it with `new` and keeps no pointer to it.
+    Ok(unsafe { Tensor::from_ptr(tensor) })
+}
 
-    #[test]
-    fn a_gpu_multiplies_as_libtorch_does() {
-        assert_eq!(Matmul::fastest(Device::Cuda(0)), Matmul::Linear);
+/// An error's message, which C++ allocated.
+fn taken(message: *mut c_char) -> Error {
+    if message.is_null() {
+        return Error::new(ErrorKind::Torch, "libtorch gave neither a result nor an error");
     }
-
-    #[test]
-    fn what_is_no_archive_is_named() {
-        let folder = unfinished(&std::env::temp_dir(), "clip-matmul").unwrap();
-        let path = folder.path().join("module.pt");
-        fs::write(&path, "no archive").unwrap();
-        let error = Matmul::OneDnn.apply(&path).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Io);
-        assert!(error.to_string().contains("module.pt"), "{error}");
-    }
+    // SAFETY: C++ made it with `strdup` and keeps no pointer to it.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        libc::free(message.cast());
+        text
+    };
+    tch::TchError::Torch(text).into()
 }

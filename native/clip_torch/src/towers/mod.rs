@@ -1,6 +1,7 @@
 //! The two towers as libtorch operations, written once for all checkpoints.
 
 pub(crate) mod layers;
+pub(crate) mod loader;
 pub(crate) mod matmul;
 pub(crate) mod parts;
 pub(crate) mod probe;

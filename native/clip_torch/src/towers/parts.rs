@@ -14,7 +14,8 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
-use crate::towers::layers::{Linear, unit};
+use crate::tensor::float;
+use crate::towers::layers::unit;
 use crate::towers::transformer::{Block, attend};
 use crate::towers::vision::VisionTower;
 
@@ -39,18 +40,21 @@ impl VisionTower {
         // A tower without blocks has seen nothing.
         let added = added.map_or_else(|| hidden.f_sub(&hidden), Ok)?;
         let pooled = hidden.f_narrow(1, 0, 1)?;
-        let whole = self.project(&self.norm_after.forward(&pooled)?)?;
+        let whole = self.projected(&self.norm_after.forward(&pooled)?)?;
         let length = whole.f_norm_scalaropt_dim(2, [-1], true)?;
-        let by_token = self.project(&self.norm_after.forward_part(&added, &pooled)?)?;
+        let by_token = self.projected(&self.norm_after.forward_part(&added, &pooled)?)?;
         // What the class token took from itself is no patch's.
         let by_patch = by_token.f_slice(1, 1, None::<i64>, 1)?.f_div(&length)?;
         let rest = unit(&whole)?.f_sub(&by_patch.f_sum_dim_intlist(1, true, None::<Kind>)?)?;
         Ok(Tensor::f_cat(&[rest, by_patch], 1)?)
     }
 
-    fn project(&self, x: &Tensor) -> Result<Tensor> {
-        let linear = Linear::forward_without_bias;
-        self.projection.as_ref().map_or(Ok(x.shallow_clone()), |projection| linear(projection, x))
+    /// In the common space, and in f32: what follows are small differences.
+    fn projected(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.projection {
+            Some(projection) => float(&projection.forward_without_bias(x)?),
+            None => float(x),
+        }
     }
 }
 
@@ -58,14 +62,10 @@ impl Block {
     /// States `[n, positions, width]` to the next ones, of the last block only the first position's, and
     /// to what each position added to the first by attention, `[n, positions, width]`.
     fn forward_parts(&self, hidden: &Tensor, is_last: bool) -> Result<(Tensor, Tensor)> {
-        let [query, key, value] = self.query_key_value(hidden)?;
-        let first = query.f_narrow(2, 0, 1)?;
-        let by_token = self.by_token(&first, &key, &value)?;
-        let next = if is_last {
-            self.finish(&hidden.f_narrow(1, 0, 1)?, &attend(&first, &key, &value, None)?)?
-        } else {
-            self.finish(hidden, &attend(&query, &key, &value, None)?)?
-        };
+        let wanted = if is_last { &hidden.f_narrow(1, 0, 1)? } else { hidden };
+        let [query, key, value] = self.query_key_value(hidden, wanted)?;
+        let by_token = self.by_token(&query.f_narrow(2, 0, 1)?, &key, &value)?;
+        let next = self.finish(wanted, &attend(&query, &key, &value, None)?)?;
         Ok((next, by_token))
     }
 
@@ -74,7 +74,7 @@ impl Block {
     fn by_token(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
         let scale = (self.head_size() as f64).powf(-0.5);
         let scores = query.f_mul_scalar(scale)?.f_matmul(&key.f_transpose(2, 3)?)?;
-        let weights = scores.f_softmax(-1, Kind::Float)?.f_transpose(2, 3)?;
+        let weights = scores.f_softmax(-1, Kind::Float)?.f_type_as(value)?.f_transpose(2, 3)?;
         let values = value.f_mul(&weights)?.f_transpose(1, 2)?.f_flatten(2, 3)?;
         self.attention_out.forward_without_bias(&values)
     }

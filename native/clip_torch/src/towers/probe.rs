@@ -5,9 +5,8 @@ use tch::Tensor;
 
 use crate::error::Result;
 use crate::towers::layers::{FeedForward, LayerNorm, Linear};
-use crate::towers::matmul::Matmul;
-use crate::towers::transformer::attend_alone;
-use crate::weights::Weights;
+use crate::towers::loader::Loader;
+use crate::towers::transformer::{Values, attend_alone};
 
 /// `SiglipMultiheadAttentionPoolingHead`. The query is the same for every picture, so that it and the
 /// keys' weights are one small matrix.
@@ -15,42 +14,32 @@ use crate::weights::Weights;
 pub(crate) struct Probe {
     /// `[heads, width]`.
     query: Tensor,
-    value: Linear,
+    values: Values,
     out: Linear,
     norm: LayerNorm,
     mlp: FeedForward,
-    heads: i64,
 }
 
 impl Probe {
     /// Reads `vision_model.head.*`.
-    pub(crate) fn load(
-        weights: &Weights,
-        config: &TransformerConfig,
-        matmul: Matmul,
-    ) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader<'_>, config: &TransformerConfig) -> Result<Self> {
         let (name, width) = ("vision_model.head", config.width);
-        let probe = weights.tensor(&format!("{name}.probe"), &[1, 1, width])?;
-        let part = |part: &str| -> Result<(Tensor, Tensor)> {
-            let name = format!("{name}.attention.{part}");
-            let weight = weights.tensor(&format!("{name}.weight"), &[width; 2])?;
-            Ok((weight, weights.tensor(&format!("{name}.bias"), &[width])?))
-        };
-        let (query, query_bias) = part("q_proj")?;
-        let ((key, _), (value, value_bias)) = (part("k_proj")?, part("v_proj")?);
+        let probe = loader.read(&format!("{name}.probe"), &[1, 1, width])?;
+        let part = |part: &str| loader.dense(&format!("{name}.attention.{part}"), [width; 2]);
+        let (query, key) = (part("q_proj")?, part("k_proj")?);
+        let query = probe.f_linear(&query.weight, query.bias.as_ref())?;
         Ok(Self {
-            query: folded(&probe.f_linear(&query, Some(&query_bias))?, &key, config)?,
-            value: Linear::new(&value, Some(value_bias), matmul)?,
-            out: Linear::load(weights, &format!("{name}.attention.out_proj"), [width; 2], matmul)?,
-            norm: LayerNorm::load(weights, &format!("{name}.layernorm"), config)?,
-            mlp: FeedForward::load(weights, &format!("{name}.mlp"), config, matmul)?,
-            heads: config.heads,
+            query: loader.keep(folded(&query, &key.weight, config)?)?,
+            values: Values::keep(loader, part("v_proj")?, config.heads)?,
+            out: loader.linear(&format!("{name}.attention.out_proj"), [width; 2])?,
+            norm: loader.norm(&format!("{name}.layernorm"), width, config.layer_norm_eps)?,
+            mlp: FeedForward::load(loader, &format!("{name}.mlp"), config)?,
         })
     }
 
     /// Patches `[n, patches, width]` to `[n, width]`.
     pub(crate) fn forward(&self, patches: &Tensor) -> Result<Tensor> {
-        let attended = attend_alone(&self.query, patches, &self.value, self.heads)?;
+        let attended = attend_alone(&self.query, patches, &self.values)?;
         // The probe itself is not added.
         let attended = self.out.forward(&attended)?;
         Ok(self.mlp.forward(&self.norm.forward(&attended)?)?.f_add_(&attended)?)

@@ -6,10 +6,9 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::tensor::float;
-use crate::towers::layers::{LayerNorm, Linear, unit};
-use crate::towers::matmul::Matmul;
-use crate::towers::transformer::{Attention, Transformer};
-use crate::weights::Weights;
+use crate::towers::layers::{Dense, LayerNorm, Linear, unit};
+use crate::towers::loader::Loader;
+use crate::towers::transformer::{Attention, Transformer, Wanted};
 
 /// Name of the table of token embeddings.
 pub(crate) const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
@@ -31,22 +30,24 @@ pub(crate) struct TextTower {
 
 impl TextTower {
     /// Reads `text_model.*` and `text_projection`.
-    pub(crate) fn load(weights: &Weights, config: &Config, matmul: Matmul) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader<'_>, config: &Config) -> Result<Self> {
         let text = &config.text;
-        let width = text.transformer.width;
+        let (width, eps) = (text.transformer.width, text.transformer.layer_norm_eps);
         let tokens = (text.family.table == TokenTable::InEncoder)
-            .then(|| weights.tensor(TOKENS, &[text.vocab_size, width]))
+            .then(|| loader.table(TOKENS, [text.vocab_size, width]))
             .transpose()?;
+        let wanted = match text.family.attention {
+            TextAttention::Causal => Wanted::Pooled,
+            TextAttention::Full => Wanted::One,
+        };
+        let positions = "text_model.embeddings.position_embedding.weight";
         Ok(Self {
             attention: text.family.attention,
             tokens,
-            positions: weights.tensor(
-                "text_model.embeddings.position_embedding.weight",
-                &[text.max_positions, width],
-            )?,
-            transformer: Transformer::load(weights, "text_model", &text.transformer, matmul)?,
-            norm_after: LayerNorm::load(weights, "text_model.final_layer_norm", &text.transformer)?,
-            head: head(weights, config, matmul)?,
+            positions: loader.keep(loader.read(positions, &[text.max_positions, width])?)?,
+            transformer: Transformer::load(loader, "text_model", &text.transformer, wanted)?,
+            norm_after: loader.norm("text_model.final_layer_norm", width, eps)?,
+            head: head(loader, config)?,
         })
     }
 
@@ -54,7 +55,8 @@ impl TextTower {
     /// The table's rows, `[tokens, width]`, come last if they come with the pass.
     pub(crate) fn forward(&self, inputs: &[Tensor]) -> Result<Tensor> {
         let tokens = self.tokens.as_ref().unwrap_or(&inputs[inputs.len() - 1]);
-        let hidden = lookup(tokens, &inputs[0])?;
+        // In the type that the tower computes in: a table may be of another.
+        let hidden = lookup(tokens, &inputs[0])?.f_type_as(&self.positions)?;
         let pooled = match self.attention {
             TextAttention::Causal => self.trie(hidden, &inputs[0], &inputs[1], &inputs[2])?,
             TextAttention::Full => {
@@ -88,12 +90,13 @@ impl TextTower {
     }
 }
 
-fn head(weights: &Weights, config: &Config, matmul: Matmul) -> Result<Linear> {
+fn head(loader: &Loader<'_>, config: &Config) -> Result<Linear> {
     let shape = [config.projection_dim, config.text.transformer.width];
     match config.family.heads {
-        Heads::TextHead => Linear::load(weights, "text_model.head", shape, matmul),
+        Heads::TextHead => loader.linear("text_model.head", shape),
         Heads::Projections => {
-            Linear::without_bias(&weights.tensor("text_projection.weight", &shape)?, matmul)
+            let weight = loader.read("text_projection.weight", &shape)?;
+            loader.keep_linear(Dense { weight, bias: None })
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The transformer that both towers are built from.
 //!
-//! The arithmetic is that of transformers' `CLIPEncoder` and `SiglipEncoder`, arranged for speed without changing the
-//! result beyond rounding (largest difference of an embedding's component: 2e-7):
+//! The arithmetic is that of transformers' `CLIPEncoder` and `SiglipEncoder`, arranged for speed without
+//! changing the result beyond rounding (largest difference of an embedding's component: 2e-7):
 //!
 //! - queries, keys and values in one matrix product;
 //! - the last block computes only the positions that are pooled;
-//! - matrices lie in memory as suits who multiplies them, see [`Matmul`].
+//! - weights lie in memory as suits who multiplies them, see `matmul.rs`.
 //!
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
@@ -13,10 +13,9 @@
 use clip::checkpoint::config::TransformerConfig;
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
-use crate::towers::layers::{FeedForward, LayerNorm, Linear};
-use crate::towers::matmul::Matmul;
-use crate::weights::Weights;
+use crate::error::{Error, ErrorKind, Result};
+use crate::towers::layers::{Dense, FeedForward, LayerNorm, Linear};
+use crate::towers::loader::Loader;
 
 /// Which positions attend to which, and which ones are pooled.
 #[derive(Debug)]
@@ -56,6 +55,16 @@ impl Attention {
     }
 }
 
+/// Of which positions the last block is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    /// Some that are pooled.
+    Pooled,
+    /// One, which sees all others.
+    One,
+}
+
 /// A stack of pre-norm blocks.
 #[derive(Debug)]
 pub(crate) struct Transformer {
@@ -65,15 +74,16 @@ pub(crate) struct Transformer {
 impl Transformer {
     /// Reads `{tower}.encoder.layers.*`.
     pub(crate) fn load(
-        weights: &Weights,
+        loader: &Loader<'_>,
         tower: &str,
         config: &TransformerConfig,
-        matmul: Matmul,
+        wanted: Wanted,
     ) -> Result<Self> {
-        let blocks = (0..config.layers)
-            .map(|i| Block::load(weights, &format!("{tower}.encoder.layers.{i}"), config, matmul))
-            .collect::<Result<_>>()?;
-        Ok(Self { blocks })
+        let block = |i: i64| {
+            let wanted = if i + 1 == config.layers { wanted } else { Wanted::All };
+            Block::load(loader, &format!("{tower}.encoder.layers.{i}"), config, wanted)
+        };
+        Ok(Self { blocks: (0..config.layers).map(block).collect::<Result<_>>()? })
     }
 
     /// Hidden states `[n, positions, width]` to the pooled positions' `[n, pooled, width]`.
@@ -84,13 +94,9 @@ impl Transformer {
         let (mask, pooled_mask) = attention.masks();
         let mut hidden = hidden;
         for block in before {
-            hidden = block.forward(&hidden, mask)?;
+            hidden = block.forward(&hidden, &hidden, mask)?;
         }
-        match attention {
-            Attention::Full => last.forward(&hidden, None),
-            Attention::FullPoolLast => last.forward_one(&hidden, &attention.pool(&hidden)?),
-            _ => last.forward_pooled(&hidden, &attention.pool(&hidden)?, pooled_mask),
-        }
+        last.forward(&hidden, &attention.pool(&hidden)?, pooled_mask)
     }
 }
 
@@ -98,7 +104,7 @@ impl Transformer {
 #[derive(Debug)]
 pub(super) struct Block {
     norm_attention: LayerNorm,
-    query_key_value: Linear,
+    projections: Projections,
     pub(super) attention_out: Linear,
     norm_mlp: LayerNorm,
     mlp: FeedForward,
@@ -106,77 +112,101 @@ pub(super) struct Block {
     width: i64,
 }
 
+/// Queries, keys and values of a block.
+#[derive(Debug)]
+enum Projections {
+    /// Of all positions, in one product.
+    Together(Linear),
+    /// Queries of the pooled positions, and keys and values of all.
+    Apart { query: Linear, key_value: Linear },
+    /// The query of one position, and neither keys nor values, see [`attend_alone`].
+    Alone { query: Linear, keys: Tensor, values: Values },
+}
+
+impl Projections {
+    fn load(loader: &Loader<'_>, name: &str, config: &TransformerConfig, wanted: Wanted) -> Result<Self> {
+        let (width, heads) = (config.width, config.heads);
+        let read = |part: &str| loader.dense(&format!("{name}.self_attn.{part}"), [width; 2]);
+        let (query, key, value) = (read("q_proj")?, read("k_proj")?, read("v_proj")?);
+        let scale = ((width / heads) as f64).powf(-0.5);
+        Ok(match wanted {
+            Wanted::All => {
+                Self::Together(loader.keep_linear(Dense::fused(&[query, key, value])?)?)
+            }
+            Wanted::Pooled => Self::Apart {
+                query: loader.keep_linear(query)?,
+                key_value: loader.keep_linear(Dense::fused(&[key, value])?)?,
+            },
+            Wanted::One => Self::Alone {
+                query: loader.keep_linear(query)?,
+                keys: loader.keep(key.weight.f_unflatten(0, [heads, -1])?.f_mul_scalar(scale)?)?,
+                values: Values::keep(loader, value, heads)?,
+            },
+        })
+    }
+}
+
 impl Block {
-    fn load(
-        weights: &Weights,
-        name: &str,
-        config: &TransformerConfig,
-        matmul: Matmul,
-    ) -> Result<Self> {
-        let width = config.width;
-        let linear =
-            |part: &str, shape| Linear::load(weights, &format!("{name}.{part}"), shape, matmul);
-        let query_key_value = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
-            .iter()
-            .map(|part| linear(part, [width; 2]))
-            .collect::<Result<Vec<_>>>()?;
-        let attention_out = linear("self_attn.out_proj", [width; 2])?;
+    fn load(loader: &Loader<'_>, name: &str, config: &TransformerConfig, wanted: Wanted) -> Result<Self> {
+        let (width, eps) = (config.width, config.layer_norm_eps);
+        let norm = |part: &str| loader.norm(&format!("{name}.{part}"), width, eps);
         Ok(Self {
-            norm_attention: LayerNorm::load(weights, &format!("{name}.layer_norm1"), config)?,
-            query_key_value: Linear::fused(&query_key_value, matmul)?,
-            attention_out,
-            norm_mlp: LayerNorm::load(weights, &format!("{name}.layer_norm2"), config)?,
-            mlp: FeedForward::load(weights, &format!("{name}.mlp"), config, matmul)?,
+            projections: Projections::load(loader, name, config, wanted)?,
+            norm_attention: norm("layer_norm1")?,
+            attention_out: loader.linear(&format!("{name}.self_attn.out_proj"), [width; 2])?,
+            norm_mlp: norm("layer_norm2")?,
+            mlp: FeedForward::load(loader, &format!("{name}.mlp"), config)?,
             heads: config.heads,
             width,
         })
     }
 
-    fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let [query, key, value] = self.query_key_value(hidden)?;
-        let attended = attend(&query, &key, &value, mask)?;
-        self.finish(hidden, &attended)
+    /// All positions `[n, positions, width]` and those that are wanted `[n, wanted, width]`, to
+    /// `[n, wanted, width]`.
+    fn forward(&self, hidden: &Tensor, wanted: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let attended = match &self.projections {
+            Projections::Alone { query, keys, values } => {
+                let query = query.forward(&self.norm_attention.forward(wanted)?)?;
+                // `[heads, n, width / heads]` and the keys' `[heads, width / heads, width]`.
+                let query = query.f_squeeze_dim(1)?.f_unflatten(1, [self.heads, -1])?;
+                let query = query.f_transpose(0, 1)?.f_bmm(keys)?.f_transpose(0, 1)?;
+                let normed = self.norm_attention.forward(hidden)?;
+                attend_alone(&query, &normed, values)?.f_unsqueeze(1)?
+            }
+            Projections::Together(_) | Projections::Apart { .. } => {
+                let [query, key, value] = self.query_key_value(hidden, wanted)?;
+                attend(&query, &key, &value, mask)?
+            }
+        };
+        self.finish(wanted, &attended)
     }
 
-    /// `[n, positions, width]` to queries, keys and values `[n, heads, positions, width / heads]`.
-    pub(super) fn query_key_value(&self, hidden: &Tensor) -> Result<[Tensor; 3]> {
+    /// Queries of the wanted positions, and keys and values of all:
+    /// `[n, heads, positions, width / heads]` each.
+    pub(super) fn query_key_value(&self, hidden: &Tensor, wanted: &Tensor) -> Result<[Tensor; 3]> {
         let normed = self.norm_attention.forward(hidden)?;
-        let parts = self.split_heads(&self.query_key_value.forward(&normed)?, 3)?;
-        Ok([parts.f_select(0, 0)?, parts.f_select(0, 1)?, parts.f_select(0, 2)?])
+        match &self.projections {
+            Projections::Together(together) => {
+                let parts = self.split_heads(&together.forward(&normed)?, 3)?;
+                Ok([parts.f_select(0, 0)?, parts.f_select(0, 1)?, parts.f_select(0, 2)?])
+            }
+            Projections::Apart { query, key_value } => {
+                let parts = self.split_heads(&key_value.forward(&normed)?, 2)?;
+                let query = query.forward(&self.norm_attention.forward(wanted)?)?;
+                let query = self.split_heads(&query, 1)?.f_select(0, 0)?;
+                Ok([query, parts.f_select(0, 0)?, parts.f_select(0, 1)?])
+            }
+            Projections::Alone { .. } => {
+                Err(Error::new(ErrorKind::Internal, "a lone query has no keys and values"))
+            }
+        }
     }
 
-    /// The same for the pooled positions alone: `[n, positions, width]` and `[n, pooled, width]` to
-    /// `[n, pooled, width]`.
-    fn forward_pooled(
-        &self,
-        hidden: &Tensor,
-        pooled: &Tensor,
-        mask: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let normed = self.norm_attention.forward(hidden)?;
-        let key_value = self.query_key_value.rows(self.width, 2 * self.width)?.forward(&normed)?;
-        let key_value = self.split_heads(&key_value, 2)?;
-        let normed = self.norm_attention.forward(pooled)?;
-        let query = self.query_key_value.rows(0, self.width)?.forward(&normed)?;
-        let query = self.split_heads(&query, 1)?.f_select(0, 0)?;
-        let attended =
-            attend(&query, &key_value.f_select(0, 0)?, &key_value.f_select(0, 1)?, mask)?;
-        self.finish(pooled, &attended)
-    }
-
-    /// The same for one position that sees all: `[n, positions, width]` and `[n, 1, width]` to
-    /// `[n, 1, width]`. Keys and values of the others are not computed, see [`attend_alone`].
-    fn forward_one(&self, hidden: &Tensor, pooled: &Tensor) -> Result<Tensor> {
-        let part = |part| self.query_key_value.rows(part * self.width, self.width);
-        let query = part(0)?.forward(&self.norm_attention.forward(pooled)?)?;
-        let by_head = [self.heads, self.width / self.heads];
-        // `[heads, n, width / heads]` and the keys' `[heads, width / heads, width]`.
-        let query = query.f_squeeze_dim(1)?.f_unflatten(1, by_head)?.f_transpose(0, 1)?;
-        let query = query.f_bmm(&part(1)?.weight.f_unflatten(0, by_head)?)?.f_transpose(0, 1)?;
-        let scale = ((self.width / self.heads) as f64).powf(-0.5);
-        let normed = self.norm_attention.forward(hidden)?;
-        let attended = attend_alone(&query.f_mul_scalar(scale)?, &normed, &part(2)?, self.heads)?;
-        self.finish_attended(pooled, &attended.f_unsqueeze(1)?)
+    /// Everything of a block after the attention.
+    pub(super) fn finish(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let hidden = self.attention_out.forward(attended)?.f_add_(hidden)?;
+        let normed = self.norm_mlp.forward(&hidden)?;
+        Ok(self.mlp.forward(&normed)?.f_add_(&hidden)?)
     }
 
     /// Components of a query, a key or a value.
@@ -189,28 +219,40 @@ impl Block {
         let sizes = [parts, self.heads, self.width / self.heads];
         Ok(x.f_unflatten(-1, sizes)?.f_permute([2, 0, 3, 1, 4])?)
     }
-
-    /// Everything of a block after the attention.
-    pub(super) fn finish(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
-        self.finish_attended(hidden, &attended.f_transpose(1, 2)?.f_flatten(2, 3)?)
-    }
-
-    /// The same with the heads side by side.
-    fn finish_attended(&self, hidden: &Tensor, attended: &Tensor) -> Result<Tensor> {
-        let hidden = self.attention_out.forward(attended)?.f_add_(hidden)?;
-        let normed = self.norm_mlp.forward(&hidden)?;
-        Ok(self.mlp.forward(&normed)?.f_add_(&hidden)?)
-    }
 }
 
-/// Scaled dot-product attention, heads apart.
+/// Scaled dot-product attention, heads apart, to `[n, positions, width]`.
 pub(super) fn attend(
     query: &Tensor,
     key: &Tensor,
     value: &Tensor,
     mask: Option<&Tensor>,
 ) -> Result<Tensor> {
-    Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, None, false)?)
+    let mask = mask.map(|mask| mask.f_type_as(query)).transpose()?;
+    let (dropout, causal, scale, grouped) = (0.0, false, None, false);
+    let attended = Tensor::f_scaled_dot_product_attention(
+        query, key, value, mask.as_ref(), dropout, causal, scale, grouped,
+    )?;
+    Ok(attended.f_transpose(1, 2)?.f_flatten(2, 3)?)
+}
+
+/// The values' layer, for one query that attends to all.
+#[derive(Debug)]
+pub(crate) struct Values {
+    /// `[heads, width, width / heads]`.
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Values {
+    pub(crate) fn keep(loader: &Loader<'_>, values: Dense, heads: i64) -> Result<Self> {
+        let weight = values.weight.f_unflatten(0, [heads, -1])?.f_transpose(1, 2)?;
+        let bias = match values.bias {
+            Some(bias) => bias,
+            None => weight.f_zeros_like()?.f_narrow(1, 0, 1)?.f_flatten(0, -1)?,
+        };
+        Ok(Self { weight: loader.keep(weight.f_contiguous()?)?, bias: loader.keep(bias)? })
+    }
 }
 
 /// Attention of one query a head, `[n, heads, width]` with the keys' weights and the scale in it, to
@@ -219,19 +261,11 @@ pub(super) fn attend(
 /// With `K = x W_k + b_k`, the scores `q K` are `(q W_k) x` and a constant, which cancels out in the
 /// softmax. And a mean of values is the value of a mean, as weights sum to 1. So two products with
 /// `[width, width]` take the place of two a position.
-pub(crate) fn attend_alone(
-    query: &Tensor,
-    x: &Tensor,
-    value: &Linear,
-    heads: i64,
-) -> Result<Tensor> {
-    let scores = query.f_matmul(&x.f_transpose(1, 2)?)?.f_softmax(-1, Kind::Float)?;
-    // `[heads, n, width]` and the values' `[heads, width, width / heads]`.
+pub(crate) fn attend_alone(query: &Tensor, x: &Tensor, values: &Values) -> Result<Tensor> {
+    let scores = query.f_matmul(&x.f_transpose(1, 2)?)?;
+    let scores = scores.f_softmax(-1, Kind::Float)?.f_type_as(x)?;
+    // `[heads, n, width]`.
     let means = scores.f_matmul(x)?.f_transpose(0, 1)?;
-    let weight = value.weight.f_unflatten(0, [heads, -1])?.f_transpose(1, 2)?;
-    let values = means.f_bmm(&weight)?.f_transpose(0, 1)?.f_flatten(1, 2)?;
-    Ok(match &value.bias {
-        Some(bias) => values.f_add(bias)?,
-        None => values,
-    })
+    let attended = means.f_bmm(&values.weight)?.f_transpose(0, 1)?.f_flatten(1, 2)?;
+    Ok(attended.f_add(&values.bias)?)
 }

@@ -7,11 +7,10 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 use crate::preprocess::Preprocessing;
 use crate::tensor::float;
-use crate::towers::layers::{LayerNorm, Linear, unit};
-use crate::towers::matmul::Matmul;
+use crate::towers::layers::{Dense, LayerNorm, Linear, unit};
+use crate::towers::loader::Loader;
 use crate::towers::probe::Probe;
-use crate::towers::transformer::{Attention, Transformer};
-use crate::weights::Weights;
+use crate::towers::transformer::{Attention, Transformer, Wanted};
 
 /// The image tower of every family, normalisation of the pixels included. What a family does not
 /// have is `None`.
@@ -40,33 +39,33 @@ pub(crate) struct VisionTower {
 impl VisionTower {
     /// Reads `vision_model.*` and `visual_projection`.
     pub(crate) fn load(
-        weights: &Weights,
+        loader: &Loader<'_>,
         config: &Config,
         preprocessing: &Preprocessing,
-        matmul: Matmul,
     ) -> Result<Self> {
         let (family, vision) = (config.family, &config.vision);
         let transformer = &vision.transformer;
-        let norm = |weights: &Weights, name| LayerNorm::load(weights, name, transformer);
+        let (width, eps) = (transformer.width, transformer.layer_norm_eps);
         let has_probe = family.vision.pooling == ImagePooling::Probe;
+        let wanted = if has_probe { Wanted::All } else { Wanted::Pooled };
         Ok(Self {
-            mean: channels(preprocessing.mean)?,
-            std: channels(preprocessing.std)?,
-            patch_embedding: patch_embedding(weights, config, matmul)?,
-            positions: positions(weights, config)?,
+            mean: loader.keep_as(channels(preprocessing.mean)?, Kind::Float)?,
+            std: loader.keep_as(channels(preprocessing.std)?, Kind::Float)?,
+            patch_embedding: patch_embedding(loader, config)?,
+            positions: positions(loader, config)?,
             // The name is misspelt in every checkpoint.
             norm_before: (family.vision.norm_before)
-                .then(|| norm(weights, "vision_model.pre_layrnorm"))
+                .then(|| loader.norm("vision_model.pre_layrnorm", width, eps))
                 .transpose()?,
-            transformer: Transformer::load(weights, "vision_model", transformer, matmul)?,
-            norm_after: norm(weights, "vision_model.post_layernorm")?,
-            probe: has_probe.then(|| Probe::load(weights, transformer, matmul)).transpose()?,
+            transformer: Transformer::load(loader, "vision_model", transformer, wanted)?,
+            norm_after: loader.norm("vision_model.post_layernorm", width, eps)?,
+            probe: has_probe.then(|| Probe::load(loader, transformer)).transpose()?,
             projection: match family.heads {
                 Heads::TextHead => None,
                 Heads::Projections => {
-                    let shape = [config.projection_dim, transformer.width];
-                    let weight = weights.tensor("visual_projection.weight", &shape)?;
-                    Some(Linear::without_bias(&weight, matmul)?)
+                    let shape = [config.projection_dim, width];
+                    let weight = loader.read("visual_projection.weight", &shape)?;
+                    Some(loader.keep_linear(Dense { weight, bias: None })?)
                 }
             },
             grid: [vision.grid(), vision.patch_size],
@@ -119,29 +118,27 @@ impl VisionTower {
     }
 }
 
-fn patch_embedding(weights: &Weights, config: &Config, matmul: Matmul) -> Result<Linear> {
+fn patch_embedding(loader: &Loader<'_>, config: &Config) -> Result<Linear> {
     let (name, vision) = ("vision_model.embeddings.patch_embedding", &config.vision);
     let (width, patch) = (vision.transformer.width, vision.patch_size);
-    let weight = weights.tensor(&format!("{name}.weight"), &[width, 3, patch, patch])?;
+    let weight = loader.read(&format!("{name}.weight"), &[width, 3, patch, patch])?;
     let bias = (config.family.vision.patch_bias)
-        .then(|| weights.tensor(&format!("{name}.bias"), &[width]))
+        .then(|| loader.read(&format!("{name}.bias"), &[width]))
         .transpose()?;
-    Linear::new(&weight.f_flatten(1, 3)?, bias, matmul)
+    loader.keep_linear(Dense { weight: weight.f_flatten(1, 3)?, bias })
 }
 
-fn positions(weights: &Weights, config: &Config) -> Result<Tensor> {
+fn positions(loader: &Loader<'_>, config: &Config) -> Result<Tensor> {
     let (name, vision) = ("vision_model.embeddings", &config.vision);
     let width = vision.transformer.width;
     let has_class = config.family.vision.pooling == ImagePooling::ClassToken;
-    let class = has_class
-        .then(|| weights.tensor(&format!("{name}.class_embedding"), &[width]))
-        .transpose()?;
     let shape = [vision.patches() + i64::from(has_class), width];
-    let positions = weights.tensor(&format!("{name}.position_embedding.weight"), &shape)?;
-    if let Some(class) = class {
+    let positions = loader.read(&format!("{name}.position_embedding.weight"), &shape)?;
+    if has_class {
+        let class = loader.read(&format!("{name}.class_embedding"), &[width])?;
         let _ = positions.f_select(0, 0)?.f_add_(&class)?;
     }
-    Ok(positions)
+    loader.keep(positions)
 }
 
 /// Three values of pixels in 0..1 as a tensor `[3, 1, 1]` of pixels in 0..255.

@@ -150,7 +150,7 @@ defmodule Image.ZeroShot.OptionsTest do
 
     test "that resemble none raise with the list of names" do
       assert message([top: 1], :model!) ==
-               "unknown option :top; the options are :timeout, :serving, :repo, :device, :cache_dir, " <>
+               "unknown option :top; the options are :timeout, :serving, :repo, :device, :precision, :cache_dir, " <>
                  ":torchscript, :revision, :token, :offline, :hub_cache, :hub_endpoint"
     end
 

@@ -233,7 +233,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
     end
 
     @usage "the flags are --labels, --labels-file, --template, --top, --min-score, --multi-label, " <>
-             "--format, --html, --repo, --device; see mix help zero_shot.classify"
+             "--format, --html, --repo, --device, --precision; see mix help zero_shot.classify"
 
     test "that are unknown or wrong are an error before any work" do
       for {argv, message} <- [

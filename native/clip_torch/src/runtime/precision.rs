@@ -1,0 +1,171 @@
+//! The type that a model computes in.
+
+use tch::Device;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::device;
+
+/// The precision that a caller asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrecisionRequest {
+    /// The fastest 16 bits that the device multiplies natively, else f32.
+    Auto,
+    /// This one, or an error where the device would be slower with it.
+    Exactly(Precision),
+}
+
+/// The type of the numbers that matrices are multiplied in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 32 bits: equal to the reference to 1e-5.
+    #[default]
+    F32,
+    /// 16 bits with the range of f32.
+    Bf16,
+    /// 16 bits with more digits and less range, on a GPU.
+    F16,
+    /// Weights in 8 bits with a scale for each row, and inputs in 8 bits with one for all of them.
+    Int8,
+}
+
+impl Precision {
+    /// As callers write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl std::str::FromStr for PrecisionRequest {
+    type Err = Error;
+
+    /// `f32`, `bf16`, `f16`, `int8` or `auto`.
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8];
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        let found = all.into_iter().find(|precision| precision.name() == name);
+        found.map(Self::Exactly).ok_or_else(|| {
+            let message = format!("expected a precision (f32, bf16, f16, int8, auto), got {name:?}");
+            Error::new(ErrorKind::InvalidArgument, message)
+        })
+    }
+}
+
+impl Default for PrecisionRequest {
+    fn default() -> Self {
+        Self::Exactly(Precision::F32)
+    }
+}
+
+/// What a processor multiplies natively, besides f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Native {
+    bf16: bool,
+    int8: bool,
+}
+
+impl Native {
+    #[cfg(target_arch = "x86_64")]
+    fn here() -> Self {
+        Self {
+            // Processors with AMX have it too.
+            bf16: is_x86_feature_detected!("avx512bf16"),
+            int8: cfg!(target_os = "linux")
+                && (is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")),
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn here() -> Self {
+        Self { bf16: std::arch::is_aarch64_feature_detected!("bf16"), int8: false }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn here() -> Self {
+        Self { bf16: false, int8: false }
+    }
+}
+
+/// Finds the precision for a request on a device.
+pub(crate) fn choose(request: PrecisionRequest, device: Device) -> Result<Precision> {
+    choose_with(request, device, Native::here())
+}
+
+fn choose_with(request: PrecisionRequest, device: Device, native: Native) -> Result<Precision> {
+    let precision = match request {
+        PrecisionRequest::Exactly(precision) => precision,
+        PrecisionRequest::Auto => match device {
+            Device::Cuda(_) => Precision::F16,
+            Device::Cpu if native.bf16 => Precision::Bf16,
+            _ => Precision::F32,
+        },
+    };
+    let missing = match (precision, device) {
+        (Precision::F32, _) | (Precision::F16 | Precision::Bf16, Device::Cuda(_)) => return Ok(precision),
+        (Precision::Bf16, Device::Cpu) if native.bf16 => return Ok(precision),
+        (Precision::Int8, Device::Cpu) if native.int8 => return Ok(precision),
+        (Precision::Bf16, Device::Cpu) => "this processor has no instructions for it (AVX512_BF16, AMX or Arm's BF16)",
+        (Precision::Int8, Device::Cpu) => "this processor has no instructions for it (AVX512_VNNI or AVX_VNNI)",
+        (Precision::F16, Device::Cpu) => "it is for GPUs",
+        _ => "CUDA devices compute in f32, f16 or bf16, Apple's in f32 only",
+    };
+    Err(Error::new(
+        ErrorKind::DeviceUnavailable,
+        format!(
+            "precision {} is not available on {}: {missing}; precision auto takes the fastest there is",
+            precision.name(),
+            device::name(device)
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const NONE: Native = Native { bf16: false, int8: false };
+    const ALL: Native = Native { bf16: true, int8: true };
+
+    #[test]
+    fn auto_takes_what_the_device_multiplies_natively() {
+        let auto = |device, native| choose_with(PrecisionRequest::Auto, device, native).unwrap();
+        assert_eq!(auto(Device::Cpu, NONE), Precision::F32);
+        assert_eq!(auto(Device::Cpu, ALL), Precision::Bf16);
+        assert_eq!(auto(Device::Cuda(0), NONE), Precision::F16);
+        assert_eq!(auto(Device::Mps, ALL), Precision::F32);
+    }
+
+    #[test]
+    fn what_would_be_slower_is_refused_with_the_reason() {
+        for (precision, device, native, reason) in [
+            ("bf16", Device::Cpu, NONE, "AVX512_BF16"),
+            ("int8", Device::Cpu, NONE, "AVX512_VNNI"),
+            ("f16", Device::Cpu, ALL, "for GPUs"),
+            ("int8", Device::Cuda(0), ALL, "compute in f32"),
+            ("bf16", Device::Mps, ALL, "compute in f32"),
+        ] {
+            let error = choose_with(precision.parse().unwrap(), device, native).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DeviceUnavailable);
+            let message = error.to_string();
+            assert!(message.contains(reason) && message.contains("precision auto"), "{message}");
+        }
+        let error = "fp16".parse::<PrecisionRequest>().unwrap_err();
+        assert!(error.to_string().contains("f32, bf16, f16, int8, auto"), "{error}");
+    }
+
+    #[test]
+    fn every_name_is_read_back() {
+        for precision in [Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8] {
+            let request: PrecisionRequest = precision.name().parse().unwrap();
+            assert_eq!(request, PrecisionRequest::Exactly(precision));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+// Products with packed weights, as an operator that tracing records.
+//
+// libtorch has these products (oneDNN's), but tch binds none of them, and tracing refuses the types of
+// their arguments. So there is one operator of our own, `image_zero_shot::linear`, which looks at the
+// weight: its type and whether it is packed choose the kernel. One traced module serves all of them.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+namespace {
+
+using at::Tensor;
+using std::optional;
+using std::string_view;
+using Scalars = c10::List<optional<at::Scalar>>;
+
+template <typename Signature>
+c10::TypedOperatorHandle<Signature> find(const char *name, const char *overload = "") {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+// Names of oneDNN's activations for ours.
+struct PostOperation {
+  string_view name;
+  string_view algorithm;
+};
+
+PostOperation post_operation(string_view activation) {
+  if (activation == "none") return {"none", ""};
+  if (activation == "silu") return {"swish", ""};
+  if (activation == "gelu") return {"gelu", "none"};
+  TORCH_CHECK(activation == "gelu_tanh", "no activation is called ", activation);
+  return {"gelu", "tanh"};
+}
+
+Tensor activate(Tensor x, string_view activation) {
+  if (activation == "silu") return at::silu_(x);
+  if (activation == "gelu") return at::gelu_(x, "none");
+  if (activation == "gelu_tanh") return at::gelu_(x, "tanh");
+  return x;
+}
+
+// Undoes, for one product, what another user of libtorch in this process may have allowed for products
+// of f32: fewer digits (TF32, bf16).
+class AllDigits {
+ public:
+  AllDigits() : before_(at::globalContext().float32Precision(backend, operation)) {
+    if (is_less()) set(at::Float32Precision::IEEE);
+  }
+  ~AllDigits() {
+    if (is_less()) set(before_);
+  }
+
+ private:
+  static constexpr auto backend = at::Float32Backend::MKLDNN;
+  static constexpr auto operation = at::Float32Op::MATMUL;
+
+  bool is_less() const {
+    return before_ == at::Float32Precision::TF32 || before_ == at::Float32Precision::BF16;
+  }
+  static void set(at::Float32Precision precision) {
+    at::globalContext().setFloat32Precision(backend, operation, precision);
+  }
+
+  const at::Float32Precision before_;
+  // On a GPU, for this thread.
+  const at::NoTF32Guard no_tf32_;
+};
+
+// `_reorder_linear_weight` for no particular number of rows: the product takes any.
+Tensor packed(const Tensor &weight) {
+  static const auto op =
+      find<Tensor(const Tensor &, optional<int64_t>)>("mkldnn::_reorder_linear_weight");
+  return op.call(weight, std::nullopt);
+}
+
+Tensor packed_linear(const Tensor &x, const Tensor &weight, const optional<Tensor> &bias,
+                     string_view activation) {
+  static const auto op = find<Tensor(const Tensor &, const Tensor &, const optional<Tensor> &,
+                                     string_view, Scalars, optional<string_view>)>(
+      "mkldnn::_linear_pointwise");
+  const auto post = post_operation(activation);
+  return op.call(x, weight, bias, post.name, Scalars(), post.algorithm);
+}
+
+// Activations as bytes: 0 to 255 for the range of their values, which always has 0 in it.
+struct Quantized {
+  Tensor values;
+  Tensor scale;
+  Tensor zero_point;
+};
+
+Quantized quantized(const Tensor &x) {
+  const auto [least, most] = at::aminmax(x);
+  const float low = std::min(least.item<float>(), 0.0f), high = std::max(most.item<float>(), 0.0f);
+  const float scale = std::max((high - low) / 255.0f, 1e-12f);
+  const int64_t zero_point = std::lrint(-low / scale);
+  const auto values = at::quantize_per_tensor(x, scale, zero_point, at::kQUInt8);
+  return {values.int_repr(), at::full({1}, scale), at::full({1}, zero_point, at::kLong)};
+}
+
+Tensor int8_packed(const Tensor &weight) {
+  static const auto op =
+      find<Tensor(Tensor, optional<c10::List<int64_t>>)>("onednn::qlinear_prepack");
+  return op.call(weight, std::nullopt);
+}
+
+Tensor int8_linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
+                   const optional<Tensor> &bias, string_view activation) {
+  static const auto op =
+      find<Tensor(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, optional<Tensor>, double, int64_t,
+                  optional<at::ScalarType>, string_view, Scalars, string_view)>(
+          "onednn::qlinear_pointwise", "tensor");
+  const auto q = quantized(x);
+  const auto zeros = at::zeros({scales.numel()}, at::kLong);
+  const auto post = post_operation(activation);
+  return op.call(q.values, q.scale, q.zero_point, weight, scales, zeros, bias, 1.0, 0, at::kFloat,
+                 post.name, Scalars(), post.algorithm);
+}
+
+// `x W^T + b`, activated. A packed weight of 16 bits takes and gives f32, or 16 bits where `narrow` says
+// so: where another product follows at once.
+Tensor linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
+              const optional<Tensor> &bias, string_view activation, bool narrow) {
+  if (scales.numel() > 0) return int8_linear(x.contiguous(), weight, scales, bias, activation);
+  const AllDigits all_digits;
+  const auto converted = x.to(weight.scalar_type()).contiguous();
+  if (!weight.is_mkldnn()) return activate(at::linear(converted, weight, bias), activation);
+  const auto result = packed_linear(converted, weight, bias, activation);
+  return narrow ? result : result.to(at::kFloat);
+}
+
+char *copied(const char *message) { return strdup(message); }
+
+template <typename Work>
+Tensor *guarded(char **error, Work work) {
+  try {
+    return work();
+  } catch (const c10::Error &e) {
+    *error = copied(e.what_without_backtrace());
+  } catch (const std::exception &e) {
+    *error = copied(e.what());
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Makes the operator known. Not when the library is opened: a VM may open a newer copy of it, and
+// libtorch ends the process where a static registration fails. The registration is never undone, as
+// the older copy stays.
+void image_zero_shot_register(char **error) {
+  guarded(error, []() -> Tensor * {
+    if (!c10::Dispatcher::singleton().findSchema({"image_zero_shot::linear", ""})) {
+      auto *library = new torch::Library(torch::Library::FRAGMENT, "image_zero_shot", std::nullopt,
+                                         __FILE__, __LINE__);
+      library->def("linear(Tensor x, Tensor weight, Tensor scales, Tensor? bias, str activation, "
+                   "bool narrow) -> Tensor");
+      library->impl("linear", torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd,
+                                              TORCH_FN(linear)));
+    }
+    return nullptr;
+  });
+}
+
+Tensor *image_zero_shot_linear(const Tensor *x, const Tensor *weight, const Tensor *scales,
+                               const Tensor *bias, const char *activation, bool narrow,
+                               char **error) {
+  return guarded(error, [&] {
+    static const auto op =
+        find<Tensor(const Tensor &, const Tensor &, const Tensor &, const optional<Tensor> &,
+                    string_view, bool)>("image_zero_shot::linear");
+    const auto biases = bias ? optional<Tensor>(*bias) : std::nullopt;
+    return new Tensor(op.call(*x, *weight, *scales, biases, activation, narrow));
+  });
+}
+
+Tensor *image_zero_shot_pack(const Tensor *weight, char **error) {
+  return guarded(error, [&] {
+    return new Tensor(weight->scalar_type() == at::kChar ? int8_packed(*weight) : packed(*weight));
+  });
+}
+
+}

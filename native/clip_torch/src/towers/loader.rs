@@ -1,0 +1,83 @@
+//! A tower's tensors on their way from the checkpoint to the exported module.
+
+use std::cell::RefCell;
+
+use tch::{Kind, Tensor};
+
+use crate::error::Result;
+use crate::towers::layers::{Dense, LayerNorm, Linear};
+use crate::towers::matmul::{self, Storage, Weight};
+use crate::weights::Weights;
+
+/// Reads a tower's tensors, brings them into the order and type that the device takes, and lists them:
+/// in the order of reading, which is that of the exported module's arguments.
+#[derive(Debug)]
+pub(crate) struct Loader<'a> {
+    weights: &'a Weights,
+    storage: Storage,
+    parameters: RefCell<Vec<Tensor>>,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(weights: &'a Weights, storage: Storage) -> Result<Self> {
+        matmul::register()?;
+        Ok(Self { weights, storage, parameters: RefCell::default() })
+    }
+
+    /// All tensors that were kept.
+    pub(crate) fn into_parameters(self) -> Vec<Tensor> {
+        self.parameters.into_inner()
+    }
+
+    /// A tensor in f32 on the CPU, to compute with before it is kept.
+    pub(crate) fn read(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        self.weights.tensor(name, shape)
+    }
+
+    /// Reads `{name}.weight` and `{name}.bias` of a layer, to compute with before it is kept.
+    pub(crate) fn dense(&self, name: &str, shape: [i64; 2]) -> Result<Dense> {
+        let weight = self.read(&format!("{name}.weight"), &shape)?;
+        let bias = Some(self.read(&format!("{name}.bias"), &shape[..1])?);
+        Ok(Dense { weight, bias })
+    }
+
+    /// Reads and keeps a layer.
+    pub(crate) fn linear(&self, name: &str, shape: [i64; 2]) -> Result<Linear> {
+        self.keep_linear(self.dense(name, shape)?)
+    }
+
+    /// Reads and keeps a layer normalisation.
+    pub(crate) fn norm(&self, name: &str, width: i64, eps: f64) -> Result<LayerNorm> {
+        let read = |part: &str| self.keep(self.read(&format!("{name}.{part}"), &[width])?);
+        Ok(LayerNorm { weight: read("weight")?, bias: read("bias")?, width, eps })
+    }
+
+    /// Reads and keeps a table of which a pass looks up some rows.
+    pub(crate) fn table(&self, name: &str, shape: [i64; 2]) -> Result<Tensor> {
+        self.keep_as(self.read(name, &shape)?, self.storage.table_kind())
+    }
+
+    pub(crate) fn keep_linear(&self, dense: Dense) -> Result<Linear> {
+        let Weight { values, scales } = self.storage.weight(&dense.weight)?;
+        self.list(&values);
+        self.list(&scales);
+        let bias = dense.bias.map(|bias| self.keep(bias)).transpose()?;
+        Ok(Linear { weight: Weight { values, scales }, bias })
+    }
+
+    /// Keeps a tensor in the type that the tower computes in.
+    pub(crate) fn keep(&self, tensor: Tensor) -> Result<Tensor> {
+        self.keep_as(tensor, self.storage.kind())
+    }
+
+    /// Keeps a tensor in a type of its own.
+    pub(crate) fn keep_as(&self, tensor: Tensor, kind: Kind) -> Result<Tensor> {
+        let tensor = tensor.f_to_device(self.storage.device)?.f_to_kind(kind)?;
+        self.list(&tensor);
+        Ok(tensor)
+    }
+
+    fn list(&self, tensor: &Tensor) {
+        self.parameters.borrow_mut().push(tensor.shallow_clone());
+    }
+}

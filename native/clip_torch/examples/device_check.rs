@@ -32,8 +32,7 @@ use clip_torch::{
 };
 use tch::{Device, Kind, Tensor};
 
-const USAGE: &str =
-    "usage: device_check MODEL_DIRECTORY auto|cpu|cuda|cuda:1|mps [serve PRECISION|memory|exit MILLISECONDS]";
+const USAGE: &str = "usage: device_check MODEL_DIRECTORY auto|cpu|cuda|cuda:1|mps [serve PRECISION|memory|exit MILLISECONDS]";
 const BATCHES: [usize; 4] = [1, 8, 64, 256];
 const LARGE_BATCH: usize = 256;
 /// Of pictures out of files.
@@ -214,7 +213,9 @@ fn encode_files(model: &Model, files: &[Vec<u8>], count: usize) -> Result<()> {
         for _ in 0..threads {
             let (prepared, next) = (prepared.clone(), &next);
             scope.spawn(move || {
-                while let Some(file) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count) {
+                while let Some(file) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count)
+                {
                     let picture = prepare(&files[file % files.len()], &info.preprocessing);
                     if prepared.send(picture).is_err() {
                         break;
@@ -225,8 +226,7 @@ fn encode_files(model: &Model, files: &[Vec<u8>], count: usize) -> Result<()> {
         drop(prepared);
         let mut batches = 0;
         loop {
-            let batch: Vec<Vec<u8>> =
-                pictures.iter().take(FILE_BATCH).collect::<Result<_>>()?;
+            let batch: Vec<Vec<u8>> = pictures.iter().take(FILE_BATCH).collect::<Result<_>>()?;
             if batch.is_empty() {
                 break;
             }

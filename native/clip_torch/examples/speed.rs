@@ -77,8 +77,7 @@ fn cosines(one: &Model, other: &Model) -> Result<Vec<f64>> {
     let prompts: Vec<String> = (0..1000).map(|i| format!("a photo of {}", label(i))).collect();
     let (a, b) = (one.encode_texts(&prompts)?.rows, other.encode_texts(&prompts)?.rows);
     let rows = a.chunks(one.info().dim).zip(b.chunks(one.info().dim));
-    let mut cosines =
-        rows.map(|(a, b)| Ok(score::cosine(a, b)?)).collect::<Result<Vec<f64>>>()?;
+    let mut cosines = rows.map(|(a, b)| Ok(score::cosine(a, b)?)).collect::<Result<Vec<f64>>>()?;
     cosines.sort_by(f64::total_cmp);
     Ok(cosines)
 }

@@ -65,7 +65,9 @@ impl LoadOptions {
     fn precision(&self, device: Device) -> Result<Option<Precision>> {
         match (&self.torchscript, self.precision) {
             (None, request) => precision::choose(request, device).map(Some),
-            (Some(_), PrecisionRequest::Auto | PrecisionRequest::Exactly(Precision::F32)) => Ok(None),
+            (Some(_), PrecisionRequest::Auto | PrecisionRequest::Exactly(Precision::F32)) => {
+                Ok(None)
+            }
             (Some(_), PrecisionRequest::Exactly(precision)) => {
                 let name = precision.name();
                 let message = format!(

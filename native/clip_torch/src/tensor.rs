@@ -38,6 +38,28 @@ pub(crate) fn from_pieces(pieces: &[&[u8]], shape: &[i64], kind: Kind) -> Result
     Ok(tensor)
 }
 
+/// The numbers of a new tensor of f32 on the CPU, in the order of memory.
+#[allow(unsafe_code)]
+pub(crate) fn floats_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
+    if tensor.f_kind()? != Kind::Float || tensor.device() != Device::Cpu || !tensor.is_contiguous()
+    {
+        return Err(Error::new(ErrorKind::Internal, "expected a contiguous tensor of f32"));
+    }
+    if tensor.numel() == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: as many numbers of this type lie there, one after the other, and they live as long as
+    // the tensor, which is borrowed. No other tensor shares them, as it is new.
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) })
+}
+
+/// The bytes of numbers, to read them from a file: little-endian, as all platforms of libtorch are.
+#[allow(unsafe_code)]
+pub(crate) fn bytes_of_mut(floats: &mut [f32]) -> &mut [u8] {
+    // SAFETY: it is the same memory, every f32 is four bytes, and every four bytes are an f32.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
+}
+
 /// A CPU tensor of token ids from rows of one length.
 pub(crate) fn from_rows(rows: &[&[u32]]) -> Result<Tensor> {
     let length = rows.first().map_or(0, |row| row.len());

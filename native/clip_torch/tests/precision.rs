@@ -4,7 +4,9 @@
 
 mod support;
 
-use clip_torch::{DeviceRequest, ErrorKind, LoadOptions, Model, Precision, PrecisionRequest, score};
+use clip_torch::{
+    DeviceRequest, ErrorKind, LoadOptions, Model, Precision, PrecisionRequest, score,
+};
 use support::{Scratch, project};
 
 const PROMPTS: [&str; 4] = ["a photo of a dog", "a rocket", "", "two red apples and a green one"];

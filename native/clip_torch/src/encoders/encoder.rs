@@ -50,7 +50,8 @@ impl Parameters {
 
     /// What they hold.
     pub(crate) fn bytes(&self) -> Result<u64> {
-        let bytes = |tensor: &Tensor| Ok((tensor.numel() * tensor.f_kind()?.elt_size_in_bytes()) as u64);
+        let bytes =
+            |tensor: &Tensor| Ok((tensor.numel() * tensor.f_kind()?.elt_size_in_bytes()) as u64);
         self.0.iter().map(bytes).sum()
     }
 }

@@ -56,7 +56,8 @@ pub(crate) fn encoders(
         None => Err(no_cache()),
         Some(cache) => {
             let slot = Slot::new(&cache.join("encoders"), key(checkpoint)?);
-            load_or_make(checkpoint, &towers, &slot).map(|modules| (modules, slot.folder().to_owned()))
+            load_or_make(checkpoint, &towers, &slot)
+                .map(|modules| (modules, slot.folder().to_owned()))
         }
     };
     let (modules, folder) = match kept {

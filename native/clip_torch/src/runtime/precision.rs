@@ -51,7 +51,8 @@ impl std::str::FromStr for PrecisionRequest {
         }
         let found = all.into_iter().find(|precision| precision.name() == name);
         found.map(Self::Exactly).ok_or_else(|| {
-            let message = format!("expected a precision (f32, bf16, f16, int8, auto), got {name:?}");
+            let message =
+                format!("expected a precision (f32, bf16, f16, int8, auto), got {name:?}");
             Error::new(ErrorKind::InvalidArgument, message)
         })
     }
@@ -107,11 +108,17 @@ fn choose_with(request: PrecisionRequest, device: Device, native: Native) -> Res
         },
     };
     let missing = match (precision, device) {
-        (Precision::F32, _) | (Precision::F16 | Precision::Bf16, Device::Cuda(_)) => return Ok(precision),
+        (Precision::F32, _) | (Precision::F16 | Precision::Bf16, Device::Cuda(_)) => {
+            return Ok(precision);
+        }
         (Precision::Bf16, Device::Cpu) if native.bf16 => return Ok(precision),
         (Precision::Int8, Device::Cpu) if native.int8 => return Ok(precision),
-        (Precision::Bf16, Device::Cpu) => "this processor has no instructions for it (AVX512_BF16, AMX or Arm's BF16)",
-        (Precision::Int8, Device::Cpu) => "this processor has no instructions for it (AVX512_VNNI or AVX_VNNI)",
+        (Precision::Bf16, Device::Cpu) => {
+            "this processor has no instructions for it (AVX512_BF16, AMX or Arm's BF16)"
+        }
+        (Precision::Int8, Device::Cpu) => {
+            "this processor has no instructions for it (AVX512_VNNI or AVX_VNNI)"
+        }
         (Precision::F16, Device::Cpu) => "it is for GPUs",
         _ => "CUDA devices compute in f32, f16 or bf16, Apple's in f32 only",
     };

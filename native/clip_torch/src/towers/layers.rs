@@ -92,7 +92,11 @@ pub(crate) struct FeedForward {
 
 impl FeedForward {
     /// Reads `{name}.fc1` and `{name}.fc2`.
-    pub(crate) fn load(loader: &Loader<'_>, name: &str, config: &TransformerConfig) -> Result<Self> {
+    pub(crate) fn load(
+        loader: &Loader<'_>,
+        name: &str,
+        config: &TransformerConfig,
+    ) -> Result<Self> {
         let (width, inner_width) = (config.width, config.mlp_width);
         let mut inner = loader.dense(&format!("{name}.fc1"), [inner_width, width])?;
         if config.activation == Activation::QuickGelu {

@@ -124,15 +124,18 @@ enum Projections {
 }
 
 impl Projections {
-    fn load(loader: &Loader<'_>, name: &str, config: &TransformerConfig, wanted: Wanted) -> Result<Self> {
+    fn load(
+        loader: &Loader<'_>,
+        name: &str,
+        config: &TransformerConfig,
+        wanted: Wanted,
+    ) -> Result<Self> {
         let (width, heads) = (config.width, config.heads);
         let read = |part: &str| loader.dense(&format!("{name}.self_attn.{part}"), [width; 2]);
         let (query, key, value) = (read("q_proj")?, read("k_proj")?, read("v_proj")?);
         let scale = ((width / heads) as f64).powf(-0.5);
         Ok(match wanted {
-            Wanted::All => {
-                Self::Together(loader.keep_linear(Dense::fused(&[query, key, value])?)?)
-            }
+            Wanted::All => Self::Together(loader.keep_linear(Dense::fused(&[query, key, value])?)?),
             Wanted::Pooled => Self::Apart {
                 query: loader.keep_linear(query)?,
                 key_value: loader.keep_linear(Dense::fused(&[key, value])?)?,
@@ -147,7 +150,12 @@ impl Projections {
 }
 
 impl Block {
-    fn load(loader: &Loader<'_>, name: &str, config: &TransformerConfig, wanted: Wanted) -> Result<Self> {
+    fn load(
+        loader: &Loader<'_>,
+        name: &str,
+        config: &TransformerConfig,
+        wanted: Wanted,
+    ) -> Result<Self> {
         let (width, eps) = (config.width, config.layer_norm_eps);
         let norm = |part: &str| loader.norm(&format!("{name}.{part}"), width, eps);
         Ok(Self {
@@ -231,7 +239,14 @@ pub(super) fn attend(
     let mask = mask.map(|mask| mask.f_type_as(query)).transpose()?;
     let (dropout, causal, scale, grouped) = (0.0, false, None, false);
     let attended = Tensor::f_scaled_dot_product_attention(
-        query, key, value, mask.as_ref(), dropout, causal, scale, grouped,
+        query,
+        key,
+        value,
+        mask.as_ref(),
+        dropout,
+        causal,
+        scale,
+        grouped,
     )?;
     Ok(attended.f_transpose(1, 2)?.f_flatten(2, 3)?)
 }

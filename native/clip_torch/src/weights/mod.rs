@@ -22,6 +22,7 @@ use clip::checkpoint::layout::{Format, Layout};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{bytes_of_mut, floats_mut};
 pub(crate) use files::WeightsFiles;
 
 /// Largest tensor that [`read_weights`] reads, in elements.
@@ -51,6 +52,10 @@ pub fn read_weights(directory: &Path) -> Result<usize> {
 
 /// Bytes that are read at a time.
 const PIECE: usize = 8 * 1024 * 1024;
+/// Numbers that are read and checked at a time.
+const CHECKED: usize = 64 * 1024;
+
+const NOT_FINITE: &str = "has values that are not finite";
 
 /// The open weights of a checkpoint.
 #[derive(Debug)]
@@ -152,14 +157,22 @@ impl Weights {
     /// The shape must be the expected one and every value finite.
     pub(crate) fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let stored = self.stored(name, shape)?;
-        let flat = Tensor::f_empty([stored.span() as i64], (Kind::Float, Device::Cpu))?;
-        let mut done = 0;
-        self.each_piece(name, stored, 1, |piece| {
-            let length = piece.size()[0];
-            flat.f_narrow(0, done, length)?.f_copy_(piece)?;
-            done += length;
-            Ok(())
-        })?;
+        let mut flat = Tensor::f_empty([stored.span() as i64], (Kind::Float, Device::Cpu))?;
+        if stored.kind == Ok(Kind::Float) {
+            // Most weights: straight to where they are wanted, as this is a third of a load's time.
+            let file = &self.files[stored.file];
+            if !file.read_f32(stored.start, floats_mut(&mut flat)?)? {
+                return Err(self.wrong(name, stored, NOT_FINITE));
+            }
+        } else {
+            let mut done = 0;
+            self.each_piece(name, stored, 1, |piece| {
+                let length = piece.size()[0];
+                flat.f_narrow(0, done, length)?.f_copy_(piece)?;
+                done += length;
+                Ok(())
+            })?;
+        }
         match &stored.strides {
             None => Ok(flat.f_view(shape)?),
             Some(strides) => Ok(flat.f_as_strided(shape, strides, 0)?.f_contiguous()?),
@@ -215,7 +228,7 @@ impl Weights {
         if file.each_piece(kind, stored.start, stored.span(), unit, write)? {
             return Ok(());
         }
-        Err(self.wrong(name, stored, "has values that are not finite"))
+        Err(self.wrong(name, stored, NOT_FINITE))
     }
 
     fn wrong(&self, name: &str, stored: &Stored, why: &str) -> Error {
@@ -224,6 +237,21 @@ impl Weights {
 }
 
 impl OpenFile {
+    /// Reads numbers of 32 bits, and says whether all are finite.
+    fn read_f32(&self, start: u64, floats: &mut [f32]) -> Result<bool> {
+        let unreadable = |e| unreadable(&self.path, e);
+        (&self.file).seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        // In pieces, which are in the processor's cache when they are checked.
+        for piece in floats.chunks_mut(CHECKED) {
+            (&self.file).read_exact(bytes_of_mut(piece)).map_err(unreadable)?;
+            // Without an early end, so that it takes many numbers at a time.
+            if !piece.iter().fold(true, |finite, value| finite & value.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads `elements` numbers, so many times `unit` at a time, and says whether all are finite.
     fn each_piece(
         &self,

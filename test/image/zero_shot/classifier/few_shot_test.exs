@@ -79,7 +79,8 @@ defmodule Image.ZeroShot.FewShotTest do
     dog = ZeroShot.embed(@dog, @opts)
     classifier = compile(many ++ [{:dog, [{:picture, dog}]}])
     assert ZeroShot.label(@dog, classifier) == :dog
-    assert List.last(rows(classifier)).vector == dog.vector
+    # The mean of one vector, scaled anew: the last bit may differ.
+    assert_in_delta Embedding.similarity(List.last(rows(classifier)), dog), 1.0, 1.0e-6
   end
 
   test "a label without pictures among others that have some is warned of" do

@@ -74,7 +74,7 @@ defmodule Bench.Precision do
         for {_path, {:ok, embedding}} <- ZeroShot.embed_many(paths, options), do: embedding
 
       seconds = (System.monotonic_time(:millisecond) - start) / 1_000
-      memory = ZeroShot.info(options).memory
+      {:ok, %{memory: memory}} = ZeroShot.info(options)
       firsts = for one <- embeddings, do: ZeroShot.label(one, classifier)
       ZeroShot.unload(options)
 

@@ -352,9 +352,8 @@ defmodule Image.ZeroShot do
   `:contrast`: the map less the mean of the other labels' maps. Give the labels that you want to tell apart,
   or `:other`.
 
-  It costs about as much as `classify/3`. The first call for a model takes seconds longer: it exports
-  and loads a second image tower, which stays in memory with the model. The serving answers nothing else
-  meanwhile, so explain one picture at boot if that matters.
+  It takes about a fifth longer than `classify/3`, and no memory of its own. Explanations of several callers
+  run one after the other, not in a batch.
 
   The guide "Explain" shows what maps look like, and what they do not say.
 

@@ -18,12 +18,17 @@ pub(super) fn diverging(value: f32) -> [f32; 3] {
 /// A pixel of the picture in shades of grey, under the colour of a value.
 pub(super) fn over(pixel: [u8; 3], value: f32) -> [u8; 3] {
     let light = DARKEST + (1.0 - DARKEST) * luminance(pixel) / 255.0;
-    diverging(value).map(|channel| (channel * light).round() as u8)
+    diverging(value).map(|channel| byte(channel * light))
 }
 
 /// A pixel of the picture that the model did not see: faint.
 pub(super) fn unseen(pixel: [u8; 3]) -> [u8; 3] {
-    [(190.0 + luminance(pixel) * 0.16).round() as u8; 3]
+    [byte(190.0 + luminance(pixel) * 0.16); 3]
+}
+
+/// The nearest byte: the cast cuts the fraction off, without a call of `round`.
+fn byte(level: f32) -> u8 {
+    (level + 0.5) as u8
 }
 
 fn luminance([red, green, blue]: [u8; 3]) -> f32 {

@@ -27,9 +27,14 @@ pub struct Layer {
 pub struct Drawing<'a> {
     view: &'a View,
     layer: &'a Layer,
-    rows: usize,
-    columns: usize,
+    /// For each column of pixels the columns of patches that it lies between, and for each row.
+    columns: Vec<Option<Between>>,
+    rows: Vec<Option<Between>>,
 }
+
+/// Two patches between whose centres a place lies, and how far it is from the first. At the edges both
+/// are the same.
+type Between = (usize, usize, f32);
 
 impl<'a> Drawing<'a> {
     /// Lays the layer over the view.
@@ -43,13 +48,16 @@ impl<'a> Drawing<'a> {
             return Err(invalid(format!("{values} values are not rows of {columns}")));
         }
         let pixels = u64::from(view.width) * u64::from(view.height);
-        if pixels == 0 || view.planes.len() as u64 != 3 * pixels {
+        if pixels == 0 || view.planes.len() as u64 != pixels.saturating_mul(3) {
             let (bytes, width, height) = (view.planes.len(), view.width, view.height);
             return Err(invalid(format!(
                 "{bytes} bytes are not three planes of {width} x {height}"
             )));
         }
-        Ok(Self { view, layer, rows: values / columns, columns })
+        let ((wide, high), window) = (view.picture, &layer.window);
+        let rows = between((view.height, high), (window.top, window.height), values / columns);
+        let columns = between((view.width, wide), (window.left, window.width), columns);
+        Ok(Self { view, layer, columns, rows })
     }
 
     /// The drawing with its legend as a PNG file.
@@ -80,18 +88,11 @@ impl<'a> Drawing<'a> {
 
     /// The value at a pixel of the view, from -1 to 1: between the centres of patches in proportion.
     fn value(&self, x: u32, y: u32) -> Option<f32> {
-        let (view, window) = (self.view, &self.layer.window);
-        let place = |at: u32, shown: u32, picture: u32, start: f64, length: f64| {
-            let at = (f64::from(at) + 0.5) * f64::from(picture) / f64::from(shown);
-            let share = (at - start) / length;
-            (0.0..1.0).contains(&share).then_some(share as f32)
+        let (left, right, x) = self.columns[x as usize]?;
+        let (above, below, y) = self.rows[y as usize]?;
+        let value = |row: usize, column: usize| {
+            self.layer.values[row * self.layer.columns as usize + column]
         };
-        let (width, height) = view.picture;
-        let x = place(x, view.width, width, window.left, window.width)?;
-        let y = place(y, view.height, height, window.top, window.height)?;
-        let (left, right, x) = neighbours(x, self.columns);
-        let (above, below, y) = neighbours(y, self.rows);
-        let value = |row: usize, column: usize| self.layer.values[row * self.columns + column];
         let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
         let value = mix(
             mix(value(above, left), value(above, right), x),
@@ -103,8 +104,23 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// The two patches of `count` whose centres a place lies between, and how far it is from the first.
-fn neighbours(share: f32, count: usize) -> (usize, usize, f32) {
+/// Along one side: which of `patches` the pixels of the view lie between, if the model saw them.
+fn between(
+    (shown, picture): (u32, u32),
+    (start, length): (f64, f64),
+    patches: usize,
+) -> Vec<Option<Between>> {
+    let share = |at: u32| {
+        let at = (f64::from(at) + 0.5) * f64::from(picture) / f64::from(shown);
+        (at - start) / length
+    };
+    let is_seen = |share: &f64| (0.0..1.0).contains(share);
+    let between = |share: f64| neighbours(share as f32, patches);
+    (0..shown).map(|at| Some(share(at)).filter(is_seen).map(between)).collect()
+}
+
+/// The patches of `count` that a share of their length lies between.
+fn neighbours(share: f32, count: usize) -> Between {
     let last = (count - 1) as f32;
     let at = (share * count as f32 - 0.5).clamp(0.0, last);
     let first = at.floor();

@@ -433,7 +433,8 @@ defmodule Image.ZeroShot.Index do
   place (with `.saving` behind the name) and renamed when it is on the disk, and each part has a
   checksum. Searches and changes go on meanwhile. If another process saves to the same place at
   this moment, the result is an error with the reason `:overloaded`. Other reasons are
-  `:disk_full`, `:not_found` for a missing directory, and `:io`.
+  `:disk_full`, `:not_found` for a missing directory, and `:io`, also for a path that is not a file's. A
+  file that is replaced passes its permissions on.
 
   Raises an `ArgumentError` if an id was ever put that is, or contains, a process, a reference or a function:
   those cannot be read elsewhere.

@@ -38,8 +38,8 @@ fn a_flipped_byte_is_noticed_and_the_encoders_are_made_again() {
     let cache = Scratch::new();
     let model = load(&small(), cache.path());
     let (kept, expected) = (model.info().encoders.clone().unwrap(), answer(&model));
-    assert_eq!(names(&kept), ["checksums.txt", "image.pt", "text.pt"]);
-    for file in ["image.pt", "text.pt", "checksums.txt"] {
+    assert_eq!(names(&kept), ["checksums.txt", "image.pt", "parts.pt", "text.pt"]);
+    for file in ["image.pt", "parts.pt", "text.pt", "checksums.txt"] {
         let sound = fs::read(kept.join(file)).unwrap();
         for part in 0..8 {
             let mut damaged = sound.clone();
@@ -161,7 +161,7 @@ fn a_pipe_in_the_cache_is_no_reason_to_wait() {
         fs::remove_file(path).unwrap();
         assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     };
-    for file in ["image.pt", "text.pt", "checksums.txt"] {
+    for file in ["image.pt", "parts.pt", "text.pt", "checksums.txt"] {
         mkfifo(&kept.join(file));
         let model = load(&small(), cache.path());
         assert_eq!(

@@ -1,3 +1,8 @@
 [
-  inputs: ["{mix,.formatter}.exs", "{lib,test,config}/**/*.{ex,exs}", "{native,bin,bench}/*.exs"]
+  inputs: [
+    "{mix,.formatter}.exs",
+    "{lib,test,config}/**/*.{ex,exs}",
+    "{native,bin,bench}/*.exs",
+    "examples/{classify,nx_serving,plug_endpoint,search}.exs"
+  ]
 ]

@@ -49,8 +49,8 @@ defmodule Image.ZeroShot.MixProject do
       skip_code_autolink_to: ["Image.ZeroShot.Native", "Image.ZeroShot.Native.Torch"],
       # README links to its screenshot from the root.
       assets: %{"guides/images" => "images", "guides/screens" => "guides/screens"},
-      extras: Enum.map(["README.md"] ++ guides() ++ project_pages() ++ ["CHANGELOG.md"], &page/1),
-      groups_for_extras: [Guides: guides(), Project: project_pages()],
+      extras: Enum.map(["README.md"] ++ pages() ++ ["CHANGELOG.md"], &page/1),
+      groups_for_extras: [Guides: guides(), Notebooks: notebooks(), Project: project_pages()],
       groups_for_modules: [
         Classify: [
           Image.ZeroShot,
@@ -76,8 +76,17 @@ defmodule Image.ZeroShot.MixProject do
       ~w(guides/labels.md guides/explain.md guides/search.md guides/models.md guides/phoenix.md) ++
         ~w(guides/production.md guides/scaling.md guides/testing.md)
 
-  # ExDoc has a search.html of its own.
+  defp notebooks,
+    do: ~w(livebooks/classify.livemd livebooks/search.livemd livebooks/explain.livemd)
+
+  defp pages, do: guides() ++ notebooks() ++ project_pages()
+
+  # ExDoc has a search.html of its own, and the notebooks have the names of guides.
   defp page("guides/search.md" = path), do: {path, filename: "searching"}
+
+  defp page("livebooks/" <> name = path),
+    do: {path, filename: "notebook-" <> Path.rootname(name)}
+
   defp page(path), do: path
 
   defp project_pages, do: ~w(ARCHITECTURE.md DEVELOPMENT.md SECURITY.md)
@@ -87,7 +96,7 @@ defmodule Image.ZeroShot.MixProject do
       licenses: ["Apache-2.0"],
       links: links(@source_url),
       files:
-        ~w(lib guides priv/demo priv/models priv/samples priv/vocabulary native/**/src native/**/{Cargo.toml,build.rs}) ++
+        ~w(lib guides livebooks priv/demo priv/models priv/samples priv/vocabulary native/**/src native/**/{Cargo.toml,build.rs}) ++
           ~w(native/build/*.{exs,py,txt} native/build/README.md .cargo/config.toml Cargo.toml Cargo.lock) ++
           ~w(mix.exs .formatter.exs README.md usage-rules.md CHANGELOG.md LICENSE) ++
           project_pages()

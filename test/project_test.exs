@@ -18,7 +18,9 @@ defmodule Image.ZeroShot.ProjectTest do
     grouped = docs[:groups_for_extras] |> Keyword.values() |> Enum.concat()
     assert grouped -- pages == []
     assert grouped == Enum.uniq(grouped)
-    assert Enum.sort(Path.wildcard("guides/*.md")) == Enum.sort(docs[:groups_for_extras][:Guides])
+
+    for {group, files} <- [Guides: "guides/*.md", Notebooks: "livebooks/*.livemd"],
+        do: assert(Enum.sort(docs[:groups_for_extras][group]) == Path.wildcard(files))
   end
 
   # A link to another file with the name of a page, such as README.md, would lead to that page.
@@ -70,7 +72,7 @@ defmodule Image.ZeroShot.ProjectTest do
       for extra <- Mix.Project.config()[:docs][:extras] do
         case extra do
           {_path, filename: name} -> name
-          path -> path |> Path.basename(".md") |> String.downcase()
+          path -> path |> Path.basename() |> Path.rootname() |> String.downcase()
         end
       end
 

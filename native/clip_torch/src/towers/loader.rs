@@ -58,7 +58,16 @@ impl<'a> Loader<'a> {
     }
 
     pub(crate) fn keep_linear(&self, dense: Dense) -> Result<Linear> {
-        let Weight { values, scales } = self.storage.weight(&dense.weight)?;
+        self.keep_linear_in(self.storage, dense)
+    }
+
+    /// Keeps a layer at a tower's edge, where 8 bits would cost most and gain least.
+    pub(crate) fn keep_edge(&self, dense: Dense) -> Result<Linear> {
+        self.keep_linear_in(self.storage.at_edges(), dense)
+    }
+
+    fn keep_linear_in(&self, storage: Storage, dense: Dense) -> Result<Linear> {
+        let Weight { values, scales } = storage.weight(&dense.weight)?;
         self.list(&values);
         self.list(&scales);
         let bias = dense.bias.map(|bias| self.keep(bias)).transpose()?;

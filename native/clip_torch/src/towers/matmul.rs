@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::precision::Precision;
+use crate::runtime::precision::{self, Precision, PrecisionRequest};
 
 unsafe extern "C" {
     fn image_zero_shot_register(error: *mut *mut c_char);
@@ -54,6 +54,17 @@ pub(crate) struct Weight {
 }
 
 impl Storage {
+    /// The same for the layers at a tower's edges, which are not in 8 bits.
+    pub(crate) fn at_edges(self) -> Self {
+        let precision = match self.precision {
+            Precision::Int8 => {
+                precision::choose(PrecisionRequest::Auto, self.device).unwrap_or_default()
+            }
+            other => other,
+        };
+        Self { precision, ..self }
+    }
+
     /// The type of everything but the products' weights.
     ///
     /// A CPU computes the rest in f32, which is more exact and as fast.

@@ -93,10 +93,10 @@ impl TextTower {
 fn head(loader: &Loader<'_>, config: &Config) -> Result<Linear> {
     let shape = [config.projection_dim, config.text.transformer.width];
     match config.family.heads {
-        Heads::TextHead => loader.linear("text_model.head", shape),
+        Heads::TextHead => loader.keep_edge(loader.dense("text_model.head", shape)?),
         Heads::Projections => {
             let weight = loader.read("text_projection.weight", &shape)?;
-            loader.keep_linear(Dense { weight, bias: None })
+            loader.keep_edge(Dense { weight, bias: None })
         }
     }
 }

@@ -65,7 +65,7 @@ impl VisionTower {
                 Heads::Projections => {
                     let shape = [config.projection_dim, width];
                     let weight = loader.read("visual_projection.weight", &shape)?;
-                    Some(loader.keep_linear(Dense { weight, bias: None })?)
+                    Some(loader.keep_edge(Dense { weight, bias: None })?)
                 }
             },
             grid: [vision.grid(), vision.patch_size],
@@ -125,7 +125,7 @@ fn patch_embedding(loader: &Loader<'_>, config: &Config) -> Result<Linear> {
     let bias = (config.family.vision.patch_bias)
         .then(|| loader.read(&format!("{name}.bias"), &[width]))
         .transpose()?;
-    loader.keep_linear(Dense { weight: weight.f_flatten(1, 3)?, bias })
+    loader.keep_edge(Dense { weight: weight.f_flatten(1, 3)?, bias })
 }
 
 fn positions(loader: &Loader<'_>, config: &Config) -> Result<Tensor> {

@@ -18,7 +18,8 @@ defmodule Image.ZeroShot.Serving.Model do
   What makes a model another one. How it is fetched, and how it is served, does not.
   """
   @impl true
-  def key(opts), do: {Repo.source(opts), opts.device, opts.cache_dir, opts.torchscript}
+  def key(opts),
+    do: {Repo.source(opts), opts.device, opts.precision, opts.cache_dir, opts.torchscript}
 
   @doc """
   Loads the model. One of the Hub is downloaded unless it is in the cache.

@@ -55,6 +55,32 @@ defmodule Image.ZeroShot.ModelTest do
     assert info.batches == %{count: 0, pictures: 0, prompts: 0, largest: 0, failed: 0}
   end
 
+  test "another precision is another serving of the model", %{opts: opts} do
+    full = info(opts)
+
+    case ZeroShot.load([precision: :bf16] ++ opts) do
+      :ok ->
+        {:ok, half} = ZeroShot.info([precision: :bf16] ++ opts)
+        on_exit(fn -> ZeroShot.unload([precision: :bf16] ++ opts) end)
+        assert half.precision == "bf16" and half.memory < full.memory
+        # The embeddings of both are of one model.
+        [a, b] = for more <- [[], [precision: :bf16]], do: ZeroShot.embed(@dog, more ++ opts)
+        assert ZeroShot.Embedding.similarity(a, b) > 0.999 and a.vector != b.vector
+
+      # A processor without the instructions says so.
+      {:error, error} ->
+        assert error.reason == :device_unavailable
+        assert error.message =~ "AVX512_BF16"
+    end
+
+    assert {:error, %Error{reason: :device_unavailable, message: message}} =
+             ZeroShot.load([precision: :f16] ++ opts)
+
+    assert message =~ "precision f16 is not available on cpu: it is for GPUs"
+    # The default is as it was.
+    assert {:ok, %{precision: "f32"}} = ZeroShot.info(opts)
+  end
+
   test "it is served as the one says who loads it", %{opts: opts} do
     served = [concurrency: 2, threads: 1, max_batch: 3, max_queue: 7]
     assert ZeroShot.load(opts ++ served) == :ok

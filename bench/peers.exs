@@ -8,15 +8,21 @@
 # TASKS=new,thousand leaves out other tasks.
 #
 # Every round gives each task to each contender, in an order that changes. Files are in the page
-# cache, models are loaded, all compute in f32 on all cores. Medians in milliseconds; the ratio is
-# ours to the best peer's.
+# cache, models are loaded, all compute on all cores. Medians in milliseconds. A ratio is ours to the best
+# peer's: in f32; of `precision: :auto` and OpenVINO as it comes, which chooses a precision too; and in int8.
+# PRECISIONS=f32,auto leaves out int8.
 
 defmodule Bench.Peers do
   @moduledoc false
 
   alias Image.ZeroShot
 
-  @peers ~w(transformers onnxruntime openvino)
+  # With whom each of our precisions is compared.
+  @groups [
+    f32: ~w(transformers onnxruntime openvino),
+    auto: ~w(openvino-default),
+    int8: ~w(onnxruntime-int8)
+  ]
 
   # Task, what the peers call it, rounds between which it is left out since it takes seconds, and
   # what it is.
@@ -33,16 +39,25 @@ defmodule Bench.Peers do
             river bridge cup table lamp window flower mountain road ship train bird fish stone)
 
   def main([model, onnx, images | more]) do
-    {rounds, peers} =
+    {rounds, wanted} =
       case more do
-        [] -> {8, @peers}
-        [rounds] -> {String.to_integer(rounds), @peers}
+        [] -> {8, nil}
+        [rounds] -> {String.to_integer(rounds), nil}
         [rounds | peers] -> {String.to_integer(rounds), peers}
       end
 
-    contenders = [
-      {"ours", ours(model, images)} | Enum.map(peers, &{&1, peer(&1, model, onnx, images)})
-    ]
+    groups =
+      for {precision, peers} <- @groups,
+          "#{precision}" in precisions(),
+          do: {precision, Enum.filter(peers, &(wanted == nil or &1 in wanted))}
+
+    contenders =
+      for {precision, peers} <- groups,
+          contender <- [
+            {"ours #{precision}", ours(precision, model, images)}
+            | Enum.map(peers, &{&1, peer(&1, model, onnx, images)})
+          ],
+          do: contender
 
     for {_name, run} <- contenders, do: run.(:compile, "compile", labels(many(), 0))
 
@@ -59,11 +74,13 @@ defmodule Bench.Peers do
          run.(task, theirs, labels(if(task == :thousand, do: many(), else: 5), round))}
       end
 
-    print(Enum.group_by(results, &elem(&1, 0), &elem(&1, 1)), Enum.map(contenders, &elem(&1, 0)))
+    print(Enum.group_by(results, &elem(&1, 0), &elem(&1, 1)), groups)
   end
 
   def main(_),
     do: Mix.raise("usage: mix run bench/peers.exs MODEL ONNX IMAGES [ROUNDS] [PEER ...]")
+
+  defp precisions, do: String.split(System.get_env("PRECISIONS") || "f32,auto,int8", ",")
 
   defp many, do: String.to_integer(System.get_env("LABELS") || "1000")
 
@@ -82,12 +99,13 @@ defmodule Bench.Peers do
         do: 1..:rand.uniform(3) |> Enum.map_join(" ", fn _ -> Enum.random(@words) end)
   end
 
-  defp ours(directory, images) do
-    model = [repo: {:local, directory}, device: :cpu]
+  defp ours(precision, directory, images) do
+    model = [repo: {:local, directory}, device: :cpu, precision: precision]
+    name = Module.concat(__MODULE__, "Seen#{precision}")
     # One without a memory of prompts, so that new labels are new in every round.
     :ok = ZeroShot.load(model ++ [max_cached_prompts: 0])
-    {:ok, _} = ZeroShot.Serving.start_link([name: __MODULE__.Seen] ++ model)
-    seen = [serving: __MODULE__.Seen, timeout: :infinity]
+    {:ok, _} = ZeroShot.Serving.start_link([name: name] ++ model)
+    seen = [serving: name, timeout: :infinity]
     new = model ++ [timeout: :infinity]
     compiled = ZeroShot.classifier(labels(many(), 0), seen)
     middle = {:path, Path.join(images, "mid.jpg")}
@@ -141,16 +159,24 @@ defmodule Bench.Peers do
     end
   end
 
-  defp print(times, names) do
-    IO.puts("| task | #{Enum.join(names, " | ")} | ratio |")
-    IO.puts("| --- |#{String.duplicate(" --- |", length(names) + 1)}")
+  defp print(times, groups) do
+    names = for {precision, peers} <- groups, name <- ["ours #{precision}" | peers], do: name
+    ratios = for {precision, _} <- groups, do: "ratio #{precision}"
+    IO.puts("| task | #{Enum.join(names ++ ratios, " | ")} |")
+    IO.puts("| --- |#{String.duplicate(" --- |", length(names ++ ratios))}")
 
     for {task, _theirs, _every, what} <- tasks() do
-      [own | peers] = medians = for name <- names, do: median(times[{task, name}])
-      cells = Enum.map_join(medians, " | ", &:erlang.float_to_binary(&1, decimals: 1))
-      ratio = :erlang.float_to_binary(own / Enum.min(peers), decimals: 2)
+      medians = for name <- names, into: %{}, do: {name, median(times[{task, name}])}
+
+      ratios =
+        for {precision, peers} <- groups do
+          best = peers |> Enum.map(&medians[&1]) |> Enum.min(fn -> nil end)
+          best && :erlang.float_to_binary(medians["ours #{precision}"] / best, decimals: 2)
+        end
+
+      times = for name <- names, do: :erlang.float_to_binary(medians[name], decimals: 1)
       what = if many() == 1_000, do: what, else: String.replace(what, "1,000", "#{many()}")
-      IO.puts("| #{what} | #{cells} | #{ratio} |")
+      IO.puts("| #{what} | #{Enum.join(times ++ ratios, " | ")} |")
     end
   end
 

@@ -1,10 +1,11 @@
 """One peer, as a process that bench/peers.exs asks to do one task at a time.
 
-    python peers.py transformers|onnxruntime|openvino MODEL_DIR ONNX_DIR IMAGES_DIR
+    python peers.py PEER MODEL_DIR ONNX_DIR IMAGES_DIR
     python peers.py export MODEL_DIR ONNX_DIR        # writes what the last two read
     python peers.py images IMAGES_DIR                # writes the pictures
 
-Needs torch, transformers, onnx, onnxruntime, openvino, tokenizers, pillow and numpy. Reads lines
+PEER is transformers, onnxruntime or openvino, all in f32; openvino-default, which chooses a precision by
+itself; or onnxruntime-int8, with weights and inputs of 8 bits. Needs torch, transformers, onnx, onnxruntime, openvino, tokenizers, pillow and numpy. Reads lines
 `TASK LABELS_FILE`, writes the milliseconds that the task took.
 """
 
@@ -74,13 +75,15 @@ def tokenizer(model):
 
 
 class OnnxRuntime:
+    SUFFIX = ""
+
     def __init__(self, model, onnx):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
         session = lambda name: onnxruntime.InferenceSession(
-            f"{onnx}/{name}.onnx", options, providers=["CPUExecutionProvider"]
+            f"{onnx}/{name}{self.SUFFIX}.onnx", options, providers=["CPUExecutionProvider"]
         )
         self.vision, self.text, self.tokens = session("vision"), session("text"), tokenizer(model)
 
@@ -91,14 +94,20 @@ class OnnxRuntime:
         return self.text.run(None, {"ids": self.tokens(texts)})[0]
 
 
+class OnnxRuntimeInt8(OnnxRuntime):
+    SUFFIX = "-int8"
+
+
 class OpenVino:
+    PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+
     def __init__(self, model, onnx):
         import openvino
 
         settings = {
             "INFERENCE_NUM_THREADS": THREADS,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            **self.PRECISION,
         }
         core = openvino.Core()
         compiled = lambda name: core.compile_model(f"{onnx}/{name}.onnx", "CPU", settings)
@@ -109,6 +118,10 @@ class OpenVino:
 
     def texts(self, texts):
         return self.text([self.tokens(texts)])[0]
+
+
+class OpenVinoDefault(OpenVino):
+    PRECISION = {}
 
 
 class Transformers:
@@ -133,7 +146,13 @@ class Transformers:
         return self.unit(self.model.get_text_features(input_ids=ids))
 
 
-PEERS = {"transformers": Transformers, "onnxruntime": OnnxRuntime, "openvino": OpenVino}
+PEERS = {
+    "transformers": Transformers,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "openvino-default": OpenVinoDefault,
+    "onnxruntime-int8": OnnxRuntimeInt8,
+}
 
 
 class Tasks:
@@ -191,6 +210,7 @@ def serve(name, model, onnx, images):
 
 def export(model, onnx):
     import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModel
 
     os.makedirs(onnx, exist_ok=True)
@@ -221,6 +241,7 @@ def export(model, onnx):
             Tower(run), (example,), f"{onnx}/{name}.onnx", input_names=[argument],
             output_names=["emb"], dynamic_axes={argument: axes}, opset_version=18, dynamo=False,
         )
+        quantize_dynamic(f"{onnx}/{name}.onnx", f"{onnx}/{name}-int8.onnx", weight_type=QuantType.QInt8)
 
 
 def natural(width, height, rng, grain):

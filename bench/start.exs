@@ -1,6 +1,7 @@
-# How long a fresh VM takes to its first answer, and later ones, with everything cached.
+# How long a fresh VM takes to its first answer, and later ones, with everything cached; and the most memory
+# it has held after 1,000 compiled labels and 64 pictures (Linux).
 #
-#     mix run bench/start.exs MODEL_DIRECTORY
+#     mix run bench/start.exs MODEL_DIRECTORY [PRECISION]
 #
 # A full-size model with random weights: python test/oracle/full_size.py DIRECTORY ViT-B-32
 
@@ -10,11 +11,16 @@ defmodule Bench.Start do
   @rounds 5
   @labels ["a cat", "a dog", "a pizza", "a car", "a tree"]
 
-  def main([directory]) do
+  def main([directory]), do: main([directory, "f32"])
+
+  # In the child: prints what the parent reads.
+  def main(["--child", directory, precision]), do: IO.inspect(measure(directory, precision))
+
+  def main([directory, precision]) do
     # The encoders are exported once, which is not what is measured.
-    first_and_later(directory)
-    rounds = for _ <- 1..@rounds, do: in_a_fresh_vm(directory)
-    {first, later} = Enum.unzip(rounds)
+    in_a_fresh_vm(directory, precision)
+    rounds = for _ <- 1..@rounds, do: in_a_fresh_vm(directory, precision)
+    [first, later, peak] = Enum.zip_with(rounds, &Function.identity/1)
 
     IO.puts(
       "first call of a fresh VM: median #{median(first)} ms of #{inspect(first, charlists: :as_lists)}"
@@ -23,24 +29,34 @@ defmodule Bench.Start do
     IO.puts(
       "calls after it, 5 labels: median #{median(later)} ms of #{inspect(later, charlists: :as_lists)}"
     )
+
+    IO.puts("most memory: median #{median(peak)} MB of #{inspect(peak, charlists: :as_lists)}")
   end
 
-  # In the child: prints what the parent reads.
-  def main(["--child", directory]), do: IO.inspect(first_and_later(directory))
+  def main(_), do: Mix.raise("usage: mix run bench/start.exs MODEL_DIRECTORY [PRECISION]")
 
-  def main(_), do: Mix.raise("usage: mix run bench/start.exs MODEL_DIRECTORY")
-
-  defp in_a_fresh_vm(directory) do
-    {output, 0} = System.cmd("mix", ["run", "bench/start.exs", "--child", directory])
-    {{_, _} = times, _binding} = Code.eval_string(output)
-    times
+  defp in_a_fresh_vm(directory, precision) do
+    arguments = ["run", "--no-compile", "bench/start.exs", "--child", directory, precision]
+    {output, 0} = System.cmd("mix", arguments)
+    {[_, _, _] = measured, _binding} = Code.eval_string(output)
+    measured
   end
 
-  defp first_and_later(directory) do
+  defp measure(directory, precision) do
+    model = [repo: {:local, directory}, precision: String.to_atom(precision)]
     picture = File.read!("priv/samples/dog.jpg")
-    classify = fn -> Image.ZeroShot.classify(picture, @labels, repo: {:local, directory}) end
+    classify = fn -> Image.ZeroShot.classify(picture, @labels, model) end
     first = time(classify)
-    {first, median(for(_ <- 1..9, do: time(classify)))}
+    later = median(for(_ <- 1..9, do: time(classify)))
+    labels = for number <- 1..1_000, do: "thing number #{number}"
+    classifier = Image.ZeroShot.classifier(labels, [timeout: :infinity] ++ model)
+    picture |> List.duplicate(64) |> Image.ZeroShot.classify_many(classifier) |> Stream.run()
+    [first, later, peak()]
+  end
+
+  defp peak do
+    [_, kilobytes] = Regex.run(~r/VmHWM:\s+(\d+) kB/, File.read!("/proc/self/status"))
+    div(String.to_integer(kilobytes), 1_000)
   end
 
   defp time(function) do

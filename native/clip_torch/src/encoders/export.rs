@@ -21,7 +21,7 @@ use crate::encoders::table::{self, Table};
 use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::precision::Precision;
-use crate::runtime::threads::STACK;
+use crate::runtime::threads::{STACK, Settings};
 use crate::towers::loader::Loader;
 use crate::towers::matmul::{self, Storage};
 use crate::towers::text::TextTower;
@@ -102,7 +102,8 @@ struct Towers {
 }
 
 impl Towers {
-    /// Side by side: most of the time goes into copying and into memory's first touch.
+    /// Side by side, each on one thread: most of the time goes into copying and into memory's first
+    /// touch, and threads that divide so little wait for one another.
     fn load(checkpoint: &Checkpoint, storage: Storage) -> Result<Self> {
         let config = &checkpoint.config;
         let files = checkpoint.weights()?;
@@ -119,13 +120,11 @@ impl Towers {
             Ok((tower, Parameters::new(loader.into_parameters())))
         };
         std::thread::scope(|scope| {
-            let text = std::thread::Builder::new()
-                .stack_size(STACK)
-                .spawn_scoped(scope, load_text)
-                .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
-            let vision = load_vision();
-            let panicked = || Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));
-            let text = text.join().unwrap_or_else(|_| panicked());
+            let text = start_alone(scope, load_text)?;
+            let vision = start_alone(scope, load_vision)?;
+            let panicked = || Error::new(ErrorKind::Internal, "loading a tower panicked");
+            let text = text.join().unwrap_or_else(|_| Err(panicked()));
+            let vision = vision.join().unwrap_or_else(|_| Err(panicked()));
             Ok(Self { vision: vision?, text: text?, storage })
         })
     }
@@ -142,6 +141,20 @@ impl Towers {
             contract: contract(config),
         })
     }
+}
+
+/// Starts a thread that libtorch does not divide its work from.
+fn start_alone<'scope, T: Send + 'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> Result<T> + Send + 'scope,
+) -> Result<std::thread::ScopedJoinHandle<'scope, Result<T>>> {
+    std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn_scoped(scope, || {
+            let _settings = Settings::of_this_thread(1)?;
+            work()
+        })
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))
 }
 
 /// Whether the image tower's embedding is a sum over the picture's patches.

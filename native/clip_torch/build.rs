@@ -9,6 +9,7 @@ const STANDARD: &str = "-std=c++17";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/towers/linear.cpp");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
 
     // torch-sys says where it found libtorch.
     if let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") {

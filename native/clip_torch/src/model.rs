@@ -62,9 +62,9 @@ impl LoadOptions {
     }
 
     /// The precision on a device. Of encoders that the user exported it is not for us to choose.
-    fn precision(&self, device: Device) -> Result<Option<Precision>> {
+    fn precision(&self, device: Device, in_half: bool) -> Result<Option<Precision>> {
         match (&self.torchscript, self.precision) {
-            (None, request) => precision::choose(request, device).map(Some),
+            (None, request) => precision::choose(request, device, in_half).map(Some),
             (Some(_), PrecisionRequest::Auto | PrecisionRequest::Exactly(Precision::F32)) => {
                 Ok(None)
             }
@@ -194,7 +194,9 @@ impl Model {
             let _at_work = crate::runtime::exit::at_work();
             device::choose(options.device)?
         };
-        let precision = options.precision(chosen.device)?;
+        // CLIP was trained in f16; SigLIP and others in bf16, whose range is wider.
+        let in_half = checkpoint.config.family.model_type == "clip";
+        let precision = options.precision(chosen.device, in_half)?;
         let (threads, loaded) = InferenceThreads::start(parallelism, export::warm_up, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);

@@ -1,6 +1,6 @@
 //! Embeddings in fewer digits, and f32 whatever else is set in the process.
 
-#![allow(clippy::unwrap_used, unsafe_code)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -42,6 +42,7 @@ fn fewer_digits_give_nearly_the_same_embeddings_and_take_less_memory() {
             // A processor without the instructions says so.
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::DeviceUnavailable, "{error}");
+                println!("not tried: {error}");
                 continue;
             }
         };
@@ -66,31 +67,4 @@ fn encoders_of_the_user_have_no_other_precision() {
     let error = Model::load(&project("priv/models/emoji-clip"), &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("what they were exported with"), "{error}");
-}
-
-/// Another user of libtorch in the process, such as Torchx, may set this for all of it.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[test]
-fn f32_stays_f32_when_the_process_allows_fewer_digits() {
-    use std::ffi::{c_int, c_void};
-
-    unsafe extern "C" {
-        #[link_name = "_ZN2at13globalContextEv"]
-        fn global_context() -> *mut c_void;
-        #[link_name = "_ZN2at7Context19setFloat32PrecisionENS_14Float32BackendENS_9Float32OpENS_16Float32PrecisionE"]
-        fn set_float32_precision(context: *mut c_void, backend: c_int, op: c_int, value: c_int);
-    }
-    // `Float32Backend::MKLDNN`, `Float32Op::MATMUL`, and `Float32Precision::NONE` and `BF16`.
-    let allow = |value| unsafe { set_float32_precision(global_context(), 2, 3, value) };
-
-    let cache = Scratch::new();
-    let model = load(PrecisionRequest::default(), &cache).unwrap();
-    let expected = embeddings(&model);
-    allow(3);
-    let found = embeddings(&model);
-    allow(0);
-    for (a, b) in expected.iter().zip(&found) {
-        let most = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(most <= 1e-6, "{most}");
-    }
 }

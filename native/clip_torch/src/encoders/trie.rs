@@ -25,7 +25,17 @@ const MAX_TOKENS_GPU: usize = 2048;
 /// Rows of token ids, none of them empty, as our text tower takes them.
 pub(crate) fn passes(rows: &[Vec<u32>], device: Device, _threads: usize) -> Result<Vec<TextPass>> {
     let most = if device.is_cuda() { MAX_TOKENS_GPU } else { MAX_TOKENS_CPU };
-    tries(rows, most).into_iter().map(Trie::pass).collect()
+    let padded = if device == Device::Cpu { padded } else { |count| count };
+    tries(rows, most).into_iter().map(|trie| trie.pass(padded)).collect()
+}
+
+/// Numbers of tokens, and of prompts, that passes on a CPU have. oneDNN makes and keeps kernels, up to
+/// 1 MB, for each number of rows: of all numbers to 384 they would take more memory than the model.
+const SIZES: [usize; 11] = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384];
+
+/// The next of these sizes. The one prompt that is longer than a trie has few lengths.
+fn padded(count: usize) -> usize {
+    SIZES.into_iter().find(|size| *size >= count).unwrap_or(count)
 }
 
 /// Prompts that go through the text tower together.
@@ -43,8 +53,14 @@ struct Trie {
 }
 
 impl Trie {
-    /// Ids and ends `[1, tokens]`, and pooled places `[1, prompts]`.
-    fn pass(self) -> Result<TextPass> {
+    /// Ids and ends `[1, tokens]`, and pooled places `[1, prompts]`, padded: tokens that see themselves
+    /// alone, and prompts that nobody asks for.
+    fn pass(mut self, padded: fn(usize) -> usize) -> Result<TextPass> {
+        for place in self.ids.len()..padded(self.ids.len()) {
+            self.ids.push(0);
+            self.ends.push(place + 1);
+        }
+        self.pooled.resize(padded(self.pooled.len()), 0);
         let inputs = vec![
             integers(self.ids.iter().map(|id| i64::from(*id)))?,
             integers(self.ends.iter().map(|end| *end as i64))?,
@@ -107,6 +123,8 @@ fn integers(values: impl Iterator<Item = i64>) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn rows(rows: &[&[u32]]) -> Vec<Vec<u32>> {
@@ -146,6 +164,26 @@ mod tests {
         assert_eq!(tries[0].ids, [1, 2, 3, 4, 9, 9, 9]);
         assert_eq!(tries[0].rows, [3, 0, 2, 1]);
         assert_eq!(tries[0].pooled, [4, 5, 5, 6]);
+    }
+
+    #[test]
+    fn passes_have_few_sizes_and_padding_is_nobody_s() {
+        let mut sizes = std::collections::BTreeSet::new();
+        for count in 1..200u32 {
+            let rows: Vec<Vec<u32>> = (0..count).map(|row| vec![1, row + 2]).collect();
+            for pass in passes(&rows, Device::Cpu, 1).unwrap() {
+                let tokens = pass.inputs[0].size()[1] as usize;
+                let ends = Vec::<Vec<i64>>::try_from(&pass.inputs[1]).unwrap();
+                // One beginning and an end for each prompt; what follows ends with itself.
+                let padding = pass.rows.len() + 1..tokens;
+                assert!(padding.clone().all(|place| ends[0][place] == place as i64 + 1));
+                assert!(ends[0][..padding.start].iter().all(|end| *end <= padding.start as i64));
+                sizes.extend([tokens, pass.inputs[2].size()[1] as usize]);
+            }
+        }
+        assert!(sizes.iter().all(|size| SIZES.contains(size)), "{sizes:?}");
+        let on_gpu = passes(&rows(&[&[1, 2, 3]]), Device::Cuda(0), 1).unwrap();
+        assert_eq!(on_gpu[0].inputs[0].size(), [1, 3]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::runtime::device;
 pub enum PrecisionRequest {
     /// The fastest 16 bits that the device multiplies natively, else f32.
     Auto,
-    /// This one, or an error where the device would be slower with it.
+    /// This one. Where the device does not multiply it natively, it is an error.
     Exactly(Precision),
 }
 
@@ -24,7 +24,8 @@ pub enum Precision {
     Bf16,
     /// 16 bits with more digits and less range, on a GPU.
     F16,
-    /// Weights in 8 bits with a scale for each row, and inputs in 8 bits with one for all of them.
+    /// Weights and their inputs in 8 bits, with a scale for each row. The first and the last layer of a
+    /// tower have 16 or 32 bits.
     Int8,
 }
 
@@ -76,33 +77,41 @@ impl Native {
     fn here() -> Self {
         Self {
             // Processors with AMX have it too.
-            bf16: is_x86_feature_detected!("avx512bf16"),
+            bf16: cfg!(target_os = "linux") && is_x86_feature_detected!("avx512bf16"),
             int8: cfg!(target_os = "linux")
                 && (is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")),
         }
     }
 
-    #[cfg(target_arch = "aarch64")]
-    fn here() -> Self {
-        Self { bf16: std::arch::is_aarch64_feature_detected!("bf16"), int8: false }
-    }
-
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    // Arm has bf16 too. Its products in libtorch are other ones, and have not been tried.
+    #[cfg(not(target_arch = "x86_64"))]
     fn here() -> Self {
         Self { bf16: false, int8: false }
     }
 }
 
 /// Finds the precision for a request on a device.
-pub(crate) fn choose(request: PrecisionRequest, device: Device) -> Result<Precision> {
-    choose_with(request, device, Native::here())
+///
+/// `in_half` says whether the model's numbers fit f16, which ends at 65,504.
+pub(crate) fn choose(
+    request: PrecisionRequest,
+    device: Device,
+    in_half: bool,
+) -> Result<Precision> {
+    choose_with(request, device, in_half, Native::here())
 }
 
-fn choose_with(request: PrecisionRequest, device: Device, native: Native) -> Result<Precision> {
+fn choose_with(
+    request: PrecisionRequest,
+    device: Device,
+    in_half: bool,
+    native: Native,
+) -> Result<Precision> {
     let precision = match request {
         PrecisionRequest::Exactly(precision) => precision,
         PrecisionRequest::Auto => match device {
-            Device::Cuda(_) => Precision::F16,
+            Device::Cuda(_) if in_half => Precision::F16,
+            Device::Cuda(_) => Precision::Bf16,
             Device::Cpu if native.bf16 => Precision::Bf16,
             _ => Precision::F32,
         },
@@ -114,10 +123,10 @@ fn choose_with(request: PrecisionRequest, device: Device, native: Native) -> Res
         (Precision::Bf16, Device::Cpu) if native.bf16 => return Ok(precision),
         (Precision::Int8, Device::Cpu) if native.int8 => return Ok(precision),
         (Precision::Bf16, Device::Cpu) => {
-            "this processor has no instructions for it (AVX512_BF16, AMX or Arm's BF16)"
+            "this processor has no instructions for it (AVX512_BF16 or AMX, on Linux)"
         }
         (Precision::Int8, Device::Cpu) => {
-            "this processor has no instructions for it (AVX512_VNNI or AVX_VNNI)"
+            "this processor has no instructions for it (AVX512_VNNI or AVX_VNNI, on Linux)"
         }
         (Precision::F16, Device::Cpu) => "it is for GPUs",
         _ => "CUDA devices compute in f32, f16 or bf16, Apple's in f32 only",
@@ -143,11 +152,14 @@ mod tests {
 
     #[test]
     fn auto_takes_what_the_device_multiplies_natively() {
-        let auto = |device, native| choose_with(PrecisionRequest::Auto, device, native).unwrap();
+        let auto =
+            |device, native| choose_with(PrecisionRequest::Auto, device, true, native).unwrap();
         assert_eq!(auto(Device::Cpu, NONE), Precision::F32);
         assert_eq!(auto(Device::Cpu, ALL), Precision::Bf16);
         assert_eq!(auto(Device::Cuda(0), NONE), Precision::F16);
         assert_eq!(auto(Device::Mps, ALL), Precision::F32);
+        let bf16 = choose_with(PrecisionRequest::Auto, Device::Cuda(0), false, NONE).unwrap();
+        assert_eq!(bf16, Precision::Bf16);
     }
 
     #[test]
@@ -159,7 +171,7 @@ mod tests {
             ("int8", Device::Cuda(0), ALL, "compute in f32"),
             ("bf16", Device::Mps, ALL, "compute in f32"),
         ] {
-            let error = choose_with(precision.parse().unwrap(), device, native).unwrap_err();
+            let error = choose_with(precision.parse().unwrap(), device, true, native).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::DeviceUnavailable);
             let message = error.to_string();
             assert!(message.contains(reason) && message.contains("precision auto"), "{message}");

@@ -1,13 +1,14 @@
 // Products with packed weights, as an operator that tracing records.
 //
 // libtorch has these products (oneDNN's), but tch binds none of them, and tracing refuses the types of
-// their arguments. So there is one operator of our own, `image_zero_shot::linear`, which looks at the
+// their arguments. So there is one operator of our own, `image_zero_shot::linear_1`, which looks at the
 // weight: its type and whether it is packed choose the kernel. One traced module serves all of them.
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +31,10 @@ c10::TypedOperatorHandle<Signature> find(const char *name, const char *overload 
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
 }
 
+// Ends with a number that goes up with the operator's arguments: a VM may hold an older copy of this
+// library, which has registered its own.
+constexpr auto operator_name = "image_zero_shot::linear_1";
+
 // Names of oneDNN's activations for ours.
 struct PostOperation {
   string_view name;
@@ -51,31 +56,44 @@ Tensor activate(Tensor x, string_view activation) {
   return x;
 }
 
-// Undoes, for one product, what another user of libtorch in this process may have allowed for products
-// of f32: fewer digits (TF32, bf16).
+// While one lives, oneDNN multiplies f32 with all digits, whatever another user of libtorch allows in this
+// process (TF32, bf16). The setting is the process's, so the first one saves it and the last one
+// restores it.
 class AllDigits {
  public:
-  AllDigits() : before_(at::globalContext().float32Precision(backend, operation)) {
-    if (is_less()) set(at::Float32Precision::IEEE);
+  AllDigits() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (living++ > 0) return;
+    before = get();
+    changed = before == at::Float32Precision::TF32 || before == at::Float32Precision::BF16;
+    if (changed) set(at::Float32Precision::IEEE);
   }
+
   ~AllDigits() {
-    if (is_less()) set(before_);
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (--living > 0 || !changed) return;
+    try {
+      // It may have been inherited from a wider setting, and is to follow that one again.
+      set(at::Float32Precision::NONE);
+      if (get() != before) set(before);
+    } catch (...) {
+    }
   }
 
  private:
   static constexpr auto backend = at::Float32Backend::MKLDNN;
   static constexpr auto operation = at::Float32Op::MATMUL;
+  static inline std::mutex mutex;
+  static inline int living = 0;
+  static inline bool changed = false;
+  static inline auto before = at::Float32Precision::NONE;
 
-  bool is_less() const {
-    return before_ == at::Float32Precision::TF32 || before_ == at::Float32Precision::BF16;
+  static at::Float32Precision get() {
+    return at::globalContext().float32Precision(backend, operation);
   }
   static void set(at::Float32Precision precision) {
     at::globalContext().setFloat32Precision(backend, operation, precision);
   }
-
-  const at::Float32Precision before_;
-  // On a GPU, for this thread.
-  const at::NoTF32Guard no_tf32_;
 };
 
 // `_reorder_linear_weight` for no particular number of rows: the product takes any.
@@ -101,11 +119,11 @@ Tensor packed_linear(const Tensor &x, const Tensor &weight, const optional<Tenso
 #define FOR_EVERY_PROCESSOR
 #endif
 
-// A row as bytes around `zero_byte`, and what each unit of them is worth. Unsigned, as oneDNN has no fast
-// kernel for signed ones. Written without floating-point comparisons and calls, so that compilers use
-// wide registers.
+// Bytes are unsigned, as oneDNN has no fast kernel for signed ones: this one is zero.
 constexpr int32_t zero_byte = 128;
 
+// A row as bytes around `zero_byte`, and what each unit of them is worth. A row with an infinite value or
+// a NaN becomes NaN. The loops compare integers and call nothing, so that compilers use wide registers.
 FOR_EVERY_PROCESSOR
 void quantize_row(const float *row, int64_t length, uint8_t *bytes, float *scale) {
   uint32_t most = 0;
@@ -171,16 +189,27 @@ Tensor int8_linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
   return activate(product, activation);
 }
 
-// `x W^T + b`, activated. A packed weight of 16 bits takes and gives f32, or 16 bits where `narrow` says
-// so: where another product follows at once.
+// `x W^T + b`, activated. The result is f32 on a CPU, or 16 bits where a packed weight of 16 bits is to be
+// `narrow`: where another product follows at once. On a GPU it is of the weight's type.
 Tensor linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
               const optional<Tensor> &bias, string_view activation, bool narrow) {
-  if (scales.numel() > 0) return int8_linear(x.contiguous(), weight, scales, bias, activation);
-  const AllDigits all_digits;
-  const auto converted = x.to(weight.scalar_type()).contiguous();
+  if (scales.numel() > 0 && x.numel() > 0)
+    return int8_linear(x.contiguous(), weight, scales, bias, activation);
+  const auto type = scales.numel() > 0 ? at::kFloat : weight.scalar_type();
+  if (x.numel() == 0) {
+    auto shape = x.sizes().vec();
+    shape.back() = scales.numel() > 0 ? scales.numel() : weight.size(0);
+    return at::empty(shape, x.options().dtype(narrow || !weight.is_mkldnn() ? type : at::kFloat));
+  }
+  const auto converted = x.to(type).contiguous();
+  const at::NoTF32Guard no_tf32;
   if (!weight.is_mkldnn()) return activate(at::linear(converted, weight, bias), activation);
-  const auto result = packed_linear(converted, weight, bias, activation);
-  return narrow ? result : result.to(at::kFloat);
+  if (type != at::kFloat) {
+    const auto result = packed_linear(converted, weight, bias, activation);
+    return narrow ? result : result.to(at::kFloat);
+  }
+  const AllDigits all_digits;
+  return packed_linear(converted, weight, bias, activation);
 }
 
 char *copied(const char *message) { return strdup(message); }
@@ -193,6 +222,8 @@ Tensor *guarded(char **error, Work work) {
     *error = copied(e.what_without_backtrace());
   } catch (const std::exception &e) {
     *error = copied(e.what());
+  } catch (...) {
+    *error = copied("an exception of an unknown type");
   }
   return nullptr;
 }
@@ -206,12 +237,12 @@ extern "C" {
 // the older copy stays.
 void image_zero_shot_register(char **error) {
   guarded(error, []() -> Tensor * {
-    if (!c10::Dispatcher::singleton().findSchema({"image_zero_shot::linear", ""})) {
+    if (!c10::Dispatcher::singleton().findSchema({operator_name, ""})) {
       auto *library = new torch::Library(torch::Library::FRAGMENT, "image_zero_shot", std::nullopt,
                                          __FILE__, __LINE__);
-      library->def("linear(Tensor x, Tensor weight, Tensor scales, Tensor? bias, str activation, "
+      library->def("linear_1(Tensor x, Tensor weight, Tensor scales, Tensor? bias, str activation, "
                    "bool narrow) -> Tensor");
-      library->impl("linear", torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd,
+      library->impl("linear_1", torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd,
                                               TORCH_FN(linear)));
     }
     return nullptr;
@@ -224,7 +255,7 @@ Tensor *image_zero_shot_linear(const Tensor *x, const Tensor *weight, const Tens
   return guarded(error, [&] {
     static const auto op =
         find<Tensor(const Tensor &, const Tensor &, const Tensor &, const optional<Tensor> &,
-                    string_view, bool)>("image_zero_shot::linear");
+                    string_view, bool)>(operator_name);
     const auto biases = bias ? optional<Tensor>(*bias) : std::nullopt;
     return new Tensor(op.call(*x, *weight, *scales, biases, activation, narrow));
   });

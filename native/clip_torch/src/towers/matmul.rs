@@ -9,7 +9,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use clip::checkpoint::config::Activation;
 use tch::{Device, Kind, Tensor};
@@ -48,8 +48,8 @@ pub(crate) struct Storage {
 #[derive(Debug)]
 pub(crate) struct Weight {
     pub(crate) values: Tensor,
-    /// Of its rows if it is in 8 bits, else none: an empty tensor, as encoders take the same number of
-    /// arguments in every precision.
+    /// A scale for each row of a weight in 8 bits. Others have an empty tensor, so that encoders take the
+    /// same number of arguments in every precision.
     pub(crate) scales: Tensor,
 }
 
@@ -58,7 +58,7 @@ impl Storage {
     pub(crate) fn at_edges(self) -> Self {
         let precision = match self.precision {
             Precision::Int8 => {
-                precision::choose(PrecisionRequest::Auto, self.device).unwrap_or_default()
+                precision::choose(PrecisionRequest::Auto, self.device, false).unwrap_or_default()
             }
             other => other,
         };
@@ -116,14 +116,12 @@ fn int8(weight: &Tensor) -> Result<Weight> {
 
 /// Makes the operator known to libtorch, once. To be called before a tower is loaded.
 pub(crate) fn register() -> Result<()> {
-    static REGISTERED: OnceLock<Result<()>> = OnceLock::new();
-    let register = || {
-        let mut error = ptr::null_mut();
-        // SAFETY: the function only writes to `error`.
-        unsafe { image_zero_shot_register(&raw mut error) };
-        if error.is_null() { Ok(()) } else { Err(taken(error)) }
-    };
-    REGISTERED.get_or_init(register).clone()
+    static REGISTERING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut error = ptr::null_mut();
+    // SAFETY: the function only writes to `error`.
+    unsafe { image_zero_shot_register(&raw mut error) };
+    if error.is_null() { Ok(()) } else { Err(taken(error)) }
 }
 
 fn pack(weight: &Tensor) -> Result<Tensor> {
@@ -133,7 +131,7 @@ fn pack(weight: &Tensor) -> Result<Tensor> {
     owned(packed, error)
 }
 
-/// `x W^T + b`, activated. With 16 bits on a CPU, `narrow` leaves the result in them.
+/// `x W^T + b`, activated. With packed weights of 16 bits, `narrow` leaves the result in them.
 pub(crate) fn linear(
     x: &Tensor,
     weight: &Weight,

@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.DeviceCheckTest do
 
   test "device_check measures a device that is there, and names one that is not" do
     assert {output, 0} = device_check("cpu")
-    assert output =~ ~r/image embeddings: lowest cosine to the CPU's (1\.0|0\.99999)/
+    assert output =~ ~r/image embeddings: lowest cosine to the CPU's in f32 (1\.0|0\.99999)/
     assert output =~ ~r/batch 256: +\d+\.\d pictures\/s/
 
     assert [command] = Regex.run(~r/^cargo run .*device_check.* cuda$/m, File.read!("README.md"))

@@ -35,8 +35,9 @@ const FORMAT: u32 = 5;
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";
 
-/// Sizes of products that come upon all kinds of kernels, from a label to some pictures.
-const WARM_UP_WIDTH: i64 = 512;
+/// Sizes of products that come upon all kinds of kernels, from a label to some pictures, in small and in
+/// large models.
+const WARM_UP_WIDTHS: [i64; 2] = [128, 512];
 const WARM_UP_ROWS: [i64; 4] = [1, 7, 50, 400];
 
 pub(crate) const IMAGE: &str = "image.pt";
@@ -217,7 +218,10 @@ fn load_or_make(checkpoint: &Checkpoint, towers: &Towers, slot: &Slot) -> Result
     if let Ok(modules) = Modules::load_checked(slot, config) {
         return Ok(modules);
     }
-    slot.fill(&lock, |folder| export(checkpoint, towers, folder))?;
+    slot.fill(&lock, |folder| {
+        // It is the first run of the towers, with kernels that oneDNN makes only now.
+        crate::runtime::exit::prepare_during(|| export(checkpoint, towers, folder))
+    })?;
     Modules::load(slot.folder(), config)
 }
 
@@ -272,15 +276,19 @@ fn example(config: &Config, device: Device) -> Result<Vec<Tensor>> {
 /// Nothing depends on it but how a process ends that ends while it loads or runs its first model.
 pub(crate) fn warm_up() -> Result<()> {
     matmul::register()?;
+    WARM_UP_WIDTHS.into_iter().try_for_each(warm_up_at)
+}
+
+fn warm_up_at(width: i64) -> Result<()> {
     let folder = unfinished(&std::env::temp_dir(), "clip-warm-up")?;
     let path = folder.path().join(IMAGE);
     let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
     let storage = Storage { device: Device::Cpu, precision: Precision::F32 };
-    let weight = storage.weight(&ones(&[WARM_UP_WIDTH; 2])?)?;
-    let bias = ones(&[WARM_UP_WIDTH])?;
+    let weight = storage.weight(&ones(&[width; 2])?)?;
+    let bias = ones(&[width])?;
     let parameters = [&weight.values, &weight.scales, &bias].map(Tensor::shallow_clone);
     let parameters = Parameters::new(parameters.into());
-    let module = trace("WarmUp", &[ones(&[2, WARM_UP_WIDTH])?], &parameters, |x| {
+    let module = trace("WarmUp", &[ones(&[2, width])?], &parameters, |x| {
         let x = matmul::linear(&x[0], &weight, Some(&bias), None, false)?;
         matmul::linear(&x, &weight, None, None, false)
     })?;
@@ -290,7 +298,7 @@ pub(crate) fn warm_up() -> Result<()> {
     let module = CModule::load_on_device(&path, Device::Cpu)?;
     crate::runtime::exit::prepare();
     for rows in WARM_UP_ROWS {
-        let x = ones(&[rows, WARM_UP_WIDTH])?;
+        let x = ones(&[rows, width])?;
         let _ = module.forward_ts(&[&x, &weight.values, &weight.scales, &bias])?;
         crate::runtime::exit::prepare();
     }

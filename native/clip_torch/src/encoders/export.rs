@@ -21,7 +21,7 @@ use crate::encoders::table::{self, Table};
 use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::precision::Precision;
-use crate::runtime::threads::{STACK, Settings};
+use crate::runtime::threads::STACK;
 use crate::towers::loader::Loader;
 use crate::towers::matmul::{self, Storage};
 use crate::towers::text::TextTower;
@@ -104,8 +104,7 @@ struct Towers {
 }
 
 impl Towers {
-    /// Side by side, each on one thread: most of the time goes into copying and into memory's first
-    /// touch, and threads that divide so little wait for one another.
+    /// Side by side: most of the time goes into copying and into memory's first touch.
     fn load(checkpoint: &Checkpoint, storage: Storage) -> Result<Self> {
         let config = &checkpoint.config;
         let files = checkpoint.weights()?;
@@ -122,11 +121,13 @@ impl Towers {
             Ok((tower, Parameters::new(loader.into_parameters())))
         };
         std::thread::scope(|scope| {
-            let text = start_alone(scope, load_text)?;
-            let vision = start_alone(scope, load_vision)?;
-            let panicked = || Error::new(ErrorKind::Internal, "loading a tower panicked");
-            let text = text.join().unwrap_or_else(|_| Err(panicked()));
-            let vision = vision.join().unwrap_or_else(|_| Err(panicked()));
+            let text = std::thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, load_text)
+                .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
+            let vision = load_vision();
+            let panicked = || Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));
+            let text = text.join().unwrap_or_else(|_| panicked());
             Ok(Self { vision: vision?, text: text?, storage })
         })
     }
@@ -143,22 +144,6 @@ impl Towers {
             contract: contract(config),
         })
     }
-}
-
-/// Starts a thread that libtorch does not divide its work from.
-fn start_alone<'scope, T: Send + 'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    work: impl FnOnce() -> Result<T> + Send + 'scope,
-) -> Result<std::thread::ScopedJoinHandle<'scope, Result<T>>> {
-    std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn_scoped(scope, || {
-            crate::runtime::exit::enter();
-            let done = Settings::of_this_thread(1).and_then(|_settings| work());
-            crate::runtime::exit::leave();
-            done
-        })
-        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))
 }
 
 /// Whether the image tower's embedding is a sum over the picture's patches.

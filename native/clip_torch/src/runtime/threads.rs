@@ -227,7 +227,7 @@ fn with_threads(threads: usize, work: impl FnOnce()) {
 }
 
 /// What libtorch keeps for each thread.
-pub(crate) struct Settings {
+struct Settings {
     /// Without it every pass would keep what a gradient needs.
     _no_grad: tch::NoGradGuard,
 }
@@ -239,7 +239,7 @@ impl Settings {
     /// libtorch keeps the last number of the whole process too, and a thread takes that one over
     /// at its first operation. To ask is such an operation: it comes first, so that no later one
     /// undoes the setting.
-    pub(crate) fn of_this_thread(threads: usize) -> Result<Self> {
+    fn of_this_thread(threads: usize) -> Result<Self> {
         guarded("setting the number of threads", ErrorKind::Torch, || {
             tch::get_num_threads();
             tch::set_num_threads(threads as i32);

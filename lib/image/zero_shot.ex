@@ -368,7 +368,7 @@ defmodule Image.ZeroShot do
   ## Errors
 
   Those of `classify/3`, and the reason `:unsupported_model` for SigLIP models and for encoders given as
-  `:torchscript`: their embeddings are not a sum of what patches add. An embedding in place of the picture
+  `:torchscript`: their embeddings are not a sum of what patches add. An embedding instead of the picture
   raises an `ArgumentError`.
 
   ## Examples

@@ -68,7 +68,7 @@ defmodule Image.ZeroShot.Error do
   | `:truncated`, `:wrong_length`, `:hash_mismatch`, `:encoded`, `:invalid_index` | the content is not what the Hub announced |
   | `:redirect_loop`, `:too_many_redirects`, `:insecure` | the Hub redirects in a way that is not followed |
   | `:too_large` | a file of the model exceeds a limit, which the message names |
-  | `:cache_not_writable` | there is no directory to store the model in |
+  | `:cache_not_writable` | there is no directory for models, or it cannot be written to |
   | `:cache_not_readable` | a file of the cache cannot be read |
   | `:cancelled` | the process that asked for the download has ended |
   """

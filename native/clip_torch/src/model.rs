@@ -12,7 +12,7 @@ use tch::{Device, Kind};
 
 use crate::checkpoint::Checkpoint;
 use crate::encoders::encoder::Encoders;
-use crate::encoders::{export, user};
+use crate::encoders::{export, user, warm_up};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
 use crate::runtime::device::{self, Chosen, DeviceRequest};
@@ -72,7 +72,7 @@ impl LoadOptions {
                 let name = precision.name();
                 let message = format!(
                     "precision {name} is for encoders made here; those of your own compute in what they \
-                     were exported with"
+                     were exported with, so leave the precision out"
                 );
                 Err(Error::new(ErrorKind::InvalidArgument, message))
             }
@@ -197,7 +197,7 @@ impl Model {
         // CLIP was trained in f16; SigLIP and others in bf16, whose range is wider.
         let in_half = checkpoint.config.family.model_type == "clip";
         let precision = options.precision(chosen.device, in_half)?;
-        let (threads, loaded) = InferenceThreads::start(parallelism, export::warm_up, {
+        let (threads, loaded) = InferenceThreads::start(parallelism, warm_up::warm_up, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);
             move || encoders(&checkpoint, &options, device, precision)

@@ -2,7 +2,7 @@ defmodule Image.ZeroShot.Call.Explain do
   @moduledoc false
 
   # Which part of a picture speaks for each label: a classification whose image tower gives the parts of the
-  # picture's vector in place of the vector.
+  # picture's vector instead of the vector.
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Native, Picture}
   alias Image.ZeroShot.Call.{Deadline, Options, Pipeline, Vectors}

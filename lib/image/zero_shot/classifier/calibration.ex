@@ -41,7 +41,7 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   end
 
   # Each example as `{:ok, {picture, place of its label}}` or an error. A list is checked before any
-  # picture is embedded; what is lazy stays so, because nobody knows how much it is.
+  # picture is embedded. A lazy enumerable may be larger than memory, so it is checked on the way.
   defp checked(classifier, examples, other) do
     labels = Tuple.to_list(classifier.labels)
     # If a label was given twice, the first one counts.

@@ -46,8 +46,7 @@ defmodule Image.ZeroShot.CLI.Demo do
     error in [ArgumentError, Error] -> {:error, error |> Exception.message() |> one_line()}
   end
 
-  # The first explanation takes seconds, which nobody should wait for while pointing at a label. Models whose scores
-  # are not a sum over the picture refuse.
+  # Some models refuse: their scores are not a sum over the picture. The page leaves the map out then.
   defp explains?(opts, output) do
     grey = {:rgb, :binary.copy(<<128>>, 3 * 64 * 64), 64, 64}
 

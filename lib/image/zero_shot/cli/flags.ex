@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.CLI.Flags do
 
   # From a command line to paths, labels and the options of `Image.ZeroShot.classify_many/3`.
 
-  alias Image.ZeroShot.Call.Templates
+  alias Image.ZeroShot.Call.{OptionTable, Templates}
 
   @switches [
     labels: :keep,
@@ -18,6 +18,11 @@ defmodule Image.ZeroShot.CLI.Flags do
     device: :string,
     precision: :string
   ]
+
+  @precisions for {:precision, {:one_of, names}, _default, _group, _doc} <-
+                    OptionTable.rows([:model]),
+                  name <- names,
+                  do: Atom.to_string(name)
 
   @formats %{"table" => :table, "json" => :json, "csv" => :csv}
 
@@ -46,9 +51,8 @@ defmodule Image.ZeroShot.CLI.Flags do
          {:ok, html} <- html(flags[:html]),
          {:ok, top} <- top(flags[:top], if(html, do: :html, else: format)),
          {:ok, least} <- min_score(flags[:min_score]),
-         {:ok, device} <- device(flags[:device]),
-         {:ok, precision} <- precision(flags[:precision]) do
-      opts = [top_k: top] ++ least ++ device ++ precision ++ template(flags) ++ repo(flags[:repo])
+         {:ok, model} <- model(flags) do
+      opts = [top_k: top] ++ least ++ template(flags) ++ model
       opts = opts ++ Keyword.take(flags, [:multi_label])
       {:ok, %{paths: paths, labels: labels, format: format, html: html, opts: opts}}
     end
@@ -153,30 +157,39 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp min_score(least) when least >= 0 and least <= 1, do: {:ok, [min_score: least]}
   defp min_score(least), do: {:error, "expected --min-score to be from 0 to 1, got: #{least}"}
 
-  @spec device(String.t() | nil) :: {:ok, keyword()} | {:error, String.t()}
-  def device(nil), do: {:ok, []}
-  def device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}
+  @doc """
+  The options that name a model and how it computes, of `:repo`, `:device` and `:precision`.
+  """
+  @spec model(keyword()) :: {:ok, keyword()} | {:error, String.t()}
+  def model(flags) do
+    with {:ok, device} <- device(flags[:device]),
+         {:ok, precision} <- precision(flags[:precision]),
+         do: {:ok, device ++ precision ++ repo(flags[:repo])}
+  end
 
-  def device("cuda:" <> index = name) do
+  defp device(nil), do: {:ok, []}
+  defp device(name) when name in ~w(auto cpu cuda mps), do: {:ok, [device: String.to_atom(name)]}
+
+  defp device("cuda:" <> index = name) do
     case Integer.parse(index) do
       {index, ""} when index >= 0 -> {:ok, [device: {:cuda, index}]}
       _no_index -> no_device(name)
     end
   end
 
-  def device(name), do: no_device(name)
+  defp device(name), do: no_device(name)
 
   defp no_device(name),
     do: {:error, "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: #{name}"}
 
-  @spec precision(String.t() | nil) :: {:ok, keyword()} | {:error, String.t()}
-  def precision(nil), do: {:ok, []}
+  defp precision(nil), do: {:ok, []}
 
-  def precision(name) when name in ~w(f32 bf16 f16 int8 auto),
-    do: {:ok, [precision: String.to_atom(name)]}
+  defp precision(name) when name in @precisions,
+    do: {:ok, [precision: String.to_existing_atom(name)]}
 
-  def precision(name),
-    do: {:error, "expected --precision to be f32, bf16, f16, int8 or auto, got: #{name}"}
+  defp precision(name),
+    do:
+      {:error, "expected --precision to be one of #{Enum.join(@precisions, ", ")}, got: #{name}"}
 
   defp template(flags) do
     case Keyword.get_values(flags, :template) do
@@ -192,12 +205,11 @@ defmodule Image.ZeroShot.CLI.Flags do
   @spec template_named(String.t()) :: String.t() | atom()
   def template_named(text), do: Enum.find(Templates.names(), text, &(to_string(&1) == text))
 
-  @spec repo(String.t() | nil) :: keyword()
-  def repo(nil), do: []
-  def repo("embedded"), do: [repo: :embedded]
+  defp repo(nil), do: []
+  defp repo("embedded"), do: [repo: :embedded]
 
   # A name on the Hub has no more than one slash, and begins with none of these.
-  def repo(name) do
+  defp repo(name) do
     if File.dir?(name) or name =~ ~r{\A[./~]|/.*/},
       do: [repo: {:local, Path.expand(name)}],
       else: [repo: name]

@@ -45,8 +45,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          {:ok, format} <- flags |> Keyword.get(:format, "table") |> Flags.format(),
          {:ok, html} <- Flags.html(flags[:html]),
          {:ok, index} <- Flags.written("--index", flags[:index], ~w(.index)),
-         {:ok, device} <- Flags.device(flags[:device]),
-         {:ok, precision} <- Flags.precision(flags[:precision]),
+         {:ok, model} <- Flags.model(flags),
          :ok <- numbers(flags) do
       {:ok,
        %{
@@ -58,7 +57,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          html: html,
          index: index,
          template: Keyword.take(flags, [:template]),
-         opts: device ++ precision ++ Flags.repo(flags[:repo])
+         opts: model
        }}
     end
   end

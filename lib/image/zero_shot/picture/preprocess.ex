@@ -9,12 +9,12 @@ defmodule Image.ZeroShot.Picture.Preprocess do
   alias Image.ZeroShot.Native.Turn
   alias Image.ZeroShot.Serving.Lease
 
-  @typedoc "The side of the model's patches, and whether the picture is wanted as it is shown."
+  @typedoc "The side of the model's patches in pixels, and whether to return the picture for drawing."
   @type show :: %{patch: pos_integer(), view: boolean()}
 
   @typedoc """
   The pixels; the upright picture's `{width, height}`; the part of it that the patches cover, as `{left,
-  top, width, height}`; and the picture as it is shown, or `nil`.
+  top, width, height}`; and the picture for drawing, or `nil`.
   """
   @type shown :: %{
           pixels: binary(),

@@ -22,7 +22,7 @@ defmodule Image.ZeroShot.Serving.Runner do
               :ok | {:error, Error.t()}
 
   @doc """
-  Starts a run with the parts of each picture's vector, in place of the vector.
+  Starts a run that gives the parts of each picture's vector instead of the vector.
   """
   @callback parts(model(), tag :: reference(), pixels :: [binary()], prompts :: [String.t()]) ::
               :ok | {:error, Error.t()}

@@ -335,7 +335,7 @@ defmodule Image.ZeroShot.Serving.Server do
   # The first batches pay for what libtorch sets up, and say nothing of later ones.
   defp keep_pace(%{batches: %{count: count}} = state, _batch) when count < @warm_up, do: state
 
-  # Parts say nothing of other batches, and the first ones wait for their encoder.
+  # A batch of parts takes longer, so its time says nothing about other batches.
   defp keep_pace(state, %{kind: :parts}), do: state
 
   defp keep_pace(state, batch) do

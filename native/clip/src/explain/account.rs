@@ -22,8 +22,8 @@ pub struct Account {
 /// Indices and scores of labels for one picture, best first, each with its account.
 ///
 /// Scores are those of [`score::rank`] for the embedding that the parts sum to, with its background.
-/// `parts`, `texts` and `background` are as for [`accounts`]. A threshold is no embedding, so it takes part in
-/// the scores but has no account.
+/// `parts`, `texts` and `background` are as for [`accounts`]. A threshold takes part in the scores. It
+/// has no account, because it has no embedding.
 pub fn explain(
     parts: &[f32],
     dim: usize,
@@ -68,7 +68,10 @@ pub fn accounts(
         .iter()
         .map(|index| match labels.get(*index) {
             Some(text) => Ok(account(parts, text, &all, labels.len())),
-            None => Err(invalid(format!("there is no label {index} of {}", labels.len()))),
+            None => Err(invalid(format!(
+                "expected the index of one of {} labels, got {index}",
+                labels.len()
+            ))),
         })
         .collect()
 }

@@ -52,7 +52,7 @@ impl Index {
         beside.push(".saving");
         let beside = PathBuf::from(beside);
         let file = claim(&beside)?;
-        // Who may read the file stays as it is.
+        // The new file keeps the permissions of the old one.
         if let Some(before) = before {
             let _ = file.set_permissions(before.permissions());
         }

@@ -4,9 +4,7 @@
 //! file serves every device and precision. What is written here is read back here and nowhere else:
 //! TorchScript is a program, and one from another place would run with the rights of this process.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use clip::checkpoint::config::Config;
 use clip::checkpoint::family::{ImagePooling, TextAttention, TokenTable};
@@ -16,29 +14,17 @@ use tch::{CModule, Device, Kind, Tensor};
 use crate::checkpoint::Checkpoint;
 use crate::encoders::cache::{Checksums, Slot, unfinished};
 use crate::encoders::encoder::{Contract, Encoder, Encoders, Parameters};
+use crate::encoders::key::key;
 use crate::encoders::parts::Parts;
 use crate::encoders::table::{self, Table};
 use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::precision::Precision;
 use crate::runtime::threads::STACK;
 use crate::towers::loader::Loader;
-use crate::towers::matmul::{self, Storage};
+use crate::towers::matmul::Storage;
 use crate::towers::text::TextTower;
 use crate::towers::vision::VisionTower;
 use crate::weights::Weights;
-
-/// Raise it whenever the towers' code changes what is exported, or in which order it keeps tensors: they are
-/// arguments by their place.
-const FORMAT: u32 = 5;
-
-/// Release of libtorch whose files these are.
-const LIBTORCH: &str = "2.11.0";
-
-/// Sizes of products that come upon all kinds of kernels, from a label to some pictures, in small and in
-/// large models.
-const WARM_UP_WIDTHS: [i64; 2] = [128, 512];
-const WARM_UP_ROWS: [i64; 4] = [1, 7, 50, 400];
 
 pub(crate) const IMAGE: &str = "image.pt";
 pub(crate) const TEXT: &str = "text.pt";
@@ -203,27 +189,28 @@ fn load_or_make(checkpoint: &Checkpoint, towers: &Towers, slot: &Slot) -> Result
     if let Ok(modules) = Modules::load_checked(slot, config) {
         return Ok(modules);
     }
-    slot.fill(&lock, |folder| {
-        // It is the first run of the towers, with kernels that oneDNN makes only now.
-        crate::runtime::exit::prepare_during(|| export(checkpoint, towers, folder))
-    })?;
+    slot.fill(&lock, |folder| export(checkpoint, towers, folder))?;
     Modules::load(slot.folder(), config)
 }
 
-/// Writes both encoders into a folder.
+/// Writes the encoders into a folder.
+///
+/// It is the first run of the towers, for which oneDNN makes kernels.
 fn export(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {
+    crate::runtime::exit::prepare_during(|| trace_towers(checkpoint, towers, folder))
+}
+
+fn trace_towers(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {
     let (config, device) = (&checkpoint.config, towers.storage.device);
     let (vision, parameters) = &towers.vision;
     let side = config.vision.image_size;
-    let pixels = Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, device))?;
-    let pixels = [pixels];
+    let pixels = [Tensor::f_zeros([2, 3, side, side], (Kind::Uint8, device))?];
     trace("ImageEncoder", &pixels, parameters, |x| vision.forward(&x[0]))?
         .save(folder.join(IMAGE))?;
     if has_parts(config) {
         trace("PartsEncoder", &pixels, parameters, |x| vision.parts(&x[0]))?
             .save(folder.join(PARTS))?;
     }
-    crate::runtime::exit::prepare();
 
     let (text, parameters) = &towers.text;
     trace("TextEncoder", &example(config, device)?, parameters, |x| text.forward(x))?
@@ -255,47 +242,12 @@ fn example(config: &Config, device: Device) -> Result<Vec<Tensor>> {
     Ok(inputs)
 }
 
-/// Makes, writes, reads and runs a module of next to nothing, so that what libtorch sets up for
-/// that is set up before [`prepare`](crate::runtime::exit::prepare) is called: with a model it takes longer.
-///
-/// Nothing depends on it but how a process ends that ends while it loads or runs its first model.
-pub(crate) fn warm_up() -> Result<()> {
-    matmul::register()?;
-    WARM_UP_WIDTHS.into_iter().try_for_each(warm_up_at)
-}
-
-fn warm_up_at(width: i64) -> Result<()> {
-    let folder = unfinished(&std::env::temp_dir(), "clip-warm-up")?;
-    let path = folder.path().join(IMAGE);
-    let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
-    let storage = Storage { device: Device::Cpu, precision: Precision::F32 };
-    let weight = storage.weight(&ones(&[width; 2])?)?;
-    let bias = ones(&[width])?;
-    let parameters = [&weight.values, &weight.scales, &bias].map(Tensor::shallow_clone);
-    let parameters = Parameters::new(parameters.into());
-    let module = trace("WarmUp", &[ones(&[2, width])?], &parameters, |x| {
-        let x = matmul::linear(&x[0], &weight, Some(&bias), None, false)?;
-        matmul::linear(&x, &weight, None, None, false)
-    })?;
-    crate::runtime::exit::prepare();
-    module.save(&path)?;
-    crate::runtime::exit::prepare();
-    let module = CModule::load_on_device(&path, Device::Cpu)?;
-    crate::runtime::exit::prepare();
-    for rows in WARM_UP_ROWS {
-        let x = ones(&[rows, width])?;
-        let _ = module.forward_ts(&[&x, &weight.values, &weight.scales, &bias])?;
-        crate::runtime::exit::prepare();
-    }
-    Ok(())
-}
-
 /// Records what `forward` does to `examples` as a module with a method of that name, which takes the
 /// parameters after them.
 ///
-/// What `forward` uses of the parameters becomes an argument, as libtorch knows a tensor again. Any
-/// other tensor would become a constant of the module, on the device that it was made on.
-fn trace(
+/// libtorch recognises the parameters that `forward` uses, and makes them arguments. Any other tensor would
+/// become a constant of the module, on the device that it was made on.
+pub(super) fn trace(
     name: &str,
     examples: &[Tensor],
     parameters: &Parameters,
@@ -318,59 +270,17 @@ fn trace(
     }
 }
 
-/// Name of a checkpoint's folder in the cache: other files or another exporter, another name.
-///
-/// A commit of a repository says what its files are. Of other files it is their path, length and
-/// time: to read 600 MB of them would take as long as the start itself.
-fn key(checkpoint: &Checkpoint) -> Result<String> {
-    let weights = checkpoint.weights()?;
-    let (config, preprocessing) = (&checkpoint.config, &checkpoint.preprocessing);
-    let mut facts = format!("{FORMAT} {config:?} {preprocessing:?}");
-    for path in &weights.files {
-        let (real, length, nanoseconds) = facts_of(path)?;
-        facts += &match checkpoint.commit() {
-            Some(_) => format!("\n{:?} {length}", path.file_name()),
-            None => format!("\n{real:?} {length} {nanoseconds}"),
-        };
-    }
-    let source = checkpoint.commit().unwrap_or("local");
-    let hash = fnv1a(facts.as_bytes());
-    Ok(format!("{source}-{hash:016x}-libtorch-{LIBTORCH}"))
-}
-
-/// Where a file really is, its length, and when it was written.
-fn facts_of(path: &Path) -> Result<(PathBuf, u64, u128)> {
-    let real = fs::canonicalize(path).map_err(|e| unreadable(path, e))?;
-    let metadata = fs::metadata(&real).map_err(|e| unreadable(path, e))?;
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok((real, metadata.len(), modified.unwrap_or_default().as_nanos()))
-}
-
-fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        _ => ErrorKind::Io,
-    };
-    Error::new(kind, format!("cannot read {}: {error}", path.display())).with_source(error)
-}
-
-/// A hash that is the same in every build, unlike the standard library's: a cache outlives them.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::fs;
     use std::io::Read;
 
     use tempfile::TempDir;
 
     use super::*;
-    use crate::runtime::precision::{PrecisionRequest, choose};
+    use crate::runtime::precision::{Precision, PrecisionRequest, choose};
 
     fn embedded() -> Checkpoint {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../priv/models/emoji-clip");

@@ -10,7 +10,6 @@
 #include <exception>
 #include <mutex>
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include <ATen/ATen.h>
@@ -134,6 +133,7 @@ void quantize_row(const float *row, int64_t length, uint8_t *bytes, float *scale
   }
   float largest;
   std::memcpy(&largest, &most, sizeof(largest));
+  // In this order of arguments a NaN stays one.
   *scale = std::max(largest / 127.0f, 1e-30f);
   const float factor = 1.0f / *scale;
   for (int64_t i = 0; i < length; i++) {
@@ -243,7 +243,7 @@ void image_zero_shot_register(char **error) {
       library->def("linear_1(Tensor x, Tensor weight, Tensor scales, Tensor? bias, str activation, "
                    "bool narrow) -> Tensor");
       library->impl("linear_1", torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd,
-                                              TORCH_FN(linear)));
+                                                TORCH_FN(linear)));
     }
     return nullptr;
   });

@@ -256,17 +256,15 @@ pub(super) fn attend(
 pub(crate) struct Values {
     /// `[heads, width, width / heads]`.
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Values {
     pub(crate) fn keep(loader: &Loader<'_>, values: Dense, heads: i64) -> Result<Self> {
         let weight = values.weight.f_unflatten(0, [heads, -1])?.f_transpose(1, 2)?;
-        let bias = match values.bias {
-            Some(bias) => bias,
-            None => weight.f_zeros_like()?.f_narrow(1, 0, 1)?.f_flatten(0, -1)?,
-        };
-        Ok(Self { weight: loader.keep(weight.f_contiguous()?)?, bias: loader.keep(bias)? })
+        let weight = loader.keep(weight.f_contiguous()?)?;
+        let bias = values.bias.map(|bias| loader.keep(bias)).transpose()?;
+        Ok(Self { weight, bias })
     }
 }
 
@@ -282,5 +280,8 @@ pub(crate) fn attend_alone(query: &Tensor, x: &Tensor, values: &Values) -> Resul
     // `[heads, n, width]`.
     let means = scores.f_matmul(x)?.f_transpose(0, 1)?;
     let attended = means.f_bmm(&values.weight)?.f_transpose(0, 1)?.f_flatten(1, 2)?;
-    Ok(attended.f_add(&values.bias)?)
+    match &values.bias {
+        Some(bias) => Ok(attended.f_add(bias)?),
+        None => Ok(attended),
+    }
 }

@@ -253,6 +253,8 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
              "expected --format to be table, json or csv, got: xml"},
             {["x.jpg", "--labels", "a", "--device", "gpu"],
              "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: gpu"},
+            {["x.jpg", "--labels", "a", "--precision", "fp16"],
+             "expected --precision to be one of f32, bf16, f16, int8, auto, got: fp16"},
             {["x.jpg", "--labels", "a", "--device", "cuda:x"],
              "expected --device to be auto, cpu, cuda, cuda:1 or mps, got: cuda:x"}
           ] do

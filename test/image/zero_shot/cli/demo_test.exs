@@ -373,6 +373,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
             {["--labels-file", "no.txt"], "no.txt"},
             {["--template", "no place"], "{label}"},
             {["--device", "toaster"], "toaster"},
+            {["--precision", "f64"], "f32, bf16, f16, int8, auto, got: f64"},
             {["--repo", "./no/such"], "no/such"}
           ],
           do: assert(refused(argv) =~ words)

@@ -13,7 +13,8 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
     labels_file: :keep,
     template: :string,
     repo: :string,
-    device: :string
+    device: :string,
+    precision: :string
   ]
 
   @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
@@ -40,7 +41,7 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
          {:ok, folder, index} <- folder(flags[:pictures], index),
          {:ok, labels} <- CLI.Flags.labels(flags),
          {:ok, template} <- template(Keyword.get(flags, :template, @template)),
-         {:ok, device} <- CLI.Flags.device(flags[:device]) do
+         {:ok, model} <- CLI.Flags.model(flags) do
       {:ok,
        %{
          port: port,
@@ -48,7 +49,7 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
          index: index,
          labels: if(labels == [], do: sample_labels(), else: labels),
          template: template,
-         opts: device ++ CLI.Flags.repo(flags[:repo])
+         opts: model
        }}
     end
   end

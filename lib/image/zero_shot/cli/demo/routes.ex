@@ -256,7 +256,13 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
     end
   end
 
-  defp missing, do: Connection.refused(404, "there is no such picture any more", "not_found")
+  defp missing,
+    do:
+      Connection.refused(
+        404,
+        "this picture is no longer in the strip; reload the page",
+        "not_found"
+      )
 
   defp type(<<0xFF, 0xD8, _::binary>>), do: "image/jpeg"
   defp type(<<0x89, "PNG", _::binary>>), do: "image/png"

@@ -291,6 +291,10 @@ defmodule Image.ZeroShot.DemoTaskTest do
       assert {404, _headers, _body} = ask(port, "GET", "/pictures/" <> gone)
       assert {422, _headers, _body} = ask(port, "GET", "/thumbnails/" <> damaged)
       assert {404, _headers, _body} = ask(port, "GET", "/pictures/" <> grown)
+
+      # Reading a pipe would wait forever.
+      {"", 0} = System.cmd("mkfifo", [Path.join(dir, "a.jpg")])
+      assert {404, _headers, _body} = ask(port, "GET", "/pictures/" <> gone)
       assert {422, _headers, _body} = ask(port, "GET", "/thumbnails/" <> grown)
     end
   end

@@ -11,6 +11,7 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
   alias Image.ZeroShot.{Embedding, Error}
   alias Image.ZeroShot.CLI.Demo.{Connection, Pictures, Request}
   alias Image.ZeroShot.CLI.{Flags, JSON}
+  alias Image.ZeroShot.Picture.Reader
 
   @max_labels 200
   @max_picture 25_000_000
@@ -248,8 +249,7 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
 
   defp file(demo, picture) do
     with {:ok, path} <- Pictures.find(demo.pictures, picture),
-         {:ok, %{size: size}} when size <= @max_picture <- File.stat(path),
-         {:ok, bytes} <- File.read(path) do
+         {:ok, {:encoded, bytes}} <- Reader.read(path, @max_picture) do
       {200, type(bytes), @kept, bytes}
     else
       _missing -> missing()

@@ -6,8 +6,9 @@ defmodule Image.ZeroShot.CLI.Demo.Server do
   # Why not OTP's `:httpd`: it has no deadline for a client that sends a byte a second, reads every body before
   # a handler can refuse it, and is an application, `:inets`, that a project of the user's would have to list
   # since Elixir 1.15. With `:gen_tcp`, the grammar of requests is still the VM's, by `:erlang.decode_packet/3`;
-  # its mode `packet: :http_bin` closes a socket whose line is too long, and no answer says so. What is left is short
-  # enough to read, and every loop in it has a bound. One request a connection: on loopback a new one costs less than the state of an old one.
+  # its mode `packet: :http_bin` closes a socket whose line is too long, and no answer says so. The rest is short, and
+  # every loop in it has a bound. One request a connection: on loopback a new one costs less than the state of an
+  # old one.
   #
   # The listening socket belongs to the process that calls `start_link/3`. The acceptor, which a supervisor starts
   # again, only borrows it, so a killed acceptor closes nothing. Handlers are linked to the acceptor: they never

@@ -127,6 +127,7 @@ impl Towers {
             table: modules.table,
             parts: modules.parts,
             device: self.storage.device,
+            side: config.vision.image_size,
             contract: contract(config),
         })
     }
@@ -197,7 +198,7 @@ fn load_or_make(checkpoint: &Checkpoint, towers: &Towers, slot: &Slot) -> Result
 ///
 /// It is the first run of the towers, for which oneDNN makes kernels.
 fn export(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {
-    crate::runtime::exit::prepare_during(|| trace_towers(checkpoint, towers, folder))
+    trace_towers(checkpoint, towers, folder)
 }
 
 fn trace_towers(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {

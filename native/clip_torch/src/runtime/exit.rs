@@ -1,10 +1,13 @@
 //! The end of the process while a model is at work.
 //!
 //! `exit` runs libtorch's static destructors. A thread that is inside libtorch at that moment uses
-//! what they destroy, and the process ends with a signal instead of its exit code. So `exit` waits
-//! for the threads at work; and on Linux, where it takes them long, the process ends without the
-//! destructors. What remains is an `exit` in the fraction of a millisecond between a destructor that
-//! libtorch registers and a handler after it, while it sets itself up in a process's first load.
+//! what they destroy, and the process ends with a signal instead of its exit code. So on Linux, where a
+//! handler is told the exit code, a process with threads at work ends without destructors; elsewhere `exit`
+//! waits for those threads.
+//!
+//! Handlers and destructors run in reverse order, and libtorch registers destructors at the first use
+//! of a part. What remains are microseconds between those that were registered after the last handler, and
+//! the handler.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -53,11 +56,9 @@ pub(crate) fn leave() {
     UNTIL_THE_END.with_borrow_mut(|guard| *guard = Some(at_work));
 }
 
-/// Makes `exit` wait until no thread is at work, and lets none begin again.
+/// Makes `exit` heed the threads at work, and lets none begin again.
 ///
-/// To be called before libtorch is used, and again after something was done for the first time:
-/// handlers and destructors run in reverse order, and libtorch sets up parts of itself, with
-/// destructors, at their first use.
+/// To be called before libtorch is used, and again after something was done for the first time.
 pub(crate) fn prepare() {
     static HANDLERS: AtomicU32 = AtomicU32::new(0);
     if HANDLERS.fetch_add(1, Ordering::Relaxed) < MAX_HANDLERS {
@@ -92,13 +93,8 @@ mod platform {
     use std::ffi::{c_int, c_void};
     use std::ptr;
     use std::sync::{Once, TryLockError};
-    use std::time::{Duration, Instant};
 
     use super::{AT_WORK, ENDING, Ordering};
-
-    /// How long `exit` waits for the threads at work. Most passes are shorter.
-    const PATIENCE: Duration = Duration::from_millis(1500);
-    const PAUSE: Duration = Duration::from_millis(5);
 
     unsafe extern "C" {
         /// glibc's `atexit` that is told the status.
@@ -111,7 +107,7 @@ mod platform {
         // SAFETY: the handler uses statics of this library, which stays. Where it cannot be
         // registered, the process ends as it would without it.
         unsafe {
-            on_exit(wait, ptr::null_mut());
+            on_exit(end, ptr::null_mut());
         }
     }
 
@@ -123,25 +119,22 @@ mod platform {
         // to keep, and `dlopen` refuses it.
         unsafe {
             let mut library: libc::Dl_info = std::mem::zeroed();
-            if libc::dladdr(wait as *const c_void, &raw mut library) != 0 {
+            if libc::dladdr(end as *const c_void, &raw mut library) != 0 {
                 let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
                 libc::dlopen(library.dli_fname, flags);
             }
         }
     }
 
-    extern "C" fn wait(status: c_int, _: *mut c_void) {
+    extern "C" fn end(status: c_int, _: *mut c_void) {
         if ENDING.swap(true, Ordering::SeqCst) {
             // Registered more than once, and the threads have stopped.
             return;
         }
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            match AT_WORK.try_write() {
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                // Nobody begins again: the destructors may run.
-                Ok(_) | Err(TryLockError::Poisoned(_)) => return,
-            }
+        match AT_WORK.try_write() {
+            // Nobody begins again: the destructors may run.
+            Ok(_) | Err(TryLockError::Poisoned(_)) => return,
+            Err(TryLockError::WouldBlock) => {}
         }
         // SAFETY: both are calls without conditions. What is skipped is what must not run.
         unsafe {

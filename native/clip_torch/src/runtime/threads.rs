@@ -6,7 +6,6 @@
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
@@ -21,11 +20,6 @@ pub(crate) const STACK: usize = 8 * 1024 * 1024;
 /// Before the first load of the process.
 static WARM_UP: Once = Once::new();
 
-/// Jobs that the process has run, up to [`FIRST_JOBS`].
-static JOBS: AtomicU32 = AtomicU32::new(0);
-/// In these, oneDNN writes kernels and sets itself up for them.
-const FIRST_JOBS: u32 = 16;
-
 /// Gets what the threads share, and the workers that divide a batch.
 pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) + Send>;
 
@@ -37,7 +31,11 @@ pub(crate) struct Loaded<S, T> {
     pub(crate) value: T,
     /// Whether threads may divide a batch. On a GPU they may not.
     pub(crate) divisible: bool,
+    /// What each inference thread does before its first job.
+    pub(crate) begin: Begin<S>,
 }
+
+pub(crate) type Begin<S> = fn(&S, &Workers<S>) -> Result<()>;
 
 /// How a model's inference is spread over threads.
 #[derive(Debug, Clone, Copy)]
@@ -122,20 +120,21 @@ fn first_thread<S: Sync + 'static, T>(
         });
         load()
     };
-    let Loaded { shared, value, divisible } = match guarded("loading", ErrorKind::Internal, load) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            let _ = loaded.send(Err(error));
-            drop(loading);
-            return crate::runtime::exit::leave();
-        }
-    };
+    let Loaded { shared, value, divisible, begin } =
+        match guarded("loading", ErrorKind::Internal, load) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let _ = loaded.send(Err(error));
+                drop(loading);
+                return crate::runtime::exit::leave();
+            }
+        };
     crate::runtime::exit::prepare();
     // Not before: weights that come from the system each for itself go back to it whole.
     crate::runtime::memory::keep_what_is_freed();
     drop(loading);
     let threads = if divisible { parallelism.threads } else { 1 };
-    serve_together(queue, parallelism, threads, &shared, |started| {
+    serve_together(queue, parallelism, threads, (&shared, begin), |started| {
         let _ = loaded.send(started.map(|()| value));
     });
     crate::runtime::exit::leave();
@@ -148,12 +147,12 @@ fn serve_together<S: Sync + 'static>(
     queue: &Queue<Job<S>>,
     parallelism: Parallelism,
     threads: usize,
-    shared: &S,
+    (shared, begin): (&S, Begin<S>),
     started: impl FnOnce(Result<()>),
 ) {
     let workers = &Workers::new(threads);
     let count = if threads > 1 { parallelism.concurrency * threads } else { 0 };
-    let serve = move || serve(queue, parallelism.threads, shared, workers);
+    let serve = move || serve(queue, parallelism.threads, (shared, begin), workers);
     std::thread::scope(|scope| {
         let work = move || with_threads(1, || workers.work(shared));
         let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
@@ -190,26 +189,27 @@ fn start<'scope>(
 }
 
 /// Runs jobs until the queue is closed.
-fn serve<S>(queue: &Queue<Job<S>>, threads: usize, shared: &S, workers: &Workers<S>) {
+fn serve<S>(
+    queue: &Queue<Job<S>>,
+    threads: usize,
+    (shared, begin): (&S, Begin<S>),
+    workers: &Workers<S>,
+) {
     let run = |job: Job<S>| {
         // It covers the workers, which work while the job waits for it.
         let _at_work = crate::runtime::exit::at_work();
         // Whom it concerns knows: what the job would have answered with is dropped.
-        let run = || {
-            let _ = guarded("a job", ErrorKind::Internal, || {
-                job(shared, workers);
-                Ok(())
-            });
-        };
-        if JOBS.fetch_add(1, Ordering::Relaxed) < FIRST_JOBS {
-            crate::runtime::exit::prepare_during(run);
-        } else {
-            JOBS.store(FIRST_JOBS, Ordering::Relaxed);
-            run();
-            crate::runtime::exit::prepare();
-        }
+        let _ = guarded("a job", ErrorKind::Internal, || {
+            job(shared, workers);
+            Ok(())
+        });
+        crate::runtime::exit::prepare();
     };
     with_threads(threads, || {
+        let at_work = crate::runtime::exit::at_work();
+        // If it fails, the jobs say so.
+        let _ = guarded("beginning", ErrorKind::Internal, || begin(shared, workers));
+        drop(at_work);
         while let Some(job) = queue.pop() {
             run(job);
         }

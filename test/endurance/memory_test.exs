@@ -23,9 +23,11 @@ defmodule Image.ZeroShot.Endurance.MemoryTest do
   defp threads(figures), do: "#{figures.before.threads}, then #{figures.after.threads}"
   defp flat?(figures, most), do: grown(figures) <= most
 
-  # The first loads set libtorch up.
+  # The first ten loads or so set libtorch up, and have their threads use more and more of the
+  # allocator's arenas, which keep some megabytes each.
   defp drift(cycles) do
-    sizes = {Memory, :loads, [embedded(), cycles]} |> FreshVM.call([], 600_000) |> Enum.drop(3)
+    sizes = FreshVM.call({Memory, :loads, [embedded(), cycles]}, [], 600_000)
+    sizes = Enum.drop(sizes, div(cycles, 2))
     drift = List.last(sizes) / hd(sizes) - 1
     report("#{cycles} loads and unloads: #{Float.round(100 * drift, 1)} % more")
     drift
@@ -41,9 +43,9 @@ defmodule Image.ZeroShot.Endurance.MemoryTest do
     refute flat?(FreshVM.call({Memory, :leaking, [embedded(), 50, 400]}), @most_in_short)
   end
 
-  # One model that stays is 5 % for each of the five loads, and the allocators vary by some 5 %, by
-  # more where threads wait for a busy machine.
-  test "loads and unloads leave nothing behind", do: assert(drift(8) <= 0.15)
+  # One model that stays is 4 %, so nine of them would be a third. The allocators vary by a tenth, and
+  # by more where threads wait for a busy machine.
+  test "loads and unloads leave nothing behind", do: assert(drift(20) <= 0.2)
 
   @tag :endurance
   test "neither memory nor threads grow with 10,000 requests" do

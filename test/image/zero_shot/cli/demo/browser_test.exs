@@ -165,16 +165,13 @@ defmodule Image.ZeroShot.DemoBrowserTest do
   defp mapped?(browser),
     do: evaluate(browser, "document.querySelector('#frame').classList.contains('mapped')")
 
+  # In one condition: while a label is typed, the map goes and comes again.
   defp wait_for_map(browser, label) do
-    wait(browser, "document.querySelector('#frame').classList.contains('mapped')")
-
-    wait(
-      browser,
-      "document.querySelector('#where').textContent.startsWith(#{inspect(label <> ": ")})"
-    )
-
-    assert evaluate(browser, "getComputedStyle(document.querySelector('#map')).visibility") ==
-             "visible"
+    wait(browser, """
+    document.querySelector('#frame').classList.contains('mapped')
+      && document.querySelector('#where').textContent.startsWith(#{inspect(label <> ": ")})
+      && getComputedStyle(document.querySelector('#map')).visibility === 'visible'
+    """)
   end
 
   # Of the map where the picture's upper left corner is, and its middle.

@@ -1,4 +1,4 @@
-//! What the linker has to be told about libtorch, and the one file of C++.
+//! What the linker has to be told about libtorch, and the C++.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -6,16 +6,21 @@ use std::{env, fs, io};
 /// As torch-sys compiles its own.
 const STANDARD: &str = "-std=c++17";
 
+const SOURCES: [&str; 2] = ["src/pinned.cpp", "src/towers/linear.cpp"];
+
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/towers/linear.cpp");
+    println!("cargo::rerun-if-changed=src/cpp.h");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
     println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
 
     // torch-sys says where it found libtorch.
     if let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") {
         // The tests, examples and benches of this crate find it there.
         println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
-        compile_linear(Path::new(&lib));
+        compile(Path::new(&lib));
     }
 
     // torch-sys, compiled against a libtorch with CUDA, tells the linker to link libtorch_cuda from
@@ -28,7 +33,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn compile_linear(lib: &Path) {
+fn compile(lib: &Path) {
     let include = match env::var_os("LIBTORCH_INCLUDE") {
         Some(folder) => PathBuf::from(folder).join("include"),
         None => lib.with_file_name("include"),
@@ -39,7 +44,8 @@ fn compile_linear(lib: &Path) {
         // libtorch's headers have many.
         .warnings(false)
         .includes([include.join("torch/csrc/api/include"), include])
+        .include("src")
         .flag(STANDARD)
-        .file("src/towers/linear.cpp")
-        .compile("image_zero_shot_linear");
+        .files(SOURCES)
+        .compile("image_zero_shot_torch");
 }

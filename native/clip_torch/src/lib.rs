@@ -25,6 +25,7 @@
 //! be reached from the public API, and no input leads to them.
 
 mod checkpoint;
+mod cpp;
 mod encoders;
 pub mod error;
 mod model;

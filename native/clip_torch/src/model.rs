@@ -330,11 +330,11 @@ impl Inference<'_> {
     }
 
     fn images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
-        self.encoders.images(self.workers, pictures, self.facts.info.image_size as i64)
+        self.encoders.images(self.workers, pictures)
     }
 
     fn parts(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
-        self.encoders.image_parts(self.workers, pictures, self.facts.info.image_size as i64)
+        self.encoders.image_parts(self.workers, pictures)
     }
 
     fn texts(&self, tokens: Vec<Tokens>) -> Result<TextEmbeddings> {
@@ -470,7 +470,8 @@ fn encoders(
     };
     let value = Origin { folder, precision, bytes: encoders.bytes };
     // Threads divide what the CPU computes.
-    Ok(Loaded { shared: encoders, value, divisible: device == Device::Cpu })
+    let divisible = device == Device::Cpu;
+    Ok(Loaded { shared: encoders, value, divisible, begin: Encoders::begin })
 }
 
 /// What turns cosines into logits.

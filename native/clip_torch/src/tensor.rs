@@ -1,37 +1,66 @@
 //! The few ways in which plain data becomes a tensor and comes back.
 
-use tch::{Device, Kind, Tensor};
+use std::ffi::c_char;
+use std::ptr;
 
+use tch::{Device, Kind, Tensor};
+use torch_sys::C_tensor;
+
+use crate::cpp::owned;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A CPU tensor from bytes.
-pub(crate) fn from_bytes(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
-    from_pieces(&[bytes], shape, kind)
+#[allow(unsafe_code)]
+unsafe extern "C" {
+    fn image_zero_shot_pinned(
+        sizes: *const i64,
+        rank: usize,
+        error: *mut *mut c_char,
+    ) -> *mut C_tensor;
 }
 
-/// A CPU tensor from bytes that lie in several places.
+/// A CPU tensor from bytes.
 ///
-/// tch's own `f_from_data_size` trusts the shape and reads past a slice that is too short, and it
-/// takes one slice only.
+/// tch's own `f_from_data_size` trusts the shape and reads past a slice that is too short.
+pub(crate) fn from_bytes(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor> {
+    filled(Tensor::f_empty(shape, (kind, Device::Cpu))?, &[bytes])
+}
+
+/// A tensor of u8 from pieces, to be copied to a device.
+///
+/// For a GPU it lies in pinned memory where there is some, which the GPU reads while it computes. It reads
+/// other memory only after all that was begun before, and the host waits.
+pub(crate) fn for_device(pieces: &[&[u8]], shape: &[i64], device: Device) -> Result<Tensor> {
+    let tensor = match device {
+        Device::Cuda(_) => pinned(shape).ok(),
+        _ => None,
+    };
+    let plain = || Tensor::f_empty(shape, (Kind::Uint8, Device::Cpu));
+    filled(tensor.map_or_else(plain, Ok)?, pieces)
+}
+
 #[allow(unsafe_code)]
-pub(crate) fn from_pieces(pieces: &[&[u8]], shape: &[i64], kind: Kind) -> Result<Tensor> {
+fn pinned(shape: &[i64]) -> Result<Tensor> {
+    let mut error = ptr::null_mut();
+    // SAFETY: the sizes live, and the function only reads so many of them.
+    let pinned = unsafe { image_zero_shot_pinned(shape.as_ptr(), shape.len(), &raw mut error) };
+    owned(pinned, error)
+}
+
+/// Copies bytes into a new tensor on the CPU, one piece behind the other.
+#[allow(unsafe_code)]
+fn filled(tensor: Tensor, pieces: &[&[u8]]) -> Result<Tensor> {
     let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-    let elements = shape
-        .iter()
-        .try_fold(1usize, |product, side| product.checked_mul(usize::try_from(*side).ok()?));
-    let expected = elements.and_then(|count| count.checked_mul(kind.elt_size_in_bytes()));
-    if expected != Some(length) {
+    if tensor.numel() * tensor.f_kind()?.elt_size_in_bytes() != length {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
-            format!("{length} bytes do not fill a tensor of shape {shape:?}"),
+            format!("{length} bytes do not fill a tensor of shape {:?}", tensor.size()),
         ));
     }
-    let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
     let mut place = tensor.data_ptr().cast::<u8>();
     for piece in pieces {
         // SAFETY: the tensor is new and contiguous, and holds exactly as many bytes as all pieces.
         unsafe {
-            std::ptr::copy_nonoverlapping(piece.as_ptr(), place, piece.len());
+            ptr::copy_nonoverlapping(piece.as_ptr(), place, piece.len());
             place = place.add(piece.len());
         }
     }

@@ -1,6 +1,6 @@
 //! The exported towers: pixels and token ids in, embeddings out.
 
-use tch::{CModule, Device, Kind, Tensor};
+use tch::{CModule, Device, Tensor};
 
 use crate::encoders::parts::Parts;
 use crate::encoders::table::Table;
@@ -67,6 +67,8 @@ pub(crate) struct Encoders {
     /// parameters of `image`.
     pub(crate) parts: Parts,
     pub(crate) device: Device,
+    /// Of the pictures that the image tower takes, in pixels.
+    pub(crate) side: i64,
     pub(crate) contract: Contract,
     /// What they hold.
     pub(crate) bytes: u64,
@@ -95,15 +97,19 @@ pub(crate) struct TextPass {
 }
 
 impl Encoders {
+    /// Makes a GPU's libraries ready for this thread while there is memory: cuBLAS keeps some for each.
+    pub(crate) fn begin(&self, workers: &Workers<Self>) -> Result<()> {
+        if self.device.is_cuda() {
+            let bytes = vec![0; (3 * self.side * self.side) as usize];
+            self.images(workers, &[&bytes])?;
+        }
+        Ok(())
+    }
+
     /// Pictures of u8 pixels `[3, side, side]` to embeddings `[n, dim]`, row after row.
-    pub(crate) fn images(
-        &self,
-        workers: &Workers<Self>,
-        pictures: &[&[u8]],
-        side: i64,
-    ) -> Result<Vec<f32>> {
+    pub(crate) fn images(&self, workers: &Workers<Self>, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         let run = |encoders: &Self, inputs: &[Tensor]| encoders.forward(&encoders.image, inputs);
-        self.each_pass(workers, pictures, side, run)
+        self.each_pass(workers, pictures, run)
     }
 
     /// The same to the parts of their embeddings, `[n, 1 + patches, dim]`.
@@ -111,39 +117,29 @@ impl Encoders {
         &self,
         workers: &Workers<Self>,
         pictures: &[&[u8]],
-        side: i64,
     ) -> Result<Vec<f32>> {
         let run = |encoders: &Self, inputs: &[Tensor]| {
             let inputs = encoders.on_device(inputs)?;
             encoders.image.parameters.apply(encoders.parts.module()?, &inputs)
         };
-        self.each_pass(workers, pictures, side, run)
+        self.each_pass(workers, pictures, run)
     }
 
     fn each_pass(
         &self,
         workers: &Workers<Self>,
         pictures: &[&[u8]],
-        side: i64,
         run: fn(&Self, &[Tensor]) -> Result<Tensor>,
     ) -> Result<Vec<f32>> {
         let passes = self.passes(workers.threads(), pictures.len());
-        let several = passes.len() > 1;
         let mut rest = pictures;
         let inputs = passes.into_iter().map(|pictures| {
             let (pass, behind) = rest.split_at(pictures);
             rest = behind;
-            let shape = [pictures as i64, 3, side, side];
-            let pixels = crate::tensor::from_pieces(pass, &shape, Kind::Uint8)?;
-            Ok(vec![if several { self.staged(pixels)? } else { pixels }])
+            let shape = [pictures as i64, 3, self.side, self.side];
+            Ok(vec![crate::tensor::for_device(pass, &shape, self.device)?])
         });
         Ok(workers.map(self, inputs, run)?.concat())
-    }
-
-    /// Moves pixels into pinned memory, which a GPU reads while it computes. It reads other memory
-    /// only after all that was begun before.
-    fn staged(&self, pixels: Tensor) -> Result<Tensor> {
-        Ok(if self.device.is_cuda() { pixels.f_internal_pin_memory(self.device)? } else { pixels })
     }
 
     /// How many pictures each pass takes.

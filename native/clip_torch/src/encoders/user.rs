@@ -35,6 +35,7 @@ pub(crate) fn encoders(config: &Config, folder: &Path, device: Device) -> Result
         table: None,
         parts: Parts::of_user(),
         device,
+        side: config.vision.image_size,
         contract: Contract { passes, finish: unit, dim },
         bytes: bytes(folder)?,
     };

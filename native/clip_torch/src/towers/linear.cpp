@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
-#include <exception>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -17,6 +15,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
+
+#include "cpp.h"
 
 namespace {
 
@@ -210,22 +210,6 @@ Tensor linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
   }
   const AllDigits all_digits;
   return packed_linear(converted, weight, bias, activation);
-}
-
-char *copied(const char *message) { return strdup(message); }
-
-template <typename Work>
-Tensor *guarded(char **error, Work work) {
-  try {
-    return work();
-  } catch (const c10::Error &e) {
-    *error = copied(e.what_without_backtrace());
-  } catch (const std::exception &e) {
-    *error = copied(e.what());
-  } catch (...) {
-    *error = copied("an exception of an unknown type");
-  }
-  return nullptr;
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ use clip::checkpoint::config::Activation;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::cpp::{owned, taken};
+use crate::error::Result;
 use crate::runtime::precision::{self, Precision, PrecisionRequest};
 
 unsafe extern "C" {
@@ -159,27 +160,4 @@ pub(crate) fn linear(
         )
     };
     owned(result, error)
-}
-
-/// A tensor that C++ made, or its error.
-fn owned(tensor: *mut C_tensor, error: *mut c_char) -> Result<Tensor> {
-    if tensor.is_null() {
-        return Err(taken(error));
-    }
-    // SAFETY: C++ made it with `new` and keeps no pointer to it.
-    Ok(unsafe { Tensor::from_ptr(tensor) })
-}
-
-/// An error's message, which C++ allocated.
-fn taken(message: *mut c_char) -> Error {
-    if message.is_null() {
-        return Error::new(ErrorKind::Torch, "libtorch gave neither a result nor an error");
-    }
-    // SAFETY: C++ made it with `strdup` and keeps no pointer to it.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        libc::free(message.cast());
-        text
-    };
-    tch::TchError::Torch(text).into()
 }

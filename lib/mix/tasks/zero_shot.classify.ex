@@ -1,13 +1,14 @@
 defmodule Mix.Tasks.ZeroShot.Classify do
-  @shortdoc "Says which of your labels fits each of many pictures"
+  @shortdoc "Says which of your labels fits each of many pictures, or suggests some"
 
   @moduledoc """
-  Classifies pictures, folders of them or wildcards, against labels of your own.
+  Classifies pictures, folders of them or wildcards, against labels of your own, or suggests labels for them.
 
       $ mix zero_shot.classify photos --labels "a dog, a cat, a car"
       $ mix zero_shot.classify "photos/**/*.jpg" --labels-file labels.txt --format csv > photos.csv
       $ mix zero_shot.classify photos --labels "a dog, a cat" --html photos.html
       $ mix zero_shot.classify priv/samples --labels-file priv/samples/labels.txt --repo embedded
+      $ mix zero_shot.classify photos --suggest
 
   A folder is searched with all folders in it, for files with a picture's extension and no leading
   dot; links to folders are not followed. A file that is named itself, or found by a wildcard, is taken
@@ -15,7 +16,7 @@ defmodule Mix.Tasks.ZeroShot.Classify do
 
   The model is the one that the application is configured for, downloaded and loaded if need be.
   Pictures are read and resized on all cores while the model works, as by
-  `Image.ZeroShot.classify_many/3`, and each result is written, in this order, as soon as it is ready.
+  `Image.ZeroShot.classify_many/3`. Each result is written, in this order, as soon as it is ready.
 
   A picture that fails is reported on the standard error and does not stop the rest; the exit status is
   then 1. On a terminal the last line shows the progress.
@@ -25,10 +26,13 @@ defmodule Mix.Tasks.ZeroShot.Classify do
     * `--labels "a dog, a cat"` - labels between commas. Can be given several times
     * `--labels-file FILE` - a label in each line, which may contain commas; empty lines are left
       out. Can be given several times, and beside `--labels`
+    * `--suggest` - suggests labels instead; see below
+    * `--vocabulary FILE` - what `--suggest` may suggest: a label in each line. Defaults to the nouns that come
+      with the library
     * `--template "a drawing of {label}"` - the prompt made of each label. Given several times, their
       embeddings are averaged; `openai_imagenet` and `simple_imagenet` are lists by name
     * `--top N` - at most N labels of each picture, best first. Defaults to 3 in a table, to 5 with
-      `--html`, and to all elsewhere
+      `--html`, and elsewhere to all, or to 10 with `--suggest`
     * `--min-score SCORE` - leaves out labels below it, such as `0.2`
     * `--multi-label` - scores each label by itself, so that several or none can be high
     * `--format FORMAT` - `table`, `json` or `csv`. Defaults to `table`
@@ -38,6 +42,21 @@ defmodule Mix.Tasks.ZeroShot.Classify do
       for the small one in this library, which knows emoji and no photographs
     * `--device DEVICE` - `auto`, `cpu`, `cuda`, `cuda:1` or `mps`
     * `--precision PRECISION` - `f32`, `bf16`, `f16`, `int8` or `auto`, the fastest 16 bits of the device
+
+  ## Suggestions
+
+      $ mix zero_shot.classify photos --suggest
+      $ mix zero_shot.classify photos --suggest --vocabulary words.txt --top 5
+
+  Without labels of your own, `--suggest` ranks a vocabulary for each picture, as `Image.ZeroShot.suggest/2` does:
+  labels that mean the same are one, and a score is a share of the whole vocabulary, so it is low where many labels
+  fit a little. Choose labels from what is suggested, and classify with those.
+
+  The first run with a model and a vocabulary embeds all its prompts, before the first picture. Later runs read
+  them from a file in the user's cache.
+
+  All other flags mean the same, but for `--labels`, `--labels-file` and `--multi-label`, which are an error
+  beside `--suggest`. `--vocabulary` is one without it. The vocabulary is checked before any picture is read.
 
   ## Formats
 

@@ -17,6 +17,7 @@ defmodule Image.ZeroShot.Call.Options do
   @labels [:labels, :label_limits]
   @classify @call ++ @labels ++ [:scores, :results] ++ @picture
   @embed @call ++ @picture
+  @suggest [:suggest, :results | @labels] ++ @embed
 
   # How many labels are suggested.
   @suggested 10
@@ -99,9 +100,18 @@ defmodule Image.ZeroShot.Call.Options do
     opts
     |> keyword!()
     |> Keyword.put_new(:top_k, @suggested)
-    |> call!([:suggest, :results | @labels] ++ @embed)
+    |> call!(@suggest)
     |> Map.merge(%{scores: :softmax, multi_label: false, other: nil, logit_scale: nil})
     |> reachable_score!()
+  end
+
+  @doc """
+  The options of a stream of pictures to suggest labels for: those of streams, and the others.
+  """
+  @spec suggest_many!(keyword()) :: {t(), t()}
+  def suggest_many!(opts) do
+    {own, rest} = stream!(opts, @suggest)
+    {own, suggest!(rest)}
   end
 
   @doc """

@@ -3,8 +3,8 @@ defmodule Image.ZeroShot.Call.Suggest do
 
   # The best labels of a vocabulary for a picture, those that mean the same as one.
 
-  alias Image.ZeroShot.{Error, Native}
-  alias Image.ZeroShot.Call.{Options, Pipeline, Vectors, Vocabulary}
+  alias Image.ZeroShot.{Classifier, Embedding, Error, Native}
+  alias Image.ZeroShot.Call.{Options, PictureStream, Pipeline, Vectors, Vocabulary}
 
   # Prompts of two labels with a cosine of so much mean the same.
   @alike 0.95
@@ -14,12 +14,38 @@ defmodule Image.ZeroShot.Call.Suggest do
 
   @spec run(term(), Options.t()) :: {:ok, Pipeline.results()} | {:error, Error.t()}
   def run(picture, opts) do
-    top = opts.top_k && @more * opts.top_k
-
     # A picture that cannot be read is an error before two thousand prompts are embedded.
     with {:ok, [embedding]} <- Vectors.embed([{nil, picture}], opts),
          {:ok, classifier} <- Vocabulary.classifier(opts),
-         {:ok, results} <-
+         do: best(embedding, classifier, opts)
+  end
+
+  @doc """
+  The same for each of many pictures, as a stream. `own` are the options of streams.
+
+  The vocabulary is compiled before the first picture: a mistake in it is one error, and is raised.
+  """
+  @spec stream(Enumerable.t(), Options.t(), Options.t()) :: Enumerable.t()
+  def stream(pictures, opts, own) do
+    start = fn ->
+      with {:ok, classifier} <- Vocabulary.classifier(opts),
+           do: {:ok, fn [picture] -> [one(picture, classifier, opts)] end}
+    end
+
+    PictureStream.stream(pictures, &PictureStream.alone/1, start, opts, own)
+  end
+
+  defp one(picture, classifier, opts) do
+    with {:ok, [embedding]} <- Vectors.embed([{nil, picture}], opts),
+         do: best(embedding, classifier, opts)
+  end
+
+  @spec best(Embedding.t(), Classifier.t(), Options.t()) ::
+          {:ok, Pipeline.results()} | {:error, Error.t()}
+  defp best(embedding, classifier, opts) do
+    top = opts.top_k && @more * opts.top_k
+
+    with {:ok, results} <-
            Pipeline.rank(embedding, classifier, %{opts | top_k: top, min_score: nil}),
          {:ok, alike} <- alike(classifier, results) do
       best = results |> Enum.zip(alike) |> merge() |> Enum.take(opts.top_k || length(results))

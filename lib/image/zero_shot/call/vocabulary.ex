@@ -25,9 +25,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   """
   @spec classifier(Options.t()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def classifier(opts) do
-    with {:ok, labels} <- labels(opts.vocabulary),
-         {:ok, labels} <- Labels.new(labels, opts),
-         :ok <- in_words(labels),
+    with {:ok, labels} <- labels(opts),
          {:ok, info} <- Client.load(opts) do
       key = {Identity.of(info), hash(labels)}
 
@@ -38,10 +36,26 @@ defmodule Image.ZeroShot.Call.Vocabulary do
     end
   end
 
-  defp labels(nil), do: labels(Application.app_dir(:image_zero_shot, "priv/vocabulary/nouns.txt"))
-  defp labels(labels) when is_list(labels), do: {:ok, labels}
+  @doc """
+  The labels of the vocabulary, checked. Needs no model.
+  """
+  @spec labels(Options.t()) :: {:ok, Labels.t()} | {:error, Error.t()}
+  def labels(%{vocabulary: vocabulary} = opts) do
+    with {:ok, labels} <- listed(vocabulary),
+         {:ok, labels} <- labels |> Labels.new(opts) |> named(vocabulary),
+         :ok <- in_words(labels),
+         do: {:ok, labels}
+  end
 
-  defp labels(path) do
+  defp named({:error, error}, path) when is_binary(path),
+    do: {:error, Error.prefix(error, "vocabulary #{inspect(path)}")}
+
+  defp named(labels, _list), do: labels
+
+  defp listed(nil), do: listed(Application.app_dir(:image_zero_shot, "priv/vocabulary/nouns.txt"))
+  defp listed(labels) when is_list(labels), do: {:ok, labels}
+
+  defp listed(path) do
     # A device has no size, and no end.
     with {:ok, %{type: :regular, size: size}} when size <= @max_bytes <- File.stat(path),
          {:ok, text} <- File.read(path),

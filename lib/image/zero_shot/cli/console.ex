@@ -9,6 +9,7 @@ defmodule Image.ZeroShot.CLI.Console do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Error
+  alias Image.ZeroShot.Call.{Options, Suggest, Vocabulary}
   alias Image.ZeroShot.CLI.{Flags, Gallery, Paths, Rows, Thumbnails}
   alias Image.ZeroShot.Hub.Progress
 
@@ -21,10 +22,10 @@ defmodule Image.ZeroShot.CLI.Console do
   @spec run([String.t()], output()) :: :ok | {:error, String.t()}
   def run(argv, output \\ []) do
     with {:ok, flags} <- Flags.parse(argv),
-         {:ok, opts} <- checked(flags),
+         {:ok, labels} <- checked(flags),
          {paths, faults} = Paths.expand(flags.paths),
          :ok <- some(paths, faults) do
-      flags = Map.merge(flags, %{paths: paths, opts: opts})
+      flags = Map.merge(flags, %{paths: paths, shown: labels})
       in_bytes(fn -> with_page(flags, &classify(flags, &1, faults, output)) end)
     else
       {:error, message} -> {:error, one_line(message)}
@@ -34,12 +35,37 @@ defmodule Image.ZeroShot.CLI.Console do
   end
 
   # Before any folder is searched. A mistake in the configuration gets the same error as one in a flag.
+  # Returns the labels that may be shown.
   defp checked(flags) do
-    ZeroShot.classify_many([], flags.labels, flags.opts)
-    {:ok, flags.opts}
+    ranked([], flags)
+    {:ok, if(flags.labels == :suggested, do: vocabulary(flags.opts), else: flags.labels)}
   rescue
     error in ArgumentError -> {:error, Exception.message(error)}
   end
+
+  defp vocabulary(opts) do
+    case opts |> Options.suggest!() |> Vocabulary.labels() do
+      {:ok, labels} -> Enum.map(labels.terms, &text!/1)
+      {:error, error} -> raise error
+    end
+  end
+
+  # A vocabulary in the configuration can have labels of any kind.
+  defp text!(label) when is_binary(label), do: label
+
+  defp text!(label) do
+    raise ArgumentError,
+          "expected labels of the configured :vocabulary to be strings, got: #{inspect(label)}; " <>
+            "give a list of words with --vocabulary FILE"
+  end
+
+  defp ranked(pictures, %{labels: :suggested, opts: opts}) do
+    {own, opts} = Options.suggest_many!(opts)
+    Suggest.stream(pictures, opts, own)
+  end
+
+  defp ranked(pictures, %{labels: labels, opts: opts}),
+    do: ZeroShot.classify_many(pictures, labels, opts)
 
   defp some([], [fault | _]), do: {:error, fault}
   defp some(_paths, _faults), do: :ok
@@ -59,10 +85,16 @@ defmodule Image.ZeroShot.CLI.Console do
     end
   end
 
-  defp title(%{paths: paths, labels: labels}) do
-    more = if length(labels) > 6, do: ", …"
+  defp title(%{paths: paths} = flags) do
     noun = if length(paths) == 1, do: "picture", else: "pictures"
-    "#{length(paths)} #{noun}: #{labels |> Enum.take(6) |> Enum.join(", ")}#{more}"
+    "#{length(paths)} #{noun}: #{about(flags)}"
+  end
+
+  defp about(%{labels: :suggested}), do: "suggested labels"
+
+  defp about(%{labels: labels}) do
+    more = if length(labels) > 6, do: ", …"
+    "#{labels |> Enum.take(6) |> Enum.join(", ")}#{more}"
   end
 
   defp classify(flags, page, faults, output) do
@@ -70,7 +102,7 @@ defmodule Image.ZeroShot.CLI.Console do
     all = length(flags.paths)
 
     shown = %{
-      rows: Rows.new(flags.format, flags.paths, flags.labels),
+      rows: Rows.new(flags.format, flags.paths, flags.shown),
       page: page,
       progress: Progress.new(:pictures, all),
       step: %{done: 0, failed: 0, total: all},
@@ -87,10 +119,7 @@ defmodule Image.ZeroShot.CLI.Console do
   end
 
   defp results(flags) do
-    results =
-      flags.paths
-      |> Enum.map(&{:path, &1})
-      |> ZeroShot.classify_many(flags.labels, flags.opts)
+    results = flags.paths |> Enum.map(&{:path, &1}) |> ranked(flags)
 
     if flags.html,
       do: Thumbnails.add(results),

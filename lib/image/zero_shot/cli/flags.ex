@@ -1,13 +1,16 @@
 defmodule Image.ZeroShot.CLI.Flags do
   @moduledoc false
 
-  # From a command line to paths, labels and the options of `Image.ZeroShot.classify_many/3`.
+  # From a command line to paths, labels and the options of `Image.ZeroShot.classify_many/3`, or of
+  # suggestions.
 
   alias Image.ZeroShot.Call.{OptionTable, Templates}
 
   @switches [
     labels: :keep,
     labels_file: :keep,
+    suggest: :boolean,
+    vocabulary: :string,
     template: :keep,
     top: :integer,
     min_score: :float,
@@ -33,11 +36,25 @@ defmodule Image.ZeroShot.CLI.Flags do
   @top_of_page 5
 
   @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
+
+  # What does not go together with suggestions, and the way out.
+  @not_suggested [
+    labels:
+      "expected no --labels together with --suggest, which ranks a vocabulary; leave out one of " <>
+        "them, or write the labels to a file for --vocabulary FILE",
+    labels_file:
+      "expected no --labels-file together with --suggest, which ranks a vocabulary; leave out one " <>
+        "of them, or give the file as --vocabulary FILE",
+    multi_label:
+      "expected no --multi-label together with --suggest, whose scores are shares of the whole " <>
+        "vocabulary; leave it out, or give labels instead of --suggest"
+  ]
+
   @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
 
   @type t :: %{
           paths: [Path.t(), ...],
-          labels: [String.t(), ...],
+          labels: [String.t(), ...] | :suggested,
           format: :table | :json | :csv,
           html: Path.t() | nil,
           opts: keyword()
@@ -46,14 +63,13 @@ defmodule Image.ZeroShot.CLI.Flags do
   @spec parse([String.t()]) :: {:ok, t()} | {:error, String.t()}
   def parse(argv) do
     with {:ok, flags, paths} <- words(argv),
-         {:ok, labels} <- some_labels(flags),
+         {:ok, labels, own} <- subject(flags),
          {:ok, format} <- format(Keyword.get(flags, :format, "table")),
          {:ok, html} <- html(flags[:html]),
          {:ok, top} <- top(flags[:top], if(html, do: :html, else: format)),
          {:ok, least} <- min_score(flags[:min_score]),
          {:ok, model} <- model(flags) do
-      opts = [top_k: top] ++ least ++ template(flags) ++ model
-      opts = opts ++ Keyword.take(flags, [:multi_label])
+      opts = top_k(top, labels) ++ own ++ least ++ template(flags) ++ model
       {:ok, %{paths: paths, labels: labels, format: format, html: html, opts: opts}}
     end
   end
@@ -73,13 +89,13 @@ defmodule Image.ZeroShot.CLI.Flags do
 
   defp fault({name, value}) do
     cond do
-      String.replace(name, "_", "-") not in ["--no-multi-label" | @names] ->
+      String.replace(name, "_", "-") not in ["--no-multi-label", "--no-suggest" | @names] ->
         "unknown flag #{name}; #{@usage}"
 
       value == nil ->
         "expected a value after #{name}"
 
-      name =~ "multi" ->
+      name =~ "multi" or name =~ "suggest" ->
         "expected no value for #{name}, got: #{value}"
 
       true ->
@@ -87,9 +103,45 @@ defmodule Image.ZeroShot.CLI.Flags do
     end
   end
 
+  # The labels, or that they are suggested, and the options of that.
+  defp subject(flags) do
+    if flags[:suggest], do: suggested(flags), else: some_labels(flags)
+  end
+
+  defp suggested(flags) do
+    case Enum.find(@not_suggested, fn {name, _message} -> flags[name] end) do
+      nil -> with {:ok, own} <- vocabulary(flags[:vocabulary]), do: {:ok, :suggested, own}
+      {_name, message} -> {:error, message}
+    end
+  end
+
+  defp vocabulary(nil), do: {:ok, []}
+
+  defp vocabulary(path) do
+    if path != "" and String.valid?(path),
+      do: {:ok, [vocabulary: path]},
+      else:
+        {:error,
+         "expected --vocabulary to be the name of a file, in UTF-8, got: #{inspect(path)}"}
+  end
+
   defp some_labels(flags) do
-    with {:ok, []} <- labels(flags),
-         do: {:error, ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)}
+    case {flags[:vocabulary], labels(flags)} do
+      {nil, {:ok, [_ | _] = labels}} ->
+        {:ok, labels, Keyword.take(flags, [:multi_label])}
+
+      {nil, {:ok, []}} ->
+        {:error,
+         ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE; without any, use --suggest)}
+
+      {nil, {:error, message}} ->
+        {:error, message}
+
+      {_path, _labels} ->
+        {:error,
+         "expected --suggest together with --vocabulary; to classify with the lines of a file, " <>
+           "use --labels-file FILE"}
+    end
   end
 
   @doc """
@@ -152,6 +204,10 @@ defmodule Image.ZeroShot.CLI.Flags do
   # More than there can be is all.
   defp top(top, _format) when top > 0, do: {:ok, min(top, 1_000_000)}
   defp top(top, _format), do: {:error, "expected --top to be a positive number, got: #{top}"}
+
+  # As many as `Image.ZeroShot.suggest/2` returns by itself.
+  defp top_k(nil, :suggested), do: []
+  defp top_k(top, _labels), do: [top_k: top]
 
   defp min_score(nil), do: {:ok, []}
   defp min_score(least) when least >= 0 and least <= 1, do: {:ok, [min_score: least]}

@@ -232,15 +232,17 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
       end
     end
 
-    @usage "the flags are --labels, --labels-file, --template, --top, --min-score, --multi-label, " <>
+    @usage "the flags are --labels, --labels-file, --suggest, --vocabulary, --template, --top, --min-score, --multi-label, " <>
              "--format, --html, --repo, --device, --precision; see mix help zero_shot.classify"
+
+    @no_labels ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE; without any, use --suggest)
 
     test "that are unknown or wrong are an error before any work" do
       for {argv, message} <- [
             {[], ~s(expected pictures, folders or wildcards, such as "photos/*.jpg"; #{@usage})},
-            {["x.jpg"], ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)},
-            {["x.jpg", "--labels", ", ,"],
-             ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE)},
+            {["x.jpg"], @no_labels},
+            {["x.jpg", "--labels", ", ,"], @no_labels},
+            {["x.jpg", "--no-suggest"], @no_labels},
             {["x.jpg", "--label", "dog"], "unknown flag --label; #{@usage}"},
             {["x.jpg", "--labels"], "expected a value after --labels"},
             {["x.jpg", "--top", "many"], "expected --top to be a number, got: many"},

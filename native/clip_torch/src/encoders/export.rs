@@ -196,9 +196,9 @@ fn load_or_make(checkpoint: &Checkpoint, towers: &Towers, slot: &Slot) -> Result
 
 /// Writes the encoders into a folder.
 ///
-/// It is the first run of the towers, for which oneDNN makes kernels.
+/// It is the first run of the towers.
 fn export(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {
-    trace_towers(checkpoint, towers, folder)
+    crate::runtime::exit::prepare_during(|| trace_towers(checkpoint, towers, folder))
 }
 
 fn trace_towers(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Result<()> {

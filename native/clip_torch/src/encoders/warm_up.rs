@@ -1,5 +1,6 @@
 //! What libtorch sets up at its first use.
 
+use clip::checkpoint::config::Activation;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::encoders::cache::unfinished;
@@ -33,7 +34,7 @@ fn warm_up_at(width: i64) -> Result<()> {
     let parameters = [&weight.values, &weight.scales, &bias].map(Tensor::shallow_clone);
     let parameters = Parameters::new(parameters.into());
     let module = trace("WarmUp", &[ones(&[2, width])?], &parameters, |x| {
-        let x = matmul::linear(&x[0], &weight, Some(&bias), None, false)?;
+        let x = matmul::linear(&x[0], &weight, Some(&bias), Some(Activation::QuickGelu), false)?;
         matmul::linear(&x, &weight, None, None, false)
     })?;
     crate::runtime::exit::prepare();

@@ -6,6 +6,7 @@
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
@@ -19,6 +20,11 @@ pub(crate) const STACK: usize = 8 * 1024 * 1024;
 
 /// Before the first load of the process.
 static WARM_UP: Once = Once::new();
+
+/// Jobs that the process has run, up to [`FIRST_JOBS`].
+static JOBS: AtomicU32 = AtomicU32::new(0);
+/// In these, libtorch uses most of its parts for the first time.
+const FIRST_JOBS: u32 = 16;
 
 /// Gets what the threads share, and the workers that divide a batch.
 pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) + Send>;
@@ -199,11 +205,19 @@ fn serve<S>(
         // It covers the workers, which work while the job waits for it.
         let _at_work = crate::runtime::exit::at_work();
         // Whom it concerns knows: what the job would have answered with is dropped.
-        let _ = guarded("a job", ErrorKind::Internal, || {
-            job(shared, workers);
-            Ok(())
-        });
-        crate::runtime::exit::prepare();
+        let run = || {
+            let _ = guarded("a job", ErrorKind::Internal, || {
+                job(shared, workers);
+                Ok(())
+            });
+        };
+        if JOBS.fetch_add(1, Ordering::Relaxed) < FIRST_JOBS {
+            crate::runtime::exit::prepare_during(run);
+        } else {
+            JOBS.store(FIRST_JOBS, Ordering::Relaxed);
+            run();
+            crate::runtime::exit::prepare();
+        }
     };
     with_threads(threads, || {
         let at_work = crate::runtime::exit::at_work();

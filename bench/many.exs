@@ -18,7 +18,7 @@ defmodule Bench.Many do
 
   def main([model, directory, rounds, count]) do
     opts = [repo: {:local, model}, device: :cpu, timeout: :infinity]
-    {files, _faults} = ZeroShot.Console.Paths.expand([directory])
+    {files, _faults} = ZeroShot.CLI.Paths.expand([directory])
 
     pictures =
       files |> Stream.cycle() |> Enum.take(String.to_integer(count)) |> Enum.map(&{:path, &1})

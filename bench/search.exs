@@ -5,6 +5,8 @@
 # Every round gives one query to each contender, in an order that changes, all on all cores; then 64 queries
 # at once. Medians in milliseconds. Writes bench/search.svg where several counts are given.
 
+Code.require_file("chart.exs", __DIR__)
+
 defmodule Bench.Search do
   @moduledoc false
 
@@ -158,67 +160,17 @@ defmodule Bench.Search do
   defp shown(time), do: :erlang.float_to_binary(time / 1, decimals: 2)
   defp median(values), do: values |> Enum.sort() |> Enum.at(div(length(values), 2))
 
-  # Both axes are logarithmic. Colours are told apart without seeing them: each line has its name at its end.
   defp svg(tables) do
-    names = Enum.map(@storages, &to_string/1) ++ ~w(numpy faiss usearch)
-    counts = Enum.map(tables, &elem(&1, 0))
-    {least, most} = Enum.min_max(counts)
+    peers = ~w(numpy faiss usearch)
 
-    x = fn count ->
-      70 + 470 * (:math.log10(count) - :math.log10(least)) / :math.log10(most / least)
-    end
-
-    y = fn time -> 330 - 62 * (:math.log10(time) + 2) end
-
-    points =
-      for name <- names, into: %{} do
-        {name, for({count, {one, _, _}} <- tables, do: {x.(count), y.(median(times(one, name)))})}
+    series =
+      for name <- Enum.map(@storages, &to_string/1) ++ peers do
+        {name, for({count, {one, _, _}} <- tables, do: {count, median(times(one, name))})}
       end
 
-    labels = apart(for {name, points} <- points, do: {elem(List.last(points), 1), name})
-
-    lines =
-      for {name, i} <- Enum.with_index(names) do
-        {last_x, _} = List.last(points[name])
-        at = Enum.map_join(points[name], " ", fn {x, y} -> "#{round(x)},#{round(y)}" end)
-        colour = Enum.at(~w(#0b5cad #2a9d5c #c0392b #777 #8e6bbf #b8860b), i)
-        dash = if name in ~w(f32 f16 i8), do: "", else: ~s( stroke-dasharray="5 4")
-
-        ~s(<polyline points="#{at}" fill="none" stroke="#{colour}" stroke-width="2"#{dash}/>) <>
-          ~s(<text x="#{round(last_x) + 6}" y="#{round(labels[name]) + 4}" fill="#{colour}">#{name}</text>)
-      end
-
-    ticks =
-      for count <- counts,
-          do: ~s(<text x="#{round(x.(count))}" y="350" text-anchor="middle">#{count}</text>)
-
-    rules =
-      for power <- -2..3 do
-        at = round(y.(:math.pow(10, power)))
-        label = if power < 0, do: Float.round(:math.pow(10, power), 2), else: 10 ** power
-
-        ~s(<path d="M70 #{at}H540" stroke="#ccc"/><text x="62" y="#{at + 4}" text-anchor="end">#{label} ms</text>)
-      end
-
-    """
-    <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 380" font-family="sans-serif" font-size="12">
-    <rect width="640" height="380" fill="#fff"/>
-    #{Enum.join(rules ++ lines ++ ticks, "\n")}
-    <text x="305" y="372" text-anchor="middle">entries of #{@dim} dimensions; one query, k = 10, median</text>
-    </svg>
-    """
-  end
-
-  # Names of lines that end close to each other, one above the other.
-  defp apart(labels) do
-    labels
-    |> Enum.sort()
-    |> Enum.map_reduce(0, fn {at, name}, above ->
-      at = max(at, above + 13)
-      {{name, at}, at}
-    end)
-    |> elem(0)
-    |> Map.new()
+    title = "Time of one query, by the number of entries"
+    axis = "entries of #{@dim} dimensions; k = 10, median"
+    Bench.Chart.lines(title, axis, "ms", series, peers)
   end
 end
 

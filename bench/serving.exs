@@ -8,8 +8,6 @@
 
 alias Image.ZeroShot
 alias Image.ZeroShot.Call.Options
-alias Image.ZeroShot.Serving.Model
-alias Image.ZeroShot.Serving.Client
 
 {directory, rounds} =
   case System.argv() do
@@ -35,10 +33,15 @@ variants = [
 model = [repo: {:local, directory}, device: :cpu]
 
 defmodule Bench do
+  alias Image.ZeroShot.Serving.Client
+
+  @needs %{pictures: 1, decoded_here: 0, prompts: [], parts: 1}
+
   def call(opts, pixels) do
     started = System.monotonic_time(:microsecond)
-    prepare = fn _info, _deadline -> {:ok, {[pixels], []}} end
-    {:ok, _} = Client.encode(opts, prepare, Model)
+    {:ok, lease} = Client.checkout(opts, @needs)
+    {:ok, _} = Client.run(lease, [pixels], [])
+    :ok = Client.checkin(lease)
     (System.monotonic_time(:microsecond) - started) / 1000
   end
 
@@ -74,7 +77,9 @@ end
 
 results =
   for _ <- 1..rounds, variant <- variants, reduce: %{} do
-    all -> Map.update(all, variant, [measure.(variant)], &[measure.(variant) | &1])
+    all ->
+      measured = measure.(variant)
+      Map.update(all, variant, [measured], &[measured | &1])
   end
 
 medians =

@@ -1,25 +1,25 @@
 # How long a fresh VM takes to its first answer, and later ones, with everything cached; and the most memory
 # it has held after 1,000 compiled labels and 64 pictures (Linux).
 #
-#     mix run bench/start.exs MODEL_DIRECTORY [PRECISION]
+#     mix run bench/start.exs MODEL_DIRECTORY [PRECISION [ROUNDS]]
 #
 # A full-size model with random weights: python test/oracle/full_size.py DIRECTORY ViT-B-32
 
 defmodule Bench.Start do
   @moduledoc false
 
-  @rounds 5
   @labels ["a cat", "a dog", "a pizza", "a car", "a tree"]
 
   def main([directory]), do: main([directory, "f32"])
+  def main([directory, precision]), do: main([directory, precision, "5"])
 
   # In the child: prints what the parent reads.
   def main(["--child", directory, precision]), do: IO.inspect(measure(directory, precision))
 
-  def main([directory, precision]) do
+  def main([directory, precision, rounds]) do
     # The encoders are exported once, which is not what is measured.
     in_a_fresh_vm(directory, precision)
-    rounds = for _ <- 1..@rounds, do: in_a_fresh_vm(directory, precision)
+    rounds = for _ <- 1..String.to_integer(rounds), do: in_a_fresh_vm(directory, precision)
     [first, later, peak] = Enum.zip_with(rounds, &Function.identity/1)
 
     IO.puts(
@@ -33,7 +33,8 @@ defmodule Bench.Start do
     IO.puts("most memory: median #{median(peak)} MB of #{inspect(peak, charlists: :as_lists)}")
   end
 
-  def main(_), do: Mix.raise("usage: mix run bench/start.exs MODEL_DIRECTORY [PRECISION]")
+  def main(_),
+    do: Mix.raise("usage: mix run bench/start.exs MODEL_DIRECTORY [PRECISION [ROUNDS]]")
 
   defp in_a_fresh_vm(directory, precision) do
     arguments = ["run", "--no-compile", "bench/start.exs", "--child", directory, precision]

@@ -68,6 +68,7 @@ defmodule Bench.All do
       ["First answer and memory, int8", "start.exs", model, "int8", rounds],
       ["Explanations", "explain.exs", model, rounds],
       ["Many pictures", "many.exs", model, Path.join(images, "many"), few],
+      ["Neighbours in the VM", "neighbours.exs", model],
       ["Settings of a serving", "serving.exs", model, few],
       ["Pixels", "pictures.py", big, Path.join(images, "mid.jpg")],
       ["What `decode: :fast` loses", "fast.exs", model, big],

@@ -511,8 +511,8 @@ defmodule Image.ZeroShot do
 
   The prompts of the vocabulary go through the model once. They are then kept with the exported
   encoders, in `:cache_dir`, and loaded from there by the next VM. A vocabulary given as a list
-  is only kept in memory. Until the prompts are kept, every caller embeds them, and many callers
-  at once get `:overloaded`: call `suggest/2` once at boot.
+  is only kept in memory. Until the prompts are kept, one caller embeds them and the others wait for it:
+  call `suggest/2` once at boot.
 
   ## Options
 

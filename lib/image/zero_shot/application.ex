@@ -10,7 +10,7 @@ defmodule Image.ZeroShot.Application do
 
     # A registry that restarts has forgotten which servings there are: those go with it.
     Supervisor.start_link(
-      Image.ZeroShot.Serving.Directory.tree() ++ [Image.ZeroShot.Call.Vocabulary],
+      Image.ZeroShot.Serving.Directory.tree() ++ [Image.ZeroShot.Call.VocabularyCache],
       strategy: :rest_for_one,
       name: Image.ZeroShot.Supervisor
     )

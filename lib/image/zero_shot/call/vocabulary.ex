@@ -1,24 +1,16 @@
 defmodule Image.ZeroShot.Call.Vocabulary do
   @moduledoc false
 
-  # The vocabulary of a suggestion, compiled for a model: remembered by this process, or on disk, or
-  # else made by the model.
-
-  use Agent
+  # The vocabulary of a suggestion, compiled for a model: kept in memory, or on disk, or else made by the
+  # model.
 
   alias Image.ZeroShot.{Classifier, Error}
-  alias Image.ZeroShot.Call.{Compile, Labels, Options}
+  alias Image.ZeroShot.Call.{Compile, Labels, Options, VocabularyCache}
   alias Image.ZeroShot.Classifier.Codec
   alias Image.ZeroShot.Serving.{Client, Identity}
 
-  # Classifiers in memory: 4 MB each with ViT-B/32.
-  @kept 4
-
   # Files of words are small. Whatever grows without end must not be read whole.
   @max_bytes 10_000_000
-
-  @spec start_link(term()) :: Agent.on_start()
-  def start_link(_), do: Agent.start_link(fn -> [] end, name: __MODULE__)
 
   @doc """
   The classifier of the vocabulary and for the model that the options name.
@@ -28,11 +20,11 @@ defmodule Image.ZeroShot.Call.Vocabulary do
     with {:ok, labels} <- labels(opts),
          {:ok, info} <- Client.load(opts) do
       key = {Identity.of(info), hash(labels)}
+      # Whoever makes it has the time of a call for each part.
+      timeout =
+        if opts.timeout == :infinity, do: :infinity, else: Compile.count(labels) * opts.timeout
 
-      case recall(key) do
-        nil -> find(key, labels, opts)
-        classifier -> {:ok, classifier}
-      end
+      VocabularyCache.fetch(key, timeout, fn -> find(key, labels, opts) end)
     end
   end
 
@@ -112,10 +104,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
     with :error <- read(file, key, labels),
          {:ok, classifier} <- Compile.run(labels, opts, []) do
       write(file, classifier)
-      {:ok, remember(key, classifier)}
-    else
-      {:ok, classifier} -> {:ok, remember(key, classifier)}
-      {:error, error} -> {:error, error}
+      {:ok, classifier}
     end
   end
 
@@ -155,22 +144,5 @@ defmodule Image.ZeroShot.Call.Vocabulary do
         _ = File.rm(unfinished)
         :ok
     end
-  end
-
-  defp recall(key) do
-    Agent.get(__MODULE__, fn kept ->
-      with {_key, found} <- List.keyfind(kept, key, 0), do: found
-    end)
-  catch
-    # Killed, and not back yet.
-    :exit, _ -> nil
-  end
-
-  defp remember(key, classifier) do
-    Agent.cast(__MODULE__, fn kept ->
-      Enum.take([{key, classifier} | List.keydelete(kept, key, 0)], @kept)
-    end)
-
-    classifier
   end
 end

@@ -2,7 +2,7 @@ defmodule Image.ZeroShot.Call.SuggestTest do
   use ExUnit.Case, async: true
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.Call.Vocabulary
+  alias Image.ZeroShot.Call.VocabularyCache
   alias Image.ZeroShot.Test.{JSON, Pictures}
 
   @moduletag :tmp_dir
@@ -235,5 +235,5 @@ defmodule Image.ZeroShot.Call.SuggestTest do
   defp files(opts), do: Path.wildcard(Path.join(opts[:cache_dir], "vocabularies/*"))
 
   # As the end of the VM does.
-  defp forget, do: Agent.update(Vocabulary, fn _ -> [] end)
+  defp forget, do: :sys.replace_state(VocabularyCache, &%{&1 | kept: []})
 end

@@ -124,7 +124,10 @@ fn first_thread<S: Sync + 'static, T>(
             let warm_up = || guarded("a warm-up", ErrorKind::Torch, warm_up);
             let _ = crate::runtime::exit::prepare_during(warm_up);
         });
-        load()
+        crate::runtime::memory::take_from_the_system();
+        let loaded = load();
+        crate::runtime::memory::keep_what_is_freed();
+        loaded
     };
     let Loaded { shared, value, divisible, begin } =
         match guarded("loading", ErrorKind::Internal, load) {
@@ -136,8 +139,6 @@ fn first_thread<S: Sync + 'static, T>(
             }
         };
     crate::runtime::exit::prepare();
-    // Not before: weights that come from the system each for itself go back to it whole.
-    crate::runtime::memory::keep_what_is_freed();
     drop(loading);
     let threads = if divisible { parallelism.threads } else { 1 };
     serve_together(queue, parallelism, threads, (&shared, begin), |started| {

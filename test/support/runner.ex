@@ -12,6 +12,7 @@ defmodule Image.ZeroShot.Test.Runner do
     concurrency: 1,
     max_batch: 4,
     name: "stand-in",
+    precision: "f32",
     context_length: 77,
     logit_scale: 100.0,
     logit_bias: nil,

@@ -19,7 +19,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   def classifier(opts) do
     with {:ok, labels} <- labels(opts),
          {:ok, info} <- Client.load(opts) do
-      key = {Identity.of(info), hash(labels)}
+      key = key(info, labels)
       # Whoever makes it has the time of a call for each part.
       timeout =
         if opts.timeout == :infinity, do: :infinity, else: Compile.count(labels) * opts.timeout
@@ -93,9 +93,11 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   defp unreadable(reason, path, why),
     do: Error.error(reason, "cannot read the vocabulary #{inspect(path)}: #{why}")
 
-  # The prompts too, and whose they are: the same labels have others with another template.
-  defp hash(labels) do
-    :erlang.md5(:erlang.term_to_binary({labels.terms, labels.prompts, labels.counts}))
+  # The prompts too, and whose they are: the same labels have others with another template. Whoever
+  # asks for f32 gets no rows that were computed with fewer digits.
+  defp key(info, labels) do
+    content = {labels.terms, labels.prompts, labels.counts, info.precision}
+    {Identity.of(info), :erlang.md5(:erlang.term_to_binary(content))}
   end
 
   defp find(key, labels, opts) do

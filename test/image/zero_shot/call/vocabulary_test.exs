@@ -66,6 +66,31 @@ defmodule Image.ZeroShot.Call.VocabularyTest do
     refute_received {:run, _, _, _, _}
   end
 
+  test "rows of one precision are not taken for those of another" do
+    words = words()
+    opts = opts(words)
+    assert ["f32", "int8"] == Enum.filter(["f32", "int8", "f32"], &embeds?(opts, words, &1))
+  end
+
+  # Whether the vocabulary is embedded for a model of this precision.
+  defp embeds?(opts, words, precision) do
+    opts = %{opts | id: make_ref(), info: %{opts.info | precision: precision}}
+    on_exit(fn -> Client.unload(opts) end)
+    task = call(opts)
+
+    receive do
+      {:run, _, _, [], ^words} = run ->
+        Runner.answer(run)
+        assert {:ok, _} = await(task)
+        true
+
+      {ref, {:ok, _}} when ref == task.ref ->
+        false
+    after
+      30_000 -> flunk("no answer")
+    end
+  end
+
   test "a vocabulary of several parts is embedded once" do
     words = words(600)
     opts = opts(words)

@@ -281,6 +281,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::encoders::key::{FORMAT, fnv1a};
     use crate::runtime::precision::{Precision, PrecisionRequest, choose};
 
     fn embedded() -> Checkpoint {
@@ -319,6 +320,18 @@ mod tests {
             assert!(!code.contains("CONSTANTS"), "{code}");
         }
         assert!(fs::metadata(folder.path().join(IMAGE)).unwrap().len() < 100_000);
+    }
+
+    /// Of other code, a cache of an older version would be taken for this one's.
+    #[test]
+    fn other_code_has_another_format() {
+        let (_, code) = exported(Precision::F32);
+        let hash = fnv1a(code.concat().as_bytes());
+        assert_eq!(
+            (FORMAT, hash),
+            (5, 0x627e_4207_614d_9a5f),
+            "raise FORMAT, and put both numbers here: {hash:#x}"
+        );
     }
 
     #[test]

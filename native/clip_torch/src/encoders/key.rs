@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Raise it whenever the towers' code changes what is exported, or in which order it keeps tensors: they are
 /// arguments by their place.
-const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 5;
 
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";
@@ -51,7 +51,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// A hash that is the same in every build, unlike the standard library's: a cache outlives them.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

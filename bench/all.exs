@@ -9,7 +9,7 @@
 # tables, and the variables of each script hold: TASKS=compiled is one row of bench/peers.exs.
 #
 # Writes what the commands print and the picture to bench/results, under the date. A command that fails, for example
-# because a package is missing, is told of at its place and at the end. bench/search.exs draws its own picture.
+# because a package is missing, is reported in its section and at the end. bench/search.exs draws its own picture.
 # --draw draws bench/ratios.svg, the picture of README, from results that are worth it.
 #
 # Not here: bin/check-gpu needs a GPU; bench/precision.exs and bench/few_shot.exs need pictures with labels;

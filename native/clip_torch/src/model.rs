@@ -471,7 +471,12 @@ fn encoders(
     let value = Origin { folder, precision, bytes: encoders.bytes };
     // Threads divide what the CPU computes.
     let divisible = device == Device::Cpu;
-    Ok(Loaded { shared: encoders, value, divisible, begin: Encoders::begin })
+    Ok(Loaded {
+        shared: encoders,
+        value,
+        divisible,
+        begin: (!divisible).then_some(Encoders::begin as _),
+    })
 }
 
 /// What turns cosines into logits.

@@ -24,8 +24,7 @@ const PHASE: &str = "\nbegins: ";
 /// Weights of products: four in each block, five in the last one, which computes queries for less than
 /// it computes keys for; a projection; and the embedding of patches.
 const WEIGHTS: usize = (2 * 4 + 5 + 1) + (3 * 4 + 5 + 1 + 1);
-/// Inputs and outputs of the product of which each pass has one, of all of its rows: keys and values of the last
-/// block.
+/// Inputs and outputs of the one product in a pass that has all rows and no twin: keys and values of the last block.
 const TEXT: [usize; 2] = [128, 256];
 const IMAGE: [usize; 2] = [192, 384];
 /// Those of the products of which each block has one: of all rows, but in the last block of the pooled ones.

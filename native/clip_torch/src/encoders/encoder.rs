@@ -99,11 +99,8 @@ pub(crate) struct TextPass {
 impl Encoders {
     /// Makes a GPU's libraries ready for this thread while there is memory: cuBLAS keeps some for each.
     pub(crate) fn begin(&self, workers: &Workers<Self>) -> Result<()> {
-        if self.device.is_cuda() {
-            let bytes = vec![0; (3 * self.side * self.side) as usize];
-            self.images(workers, &[&bytes])?;
-        }
-        Ok(())
+        let pixels = vec![0; (3 * self.side * self.side) as usize];
+        self.images(workers, &[&pixels]).map(drop)
     }
 
     /// Pictures of u8 pixels `[3, side, side]` to embeddings `[n, dim]`, row after row.

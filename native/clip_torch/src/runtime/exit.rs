@@ -6,8 +6,8 @@
 //! waits for those threads.
 //!
 //! Handlers and destructors run in reverse order, and libtorch registers destructors at the first use
-//! of a part. What remains are microseconds between those that were registered after the last handler, and
-//! the handler.
+//! of a part. Not covered is an `exit` in the microseconds after libtorch registers a destructor and before the
+//! next handler is registered.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -1,26 +1,43 @@
 //! What the allocator does with memory that libtorch frees.
 
+use std::sync::{Mutex, PoisonError};
+
 /// Blocks up to this size come from the heap and not from the system each for itself, and so much
 /// may lie free at the end of a heap. glibc's own upper bound for the first.
 const KEPT: libc::c_int = 32 * 1024 * 1024;
 
 /// glibc's own bound where nothing has set one.
-const FROM_THE_SYSTEM: libc::c_int = 128 * 1024;
+const MAPPED: libc::c_int = 128 * 1024;
 
-/// Lets the allocator keep what a pass frees for the next one.
+/// Loads that run.
+static LOADS: Mutex<u32> = Mutex::new(0);
+
+/// While one lives, large blocks are mapped one by one. For loads: plain weights, freed between packed ones, would
+/// leave holes of a third of the model. Passes of other models are slower meanwhile.
 ///
-/// A pass needs some hundred blocks of 0.1 to 10 MB. glibc learns by itself not to fetch such blocks
-/// from the system and give them back each time, unless a program has set any of its thresholds,
-/// and the Erlang VM sets one: then every pass pays for every page anew, a quarter of its time.
-pub(crate) fn keep_what_is_freed() {
-    set_thresholds(KEPT);
+/// Afterwards the allocator keeps what a pass frees for the next one. A pass needs some hundred blocks of 0.1 to
+/// 10 MB. glibc learns by itself not to fetch such blocks from the system and give them back each
+/// time, unless a program has set any of its thresholds, and the Erlang VM sets one: then every
+/// pass pays for every page anew, a quarter of its time.
+pub(crate) struct MapLargeBlocks;
+
+impl MapLargeBlocks {
+    pub(crate) fn new() -> Self {
+        let mut loads = LOADS.lock().unwrap_or_else(PoisonError::into_inner);
+        *loads += 1;
+        set_thresholds(MAPPED);
+        Self
+    }
 }
 
-/// Lets large blocks come from the system each for itself, while a model is loaded: plain weights, freed between
-/// packed ones, would leave holes of a third of the model. Passes of other models are slower
-/// meanwhile.
-pub(crate) fn take_from_the_system() {
-    set_thresholds(FROM_THE_SYSTEM);
+impl Drop for MapLargeBlocks {
+    fn drop(&mut self) {
+        let mut loads = LOADS.lock().unwrap_or_else(PoisonError::into_inner);
+        *loads -= 1;
+        if *loads == 0 {
+            set_thresholds(KEPT);
+        }
+    }
 }
 
 #[allow(unsafe_code)]

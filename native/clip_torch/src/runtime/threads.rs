@@ -38,7 +38,7 @@ pub(crate) struct Loaded<S, T> {
     /// Whether threads may divide a batch. On a GPU they may not.
     pub(crate) divisible: bool,
     /// What each inference thread does before its first job.
-    pub(crate) begin: Begin<S>,
+    pub(crate) begin: Option<Begin<S>>,
 }
 
 pub(crate) type Begin<S> = fn(&S, &Workers<S>) -> Result<()>;
@@ -124,10 +124,8 @@ fn first_thread<S: Sync + 'static, T>(
             let warm_up = || guarded("a warm-up", ErrorKind::Torch, warm_up);
             let _ = crate::runtime::exit::prepare_during(warm_up);
         });
-        crate::runtime::memory::take_from_the_system();
-        let loaded = load();
-        crate::runtime::memory::keep_what_is_freed();
-        loaded
+        let _mapped = crate::runtime::memory::MapLargeBlocks::new();
+        load()
     };
     let Loaded { shared, value, divisible, begin } =
         match guarded("loading", ErrorKind::Internal, load) {
@@ -154,7 +152,7 @@ fn serve_together<S: Sync + 'static>(
     queue: &Queue<Job<S>>,
     parallelism: Parallelism,
     threads: usize,
-    (shared, begin): (&S, Begin<S>),
+    (shared, begin): (&S, Option<Begin<S>>),
     started: impl FnOnce(Result<()>),
 ) {
     let workers = &Workers::new(threads);
@@ -199,7 +197,7 @@ fn start<'scope>(
 fn serve<S>(
     queue: &Queue<Job<S>>,
     threads: usize,
-    (shared, begin): (&S, Begin<S>),
+    (shared, begin): (&S, Option<Begin<S>>),
     workers: &Workers<S>,
 ) {
     let run = |job: Job<S>| {
@@ -221,10 +219,12 @@ fn serve<S>(
         }
     };
     with_threads(threads, || {
-        let at_work = crate::runtime::exit::at_work();
-        // If it fails, the jobs say so.
-        let _ = guarded("beginning", ErrorKind::Internal, || begin(shared, workers));
-        drop(at_work);
+        if let Some(begin) = begin {
+            let _at_work = crate::runtime::exit::at_work();
+            // If it fails, the jobs say so.
+            let begin = || guarded("beginning", ErrorKind::Internal, || begin(shared, workers));
+            let _ = crate::runtime::exit::prepare_during(begin);
+        }
         while let Some(job) = queue.pop() {
             run(job);
         }

@@ -20,7 +20,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
     with {:ok, labels} <- labels(opts),
          {:ok, info} <- Client.load(opts) do
       key = key(info, labels)
-      # Whoever makes it has the time of a call for each part.
+      # The caller that embeds it has the time of a call for each part.
       timeout =
         if opts.timeout == :infinity, do: :infinity, else: Compile.count(labels) * opts.timeout
 
@@ -93,8 +93,8 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   defp unreadable(reason, path, why),
     do: Error.error(reason, "cannot read the vocabulary #{inspect(path)}: #{why}")
 
-  # The prompts too, and whose they are: the same labels have others with another template. Whoever
-  # asks for f32 gets no rows that were computed with fewer digits.
+  # The prompts and their counts too, because another template makes other prompts of the same labels. And the
+  # precision, so that rows of int8 do not serve a model in f32.
   defp key(info, labels) do
     content = {labels.terms, labels.prompts, labels.counts, info.precision}
     {Identity.of(info), :erlang.md5(:erlang.term_to_binary(content))}

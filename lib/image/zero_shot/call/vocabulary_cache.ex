@@ -1,8 +1,8 @@
 defmodule Image.ZeroShot.Call.VocabularyCache do
   @moduledoc false
 
-  # Compiled vocabularies in memory. One caller makes what is missing, in its own process, and those who
-  # want the same wait for it. If it fails or dies, the next of them makes it.
+  # Compiled vocabularies in memory. One caller embeds a missing one, in its own process, and other callers
+  # wait for it. If it fails or dies, the next one embeds it.
 
   use GenServer
 

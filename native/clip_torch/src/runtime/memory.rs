@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Blocks up to this size come from the heap and not from the system each for itself, and so much
+/// Blocks up to this size come from the heap and are not mapped one by one, and so much
 /// may lie free at the end of a heap. glibc's own upper bound for the first.
 const KEPT: libc::c_int = 32 * 1024 * 1024;
 

@@ -37,7 +37,7 @@ pub(crate) struct Loaded<S, T> {
     pub(crate) value: T,
     /// Whether threads may divide a batch. On a GPU they may not.
     pub(crate) divisible: bool,
-    /// What each inference thread does before its first job.
+    /// Makes an inference thread ready, before its first job.
     pub(crate) begin: Option<Begin<S>>,
 }
 
@@ -139,7 +139,7 @@ fn first_thread<S: Sync + 'static, T>(
     crate::runtime::exit::prepare();
     drop(loading);
     let threads = if divisible { parallelism.threads } else { 1 };
-    serve_together(queue, parallelism, threads, (&shared, begin), |started| {
+    serve_together(queue, parallelism, threads, &shared, begin, |started| {
         let _ = loaded.send(started.map(|()| value));
     });
     crate::runtime::exit::leave();
@@ -152,12 +152,13 @@ fn serve_together<S: Sync + 'static>(
     queue: &Queue<Job<S>>,
     parallelism: Parallelism,
     threads: usize,
-    (shared, begin): (&S, Option<Begin<S>>),
+    shared: &S,
+    begin: Option<Begin<S>>,
     started: impl FnOnce(Result<()>),
 ) {
     let workers = &Workers::new(threads);
     let count = if threads > 1 { parallelism.concurrency * threads } else { 0 };
-    let serve = move || serve(queue, parallelism.threads, (shared, begin), workers);
+    let serve = move || serve(queue, parallelism.threads, shared, begin, workers);
     std::thread::scope(|scope| {
         let work = move || with_threads(1, || workers.work(shared));
         let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
@@ -197,7 +198,8 @@ fn start<'scope>(
 fn serve<S>(
     queue: &Queue<Job<S>>,
     threads: usize,
-    (shared, begin): (&S, Option<Begin<S>>),
+    shared: &S,
+    begin: Option<Begin<S>>,
     workers: &Workers<S>,
 ) {
     let run = |job: Job<S>| {

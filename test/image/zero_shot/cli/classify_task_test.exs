@@ -4,6 +4,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
 
   import ExUnit.CaptureIO
   import Image.ZeroShot.Packaging, only: [root: 0, run: 3]
+  import Image.ZeroShot.Test.Captured
 
   alias Image.ZeroShot
   alias Image.ZeroShot.CLI.Console
@@ -14,19 +15,7 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
   @flags ["--repo", "embedded", "--device", "cpu"]
   @labels ["--labels", "dog, cat ,pizza"]
 
-  defp classify(argv, output \\ []) do
-    test = self()
-
-    told =
-      capture_io(:stderr, fn ->
-        shown = capture_io(fn -> send(test, {:result, Console.run(argv ++ @flags, output)}) end)
-        send(test, {:shown, shown})
-      end)
-
-    assert_received {:result, result}
-    assert_received {:shown, shown}
-    {result, shown, told}
-  end
+  defp classify(argv, output \\ []), do: captured(fn -> Console.run(argv ++ @flags, output) end)
 
   defp picture!(dir, name, sample \\ "dog.jpg") do
     path = Path.join(dir, name)

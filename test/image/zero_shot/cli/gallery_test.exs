@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.GalleryTest do
   # The standard error belongs to the whole VM.
   use ExUnit.Case, async: false
 
-  import ExUnit.CaptureIO
+  import Image.ZeroShot.Test.Captured
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Error, Native}
@@ -13,19 +13,7 @@ defmodule Image.ZeroShot.GalleryTest do
 
   @flags ["--repo", "embedded", "--device", "cpu", "--labels", "a dog, a cat, a pizza"]
 
-  defp classify(argv) do
-    test = self()
-
-    told =
-      capture_io(:stderr, fn ->
-        shown = capture_io(fn -> send(test, {:result, Console.run(argv ++ @flags, [])}) end)
-        send(test, {:shown, shown})
-      end)
-
-    assert_received {:result, result}
-    assert_received {:shown, shown}
-    {result, shown, told}
-  end
+  defp classify(argv), do: captured(fn -> Console.run(argv ++ @flags, []) end)
 
   defp articles(html), do: Regex.scan(~r{<article>.*</article>}, html) |> List.flatten()
 

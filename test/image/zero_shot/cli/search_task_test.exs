@@ -3,6 +3,7 @@ defmodule Image.ZeroShot.SearchTaskTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import Image.ZeroShot.Test.Captured
 
   alias Image.ZeroShot.CLI.Search
   alias Image.ZeroShot.Index
@@ -12,19 +13,7 @@ defmodule Image.ZeroShot.SearchTaskTest do
 
   @flags ["--repo", "embedded", "--device", "cpu"]
 
-  defp search(argv, output \\ []) do
-    test = self()
-
-    told =
-      capture_io(:stderr, fn ->
-        shown = capture_io(fn -> send(test, {:result, Search.run(argv ++ @flags, output)}) end)
-        send(test, {:shown, shown})
-      end)
-
-    assert_received {:result, result}
-    assert_received {:shown, shown}
-    {result, shown, told}
-  end
+  defp search(argv, output \\ []), do: captured(fn -> Search.run(argv ++ @flags, output) end)
 
   defp picture!(dir, name, sample) do
     path = Path.join(dir, name)

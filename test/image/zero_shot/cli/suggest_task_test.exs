@@ -4,6 +4,7 @@ defmodule Image.ZeroShot.SuggestTaskTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import Image.ZeroShot.Test.Captured
 
   alias Image.ZeroShot
   alias Image.ZeroShot.CLI.Console
@@ -22,19 +23,7 @@ defmodule Image.ZeroShot.SuggestTaskTest do
     on_exit(fn -> Application.delete_env(:image_zero_shot, :cache_dir) end)
   end
 
-  defp suggest(argv, output \\ []) do
-    test = self()
-
-    told =
-      capture_io(:stderr, fn ->
-        shown = capture_io(fn -> send(test, {:result, Console.run(argv ++ @flags, output)}) end)
-        send(test, {:shown, shown})
-      end)
-
-    assert_received {:result, result}
-    assert_received {:shown, shown}
-    {result, shown, told}
-  end
+  defp suggest(argv, output \\ []), do: captured(fn -> Console.run(argv ++ @flags, output) end)
 
   defp words!(dir, lines) do
     path = Path.join(dir, "words.txt")

@@ -53,6 +53,8 @@ fn exits(test: &str, work: fn(&Path), few: u32, first: Duration, step: Duration)
         let output = Command::new(std::env::current_exe().unwrap())
             .arg(test)
             .env(CHILD, format!("{} {}", before_exit.as_micros(), cache.path().display()))
+            // A process that ends at once leaves its temporary files.
+            .env("TMPDIR", cache.path())
             .output()
             .unwrap();
         let end = since_1970();

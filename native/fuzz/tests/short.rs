@@ -8,8 +8,7 @@ use fuzz::{TARGETS, scratch};
 #[test]
 fn no_parser_is_brought_down() {
     for target in TARGETS {
-        let last =
-            std::env::temp_dir().join(format!("fuzz-{}-{}", target.name, std::process::id()));
+        let last = scratch().join("input");
         let result = run(target, 2_000, 1, &last, |_| ());
         let report = result.unwrap_or_else(|fault| panic!("{}: {fault:?}", target.name));
         println!("{}: {report:?}", target.name);

@@ -170,7 +170,7 @@ impl<T: Task> Shared<T> {
     /// Runs forever: nothing tells a worker to end. The process may exit around it, because a worker
     /// that waits holds no lock.
     fn work(&self, threads: usize) {
-        crate::priority::lower_priority();
+        crate::priority::lower_priority(crate::priority::BULK);
         loop {
             let (entry, ended) = self.next();
             let (since, weight, begun) = (entry.since, entry.task.weight(), Instant::now());

@@ -231,9 +231,10 @@ fn encode_files(model: &Model, files: &[Vec<u8>], count: usize) -> Result<()> {
                 break;
             }
             let reply = reply.clone();
-            model.submit(move |inference| {
+            model.submit(batch.len(), 0, move |inference| {
                 let pictures: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-                let _ = reply.send(inference.encode_images(&pictures));
+                let embeddings = inference.encode_images(&pictures);
+                move || drop(reply.send(embeddings))
             })?;
             batches += 1;
         }
@@ -303,9 +304,10 @@ fn exit(directory: &str, device: &str, time: &str) -> Result<()> {
 fn encode(model: &Model, pictures: &Pictures) -> Result<Vec<f32>> {
     let (reply, answer) = channel();
     let pictures = Arc::clone(pictures);
-    model.submit(move |inference| {
+    model.submit(pictures.len(), 0, move |inference| {
         let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
-        let _ = reply.send(inference.encode_images(&pictures));
+        let embeddings = inference.encode_images(&pictures);
+        move || drop(reply.send(embeddings))
     })?;
     answer.recv().map_err(|_| unexpected("the model dropped the batch"))?
 }

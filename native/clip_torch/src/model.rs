@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::preprocess::Preprocessing;
 use crate::runtime::device::{self, Chosen, DeviceRequest};
 use crate::runtime::precision::{self, Precision, PrecisionRequest};
-use crate::runtime::threads::{InferenceThreads, Loaded, Parallelism, unloaded};
+use crate::runtime::threads::{Answer, InferenceThreads, Loaded, Parallelism, unloaded};
 use crate::runtime::workers::Workers;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::towers::matmul::Storage;
@@ -26,6 +26,8 @@ use crate::weights::Weights;
 /// Most inference threads of a model, and most threads inside libtorch for each. OpenMP ends the
 /// process where the system refuses it a thread.
 const MAX_THREADS: usize = 1024;
+/// Prompts of a small job: some labels. They take about as long as a picture.
+const BRIEF_PROMPTS: usize = 16;
 
 /// How to load a model.
 #[derive(Debug, Clone)]
@@ -222,17 +224,26 @@ impl Model {
         self.facts.tokenizer.encode(prompt)
     }
 
-    /// Queues a job for the next inference thread that is free, and returns at once.
+    /// Queues a job for the next inference thread that is free, and returns at once. `pictures` and
+    /// `prompts` say how many it encodes: a small job that comes while there is no other runs at a
+    /// higher priority. What the job returns is called last, when the job counts as finished: it is
+    /// where to answer.
     ///
     /// A job that still waits when the model is unloaded or dropped is dropped, with all that it
     /// holds. A panic ends the job alone. A job must not unload its own model, which would wait for
     /// the job.
-    pub fn submit(&self, job: impl FnOnce(&Inference<'_>) + Send + 'static) -> Result<()> {
+    pub fn submit<A: FnOnce() + 'static>(
+        &self,
+        pictures: usize,
+        prompts: usize,
+        job: impl FnOnce(&Inference<'_>) -> A + Send + 'static,
+    ) -> Result<()> {
         let facts = Arc::clone(&self.facts);
         let run = move |encoders: &Encoders, workers: &Workers<Encoders>| {
-            job(&Inference { facts: &facts, encoders, workers })
+            Box::new(job(&Inference { facts: &facts, encoders, workers })) as Answer
         };
-        self.threads.submit(Box::new(run))
+        let is_brief = pictures <= 1 && prompts <= BRIEF_PROMPTS;
+        self.threads.submit(Box::new(run), is_brief)
     }
 
     /// Unit embeddings of preprocessed pictures: each `3 * image_size * image_size` bytes, all in
@@ -240,7 +251,7 @@ impl Model {
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         self.facts.check(pictures)?;
         let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
-        self.wait_for(move |inference| {
+        self.wait_for(pictures.len(), 0, move |inference| {
             inference.images(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
         })
     }
@@ -255,7 +266,7 @@ impl Model {
     pub fn image_parts(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         self.facts.check(pictures)?;
         let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
-        self.wait_for(move |inference| {
+        self.wait_for(pictures.len(), 0, move |inference| {
             inference.parts(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
         })
     }
@@ -263,7 +274,7 @@ impl Model {
     /// Unit embeddings of prompts.
     pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
         let tokens = self.facts.tokens(prompts)?;
-        self.wait_for(move |inference| inference.texts(tokens))
+        self.wait_for(0, tokens.len(), move |inference| inference.texts(tokens))
     }
 
     /// Frees the encoders and waits until they are freed: as long as the calls take that run. Those
@@ -275,7 +286,7 @@ impl Model {
     /// Provokes a failure on an inference thread.
     #[doc(hidden)]
     pub fn drill(&self, drill: Drill) -> Result<()> {
-        self.wait_for(move |inference| match drill {
+        self.wait_for(0, 0, move |inference| match drill {
             #[allow(clippy::panic)]
             Drill::Panic => panic!("drill"),
             Drill::Exception => {
@@ -290,12 +301,15 @@ impl Model {
     /// Runs a job on an inference thread and waits for it. A panic in it comes back as an error.
     fn wait_for<T: Send + 'static>(
         &self,
+        pictures: usize,
+        prompts: usize,
         job: impl FnOnce(&Inference<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = channel();
-        self.submit(move |inference| {
+        self.submit(pictures, prompts, move |inference| {
+            let result = guarded_inference(|| job(inference));
             // Nobody listens if the caller's thread is gone; that is not the job's fault.
-            let _ = reply.send(guarded_inference(|| job(inference)));
+            move || drop(reply.send(result))
         })?;
         // A job that ran has replied; one that did not was dropped.
         answer.recv().unwrap_or_else(|_| Err(unloaded()))

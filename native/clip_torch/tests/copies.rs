@@ -48,12 +48,12 @@ fn pixels_are_copied_into_tensors_only() {
     let (reply, answer) = channel();
     // As the bridge does it, where pictures are binaries of the VM.
     model
-        .submit(move |inference| {
+        .submit(PICTURES, 0, move |inference| {
             let pictures: Vec<&[u8]> = pixels.chunks(size).collect();
             let before = ALLOCATED.load(Ordering::Relaxed);
             let rows = inference.encode_images(&pictures).unwrap();
             let allocated = ALLOCATED.load(Ordering::Relaxed) - before;
-            reply.send((allocated, rows.len() * size_of::<f32>())).unwrap();
+            move || reply.send((allocated, rows.len() * size_of::<f32>())).unwrap()
         })
         .unwrap();
     let (allocated, embeddings) = answer.recv().unwrap();

@@ -54,6 +54,8 @@ fn queue(
     images: Images,
 ) -> Result<Atom, Failure> {
     guarded(|| {
+        let length = |list: Term<'_>| list.list_length().map_err(|_| unexpected("a list"));
+        let (pictures, texts) = (length(pixels)?, length(prompts)?);
         let terms = OwnedEnv::new();
         let batch = Batch {
             caller: env.pid(),
@@ -63,7 +65,7 @@ fn queue(
             images,
             terms,
         };
-        model.0.submit(move |running| batch.run(running))?;
+        model.0.submit(pictures, texts, move |running| batch.run(running))?;
         Ok(atoms::queued())
     })
 }
@@ -81,11 +83,14 @@ struct Batch {
 type Embeddings = (Floats, Floats, Vec<usize>);
 
 impl Batch {
-    fn run(mut self, running: &Inference<'_>) {
+    /// What returns sends the answer.
+    fn run(self, running: &Inference<'_>) -> impl FnOnce() + use<> {
         let result = guarded(|| self.embeddings(running));
-        let tag = self.tag;
+        let Self { mut terms, caller, tag, .. } = self;
         // Who has ended in the meantime misses nothing.
-        let _ = self.terms.send_and_clear(&self.caller, |env| (tag.load(env), result));
+        move || {
+            let _ = terms.send_and_clear(&caller, |env| (tag.load(env), result));
+        }
     }
 
     fn embeddings(&self, running: &Inference<'_>) -> clip::Result<Embeddings> {
@@ -101,7 +106,10 @@ impl Batch {
 }
 
 fn decode<'a, T: Decoder<'a>>(term: Term<'a>, expected: &str) -> clip::Result<T> {
-    term.decode().map_err(|_| {
-        Error::new(ErrorKind::InvalidArgument, format!("expected {expected}, got another term"))
-    })
+    term.decode().map_err(|_| unexpected(expected))
+}
+
+fn unexpected(expected: &str) -> Error {
+    let message = format!("expected {expected}, got another term");
+    Error::new(ErrorKind::InvalidArgument, message)
 }

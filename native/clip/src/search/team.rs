@@ -116,7 +116,7 @@ fn no_thread(error: io::Error) -> Error {
 impl Shared {
     /// Runs forever, like the threads of a [`Pool`](crate::pool::Pool).
     fn work(&self) {
-        crate::priority::lower_priority();
+        crate::priority::lower_priority(crate::priority::BULK);
         loop {
             match self.next() {
                 Todo::Help(pass) => pass.help(),

@@ -21,14 +21,14 @@ impl<T> Queue<T> {
         Self { waiting: Mutex::new(Some(VecDeque::new())), changed: Condvar::new() }
     }
 
-    /// Whether the queue took it: a closed one takes nothing.
-    pub(crate) fn push(&self, item: T) -> bool {
+    /// Gives the item back if the queue is closed.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
         let Some(waiting) = &mut *self.lock() else {
-            return false;
+            return Err(item);
         };
         waiting.push_back(item);
         self.changed.notify_one();
-        true
+        Ok(())
     }
 
     /// Waits for the next item; `None` from a closed queue.

@@ -4,12 +4,17 @@
 //! that call it, and its stack does not fit a dirty scheduler's. The encoders are in memory once.
 //! Several threads may run one module, as PyTorch's notes on CPU threading describe: a pass reads
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
+//!
+//! One more thread, on a CPU, runs a brief job that comes while no other is unfinished. Its priority is
+//! higher, so a lone picture does not wait behind busy schedulers, and those that bring much work gain nothing.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+
+use clip::priority::{BRIEF, BULK, lower_priority};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::queue::Queue;
@@ -27,7 +32,11 @@ static JOBS: AtomicU32 = AtomicU32::new(0);
 const FIRST_JOBS: u32 = 16;
 
 /// Gets what the threads share, and the workers that divide a batch.
-pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) + Send>;
+pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) -> Answer + Send>;
+
+/// Tells whoever waits what came of a job. It runs when the job counts as finished, so that who brings
+/// the next one upon it finds the model idle.
+pub(crate) type Answer = Box<dyn FnOnce()>;
 
 /// What a load gives.
 pub(crate) struct Loaded<S, T> {
@@ -43,6 +52,40 @@ pub(crate) struct Loaded<S, T> {
 
 pub(crate) type Begin<S> = fn(&S, &Workers<S>) -> Result<()>;
 
+/// Jobs on their way, and how many of them there are.
+#[derive(Debug)]
+struct Jobs<S> {
+    /// For the thread of brief jobs, one at a time; closed where there is none.
+    brief: Queue<Job<S>>,
+    /// For the others.
+    bulk: Queue<Job<S>>,
+    /// That wait or run.
+    unfinished: AtomicUsize,
+}
+
+impl<S> Jobs<S> {
+    fn new() -> Self {
+        Self { brief: Queue::new(), bulk: Queue::new(), unfinished: AtomicUsize::new(0) }
+    }
+
+    /// Whether a queue took it: closed ones take nothing.
+    fn push(&self, job: Job<S>, is_brief: bool) -> bool {
+        let is_alone = self.unfinished.fetch_add(1, Ordering::Relaxed) == 0;
+        let pushed = if is_brief && is_alone { self.brief.push(job) } else { Err(job) };
+        pushed.or_else(|job| self.bulk.push(job)).is_ok()
+    }
+
+    fn finished(&self) {
+        self.unfinished.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Drops what waits, and takes nothing any more.
+    fn close(&self) {
+        self.brief.close();
+        self.bulk.close();
+    }
+}
+
 /// How a model's inference is spread over threads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parallelism {
@@ -55,7 +98,7 @@ pub(crate) struct Parallelism {
 /// A handle on the threads. They end by themselves when it is dropped.
 #[derive(Debug)]
 pub(crate) struct InferenceThreads<S> {
-    queue: Arc<Queue<Job<S>>>,
+    jobs: Arc<Jobs<S>>,
     /// The one that loads, and that waits for the others before it frees.
     first: Mutex<Option<JoinHandle<()>>>,
 }
@@ -68,27 +111,27 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
         warm_up: fn() -> Result<()>,
         load: impl FnOnce() -> Result<Loaded<S, T>> + Send + 'static,
     ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
-        let queue = Arc::new(Queue::new());
+        let jobs = Arc::new(Jobs::new());
         let (loaded, result) = channel();
         let first = thread()
             .spawn({
-                let queue = Arc::clone(&queue);
-                move || first_thread(&queue, parallelism, warm_up, load, &loaded)
+                let jobs = Arc::clone(&jobs);
+                move || first_thread(&jobs, parallelism, warm_up, load, &loaded)
             })
             .map_err(no_thread)?;
-        let threads = Self { queue, first: Mutex::new(Some(first)) };
+        let threads = Self { jobs, first: Mutex::new(Some(first)) };
         let gone = || Error::new(ErrorKind::Internal, "the inference thread ended while loading");
         Ok((threads, move || result.recv().unwrap_or_else(|_| Err(gone()))))
     }
 
     /// Queues a job. One that waits when the threads are stopped is dropped.
-    pub(crate) fn submit(&self, job: Job<S>) -> Result<()> {
-        if self.queue.push(job) { Ok(()) } else { Err(unloaded()) }
+    pub(crate) fn submit(&self, job: Job<S>, is_brief: bool) -> Result<()> {
+        if self.jobs.push(job, is_brief) { Ok(()) } else { Err(unloaded()) }
     }
 
     /// Lets the jobs that run finish, then frees what they share. Waits for the end of the threads.
     pub(crate) fn stop(&self) {
-        self.queue.close();
+        self.jobs.close();
         // The lock is held meanwhile, so that whoever stops them too waits as well.
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = first.take() {
@@ -100,22 +143,47 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
 
 impl<S> Drop for InferenceThreads<S> {
     fn drop(&mut self) {
-        self.queue.close();
+        self.jobs.close();
     }
 }
 
 /// Loads what the threads share, serves the queue together with the others, and frees it after the
 /// last.
-fn first_thread<S: Sync + 'static, T>(
-    queue: &Queue<Job<S>>,
+fn first_thread<S: Send + Sync + 'static, T>(
+    jobs: &Jobs<S>,
     parallelism: Parallelism,
     warm_up: fn() -> Result<()>,
     load: impl FnOnce() -> Result<Loaded<S, T>>,
     loaded: &Sender<Result<T>>,
 ) {
-    // Before libtorch starts threads, and the others are started: they are as it is.
-    clip::priority::lower_priority();
     crate::runtime::exit::enter();
+    let shared = OnceLock::new();
+    std::thread::scope(|scope| {
+        // Before the priority of this thread falls, which the others take over and nothing raises again.
+        let brief = start(scope, || serve_brief(jobs, parallelism.threads, &shared));
+        if brief.is_err() {
+            jobs.brief.close();
+        }
+        // Before libtorch starts threads.
+        lower_priority(BULK);
+        load_and_serve(jobs, parallelism, warm_up, load, loaded, &shared);
+        jobs.close();
+        // The scope waits for its function; memory that is a thread's own goes later.
+        brief.into_iter().for_each(|thread| drop(thread.join()));
+    });
+    crate::runtime::exit::leave();
+    drop(shared);
+    crate::runtime::memory::give_back();
+}
+
+fn load_and_serve<S: Send + Sync + 'static, T>(
+    jobs: &Jobs<S>,
+    parallelism: Parallelism,
+    warm_up: fn() -> Result<()>,
+    load: impl FnOnce() -> Result<Loaded<S, T>>,
+    loaded: &Sender<Result<T>>,
+    shared: &OnceLock<S>,
+) {
     let loading = crate::runtime::exit::at_work();
     let load = || {
         let _settings = Settings::of_this_thread(parallelism.threads)?;
@@ -127,29 +195,30 @@ fn first_thread<S: Sync + 'static, T>(
         let _mapped = crate::runtime::memory::MapLargeBlocks::new();
         load()
     };
-    let Loaded { shared, value, divisible, begin } =
+    let Loaded { shared: encoders, value, divisible, begin } =
         match guarded("loading", ErrorKind::Internal, load) {
             Ok(loaded) => loaded,
             Err(error) => {
                 let _ = loaded.send(Err(error));
-                drop(loading);
-                return crate::runtime::exit::leave();
+                return;
             }
         };
     crate::runtime::exit::prepare();
     drop(loading);
+    if !divisible {
+        // The priority of a thread makes no GPU faster.
+        jobs.brief.close();
+    }
+    let shared = shared.get_or_init(|| encoders);
     let threads = if divisible { parallelism.threads } else { 1 };
-    serve_together(queue, parallelism, threads, &shared, begin, |started| {
+    serve_together(jobs, parallelism, threads, shared, begin, |started| {
         let _ = loaded.send(started.map(|()| value));
     });
-    crate::runtime::exit::leave();
-    drop(shared);
-    crate::runtime::memory::give_back();
 }
 
 /// Serves the queue on this thread and the others, and waits for them.
 fn serve_together<S: Sync + 'static>(
-    queue: &Queue<Job<S>>,
+    jobs: &Jobs<S>,
     parallelism: Parallelism,
     threads: usize,
     shared: &S,
@@ -158,7 +227,7 @@ fn serve_together<S: Sync + 'static>(
 ) {
     let workers = &Workers::new(threads);
     let count = if threads > 1 { parallelism.concurrency * threads } else { 0 };
-    let serve = move || serve(queue, parallelism.threads, shared, begin, workers);
+    let serve = move || serve(jobs, parallelism.threads, shared, begin, workers);
     std::thread::scope(|scope| {
         let work = move || with_threads(1, || workers.work(shared));
         let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
@@ -174,7 +243,7 @@ fn serve_together<S: Sync + 'static>(
                 handles.into_iter().for_each(|worker| drop(worker.join()));
             }
             Err(error) => {
-                queue.close();
+                jobs.close();
                 workers.dismiss();
                 started(Err(no_thread(error)));
             }
@@ -196,30 +265,12 @@ fn start<'scope>(
 
 /// Runs jobs until the queue is closed.
 fn serve<S>(
-    queue: &Queue<Job<S>>,
+    jobs: &Jobs<S>,
     threads: usize,
     shared: &S,
     begin: Option<Begin<S>>,
     workers: &Workers<S>,
 ) {
-    let run = |job: Job<S>| {
-        // It covers the workers, which work while the job waits for it.
-        let _at_work = crate::runtime::exit::at_work();
-        // Whom it concerns knows: what the job would have answered with is dropped.
-        let run = || {
-            let _ = guarded("a job", ErrorKind::Internal, || {
-                job(shared, workers);
-                Ok(())
-            });
-        };
-        if JOBS.fetch_add(1, Ordering::Relaxed) < FIRST_JOBS {
-            crate::runtime::exit::prepare_during(run);
-        } else {
-            JOBS.store(FIRST_JOBS, Ordering::Relaxed);
-            run();
-            crate::runtime::exit::prepare();
-        }
-    };
     with_threads(threads, || {
         if let Some(begin) = begin {
             let _at_work = crate::runtime::exit::at_work();
@@ -227,9 +278,44 @@ fn serve<S>(
             let begin = || guarded("beginning", ErrorKind::Internal, || begin(shared, workers));
             let _ = crate::runtime::exit::prepare_during(begin);
         }
-        while let Some(job) = queue.pop() {
-            run(job);
+        while let Some(job) = jobs.bulk.pop() {
+            run(job, jobs, shared, workers);
         }
+    });
+}
+
+/// Runs brief jobs until their queue is closed. `shared` is there before the first comes.
+fn serve_brief<S: 'static>(jobs: &Jobs<S>, threads: usize, shared: &OnceLock<S>) {
+    lower_priority(BRIEF);
+    let Some(first) = jobs.brief.pop() else { return };
+    let Some(shared) = shared.get() else { return };
+    // It does not divide a batch, of which it gets none.
+    let workers = &Workers::new(1);
+    with_threads(threads, || {
+        run(first, jobs, shared, workers);
+        while let Some(job) = jobs.brief.pop() {
+            run(job, jobs, shared, workers);
+        }
+    });
+}
+
+fn run<S>(job: Job<S>, jobs: &Jobs<S>, shared: &S, workers: &Workers<S>) {
+    // It covers the workers, which work while the job waits for it.
+    let _at_work = crate::runtime::exit::at_work();
+    // If it fails, whom it concerns knows: what the job would have answered with is dropped.
+    let run = || guarded("a job", ErrorKind::Internal, || Ok(job(shared, workers)));
+    let answer = if JOBS.fetch_add(1, Ordering::Relaxed) < FIRST_JOBS {
+        crate::runtime::exit::prepare_during(run)
+    } else {
+        JOBS.store(FIRST_JOBS, Ordering::Relaxed);
+        let answer = run();
+        crate::runtime::exit::prepare();
+        answer
+    };
+    jobs.finished();
+    let _ = guarded("an answer", ErrorKind::Internal, || {
+        answer?();
+        Ok(())
     });
 }
 

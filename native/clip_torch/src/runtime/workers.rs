@@ -69,7 +69,8 @@ impl<S: 'static> Workers<S> {
                 drop(inputs);
                 let _ = reply.send((i, output));
             };
-            self.parts.push(Box::new(part));
+            // From a closed queue the part comes back, and with it its end of the channel goes.
+            drop(self.parts.push(Box::new(part)));
         }
         drop(reply);
         // Until the last has ended, whatever became of it: this thread is at work for all.

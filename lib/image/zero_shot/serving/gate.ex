@@ -15,7 +15,8 @@ defmodule Image.ZeroShot.Serving.Gate do
   # Short calls, and long lists of prompts, which go in parts, take turns in the queue, and are counted
   # apart (see `Queue` and `Pace`).
 
-  alias Image.ZeroShot.Serving.Pace
+  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Serving.{Pace, Turns}
 
   @enforce_keys [:table, :max, :sums]
   defstruct [:table, :max, :sums]
@@ -56,7 +57,7 @@ defmodule Image.ZeroShot.Serving.Gate do
   def enter(%__MODULE__{} = gate, work, model, left) do
     counted = counted(work)
 
-    if :ets.insert_new(gate.table, {self(), counted}) do
+    if :ets.insert_new(gate.table, {self(), counted, Turn.owner()}) do
       ahead = add(gate.sums, counted)
 
       with :ok <- check(gate, ahead, work),
@@ -108,7 +109,7 @@ defmodule Image.ZeroShot.Serving.Gate do
 
   @spec leave(t()) :: :ok
   def leave(%__MODULE__{table: table, sums: sums}) do
-    for {_pid, counted} <- :ets.take(table, self()), do: subtract(sums, counted)
+    for {_pid, counted, _owner} <- :ets.take(table, self()), do: subtract(sums, counted)
     :ok
   rescue
     # The serving ended first.
@@ -119,8 +120,30 @@ defmodule Image.ZeroShot.Serving.Gate do
   defp estimate(_gate, %{short: 0, long: 0}, _work, _model, _left), do: 0
   defp estimate(_gate, _ahead, _work, nil, _left), do: 0
 
-  defp estimate(gate, ahead, work, model, left),
-    do: Pace.milliseconds(ahead, work, model, rates(gate), left)
+  defp estimate(gate, ahead, work, model, left) do
+    rates = rates(gate)
+    needed = Pace.milliseconds(ahead, work, model, rates, left)
+
+    # The table is read only for who would be refused: many of those inside may have their turns later.
+    if needed > left,
+      do: Pace.milliseconds(in_turn(gate, ahead, work), work, model, rates, left),
+      else: needed
+  end
+
+  defp in_turn(gate, ahead, work) do
+    lane = elem(work, 0)
+
+    owners =
+      for {_pid, counted, owner} <- :ets.tab2list(gate.table), lane(counted) == lane, do: owner
+
+    owner = Turn.owner()
+    # This call is among them, as the last of its owner.
+    others = Enum.frequencies(owners) |> Map.update(owner, 0, &(&1 - 1))
+    Pace.part(ahead, lane, Turns.before_in(others, owner), max(length(owners) - 1, 0))
+  end
+
+  defp lane({_short, 0, _prompts}), do: :short
+  defp lane(_counted), do: :long
 
   defp rates(gate), do: @rates |> Enum.map(&:atomics.get(gate.sums, &1)) |> List.to_tuple()
 
@@ -172,7 +195,7 @@ defmodule Image.ZeroShot.Serving.Gate do
     :ok
   end
 
-  defp stays?({pid, {short, long, prompts}})
+  defp stays?({pid, {short, long, prompts}, _owner})
        when is_pid(pid) and is_integer(short) and is_integer(long) and is_integer(prompts),
        do: Process.alive?(pid)
 

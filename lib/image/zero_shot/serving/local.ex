@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.Serving.Local do
 
   alias Image.ZeroShot.{Error, Serving}
   alias Image.ZeroShot.Call.Deadline
+  alias Image.ZeroShot.Native.Turn
 
   alias Image.ZeroShot.Serving.{
     Admission,
@@ -125,6 +126,7 @@ defmodule Image.ZeroShot.Serving.Local do
 
     request = %Request{
       caller: self(),
+      owner: Turn.owner(),
       reply_to: monitor,
       deadline: deadline,
       since: System.monotonic_time(),

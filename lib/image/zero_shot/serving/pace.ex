@@ -104,6 +104,16 @@ defmodule Image.ZeroShot.Serving.Pace do
     time(parts * (own + ahead.prompts + batch * (ahead.long + 1)), model, rates, left)
   end
 
+  @doc """
+  A part of what is ahead: so many of all calls in this lane.
+  """
+  @spec part(ahead(), :short | :long, non_neg_integer(), non_neg_integer()) :: ahead()
+  def part(ahead, _lane, _some, 0), do: ahead
+  def part(ahead, :short, some, all), do: %{ahead | short: div(ahead.short * some, all)}
+
+  def part(ahead, :long, some, all),
+    do: %{ahead | long: min(some, ahead.long), prompts: div(ahead.prompts * some, all)}
+
   # Proportional to the work. But most of a small batch's cost is fixed: if only small ones have run, and
   # there is time to try a larger one, the work counts as full batches that take as long as those.
   defp time(work, model, {prompt, batch, batch_work}, left) do

@@ -4,13 +4,14 @@ defmodule Image.ZeroShot.Serving.Queue do
   # Waiting requests, and the batches made of them. Plain data, not a process.
   #
   # There are two lanes: requests with many prompts, which are parts of long lists, and all others. The
-  # oldest goes first, but after a batch with a part of a long list comes one of other requests. So
-  # short requests wait for one such part, however many callers have long lists, and long lists do not
-  # starve. A caller has one request in the queue at a time.
+  # older of their first ones goes first, but after a batch with a part of a long list comes one of other
+  # requests. So short requests wait for one such part, however many callers have long lists, and long lists
+  # do not starve. In each lane owners take turns. A caller has one request in the queue at a time, but all
+  # tasks of a process are callers of one owner.
   #
   # A batch is small enough to finish before the deadline of each of its requests.
 
-  alias Image.ZeroShot.Serving.{Pace, Request}
+  alias Image.ZeroShot.Serving.{Pace, Request, Turns}
 
   # A quarter of the time in reserve.
   @margin 1.25
@@ -21,8 +22,8 @@ defmodule Image.ZeroShot.Serving.Queue do
   @enforce_keys [:max_batch]
   defstruct [
     :max_batch,
-    short: :queue.new(),
-    long: :queue.new(),
+    short: %Turns{},
+    long: %Turns{},
     work: %{short: 0, long: 0, prompts: 0},
     last: :short,
     length: 0,
@@ -33,8 +34,8 @@ defmodule Image.ZeroShot.Serving.Queue do
 
   @type t :: %__MODULE__{
           max_batch: pos_integer(),
-          short: :queue.queue(Request.t()),
-          long: :queue.queue(Request.t()),
+          short: Turns.t(Request.t()),
+          long: Turns.t(Request.t()),
           work: Pace.ahead(),
           last: lane(),
           length: non_neg_integer(),
@@ -58,7 +59,7 @@ defmodule Image.ZeroShot.Serving.Queue do
     do: if(prompts > @long * max_prompts(max_batch), do: :long, else: :short)
 
   @spec push(t(), Request.t()) :: t()
-  def push(queue, request), do: put(queue, request, &:queue.in/2)
+  def push(queue, request), do: put(queue, request, &Turns.push/3)
 
   @doc """
   Puts the requests of a batch that failed back to the front, to be run one by one.
@@ -69,7 +70,7 @@ defmodule Image.ZeroShot.Serving.Queue do
     |> Enum.reverse()
     |> Enum.reduce(
       queue,
-      &put(&2, %{&1 | alone: true}, fn one, lane -> :queue.in_r(one, lane) end)
+      &put(&2, %{&1 | alone: true}, fn lane, owner, one -> Turns.push_front(lane, owner, one) end)
     )
   end
 
@@ -77,7 +78,7 @@ defmodule Image.ZeroShot.Serving.Queue do
     lane = lane(queue.max_batch, length(request.prompts))
 
     queue
-    |> Map.update!(lane, &insert.(request, &1))
+    |> Map.update!(lane, &insert.(&1, request.owner, request))
     |> count(lane, request, 1)
   end
 
@@ -185,7 +186,18 @@ defmodule Image.ZeroShot.Serving.Queue do
       end
 
     # A request that is late already is dropped without an answer: its caller has given up.
-    left > 0 and start + Pace.milliseconds(queue.work, work, model, rates, left) > left
+    left > 0 and start + Pace.milliseconds(ahead(queue, request), work, model, rates, left) > left
+  end
+
+  # What goes before one more request, those of the same length being taken for equal.
+  defp ahead(%{work: work} = queue, request) do
+    case lane(queue.max_batch, length(request.prompts)) do
+      :short ->
+        Pace.part(work, :short, Turns.before(queue.short, request.owner), queue.short.length)
+
+      :long ->
+        Pace.part(work, :long, Turns.before(queue.long, request.owner), queue.long.length)
+    end
   end
 
   @doc """
@@ -199,14 +211,14 @@ defmodule Image.ZeroShot.Serving.Queue do
         else: {late, push(kept, request)}
     end
 
-    # Oldest first, each behind those that stay.
+    # In the order in which they go, each behind those that stay.
     empty = %{new(queue.max_batch) | last: queue.last, dropped: queue.dropped}
-    queue |> to_list() |> Enum.sort_by(& &1.since) |> Enum.reduce({[], empty}, judge)
+    queue |> to_list() |> Enum.reduce({[], empty}, judge)
   end
 
   # The oldest request of a lane whose caller still waits.
   defp head(queue, lane) do
-    case :queue.peek(Map.fetch!(queue, lane)) do
+    case Turns.peek(Map.fetch!(queue, lane)) do
       :empty ->
         {nil, queue}
 
@@ -228,8 +240,17 @@ defmodule Image.ZeroShot.Serving.Queue do
     count_dropped(kept, queue.length - kept.length)
   end
 
+  @doc """
+  All requests, those of each lane in the order in which they go.
+  """
   @spec to_list(t()) :: [Request.t()]
-  def to_list(queue), do: :queue.to_list(queue.short) ++ :queue.to_list(queue.long)
+  def to_list(queue), do: merge(Turns.to_list(queue.short), Turns.to_list(queue.long))
+
+  defp merge([one | _] = all, [other | rest]) when other.since < one.since,
+    do: [other | merge(all, rest)]
+
+  defp merge([one | rest], others), do: [one | merge(rest, others)]
+  defp merge([], others), do: others
 
   defp wanted?(%Request{caller: caller, deadline: deadline}),
     do: Process.alive?(caller) and now() < deadline
@@ -237,7 +258,7 @@ defmodule Image.ZeroShot.Serving.Queue do
   defp now, do: System.monotonic_time(:millisecond)
 
   defp drop(queue, lane) do
-    {{:value, request}, left} = :queue.out(Map.fetch!(queue, lane))
+    {request, left} = queue |> Map.fetch!(lane) |> Turns.pop()
     queue |> Map.put(lane, left) |> count(lane, request, -1)
   end
 

@@ -4,13 +4,15 @@ defmodule Image.ZeroShot.Serving.Request do
   # What a caller asks of a serving: embeddings of pictures and of prompts, or the parts of pictures'
   # embeddings.
 
+  alias Image.ZeroShot.Native.Turn
   alias Image.ZeroShot.Serving.Pace
 
   # Pictures and labels are the callers' own: no crash report shows them.
   @derive {Inspect, only: [:caller, :deadline, :alone]}
-  @enforce_keys [:caller, :reply_to, :deadline, :since, :pixels, :prompts]
+  @enforce_keys [:caller, :owner, :reply_to, :deadline, :since, :pixels, :prompts]
   defstruct [
     :caller,
+    :owner,
     :reply_to,
     :deadline,
     :since,
@@ -21,12 +23,13 @@ defmodule Image.ZeroShot.Serving.Request do
   ]
 
   @typedoc """
-  `:caller` is a process of this node, `:reply_to` an alias of it. `:deadline` is in milliseconds
+  `:caller` is a process of this node, `:reply_to` an alias of it. Owners take turns. `:deadline` is in milliseconds
   of this node's monotonic time or `:infinity`, `:since` is in its native unit. One of `:kind` `:parts` is
   `:alone`.
   """
   @type t :: %__MODULE__{
           caller: pid(),
+          owner: Turn.owner(),
           reply_to: reference(),
           deadline: integer() | :infinity,
           since: integer(),

@@ -7,6 +7,7 @@ defmodule Image.ZeroShot.Serving.BatchTest do
   defp request(name, pixels, prompts) do
     %Request{
       caller: self(),
+      owner: self(),
       reply_to: name,
       deadline: :infinity,
       since: 0,

@@ -46,6 +46,39 @@ defmodule Image.ZeroShot.GateTest do
     assert {_, {:ok, 32}} = visitor(gate, @picture)
   end
 
+  test "counts for who would be refused only the turns that come before" do
+    gate = Gate.new(100)
+    learn(gate)
+    test = self()
+
+    # 50 tasks of one process.
+    spawn_link(fn ->
+      for _ <- 1..50 do
+        Task.async(fn ->
+          send(test, Gate.enter(gate, @picture, @model, 60_000))
+          Process.sleep(:infinity)
+        end)
+      end
+
+      receive do:
+                ({:enter, left} ->
+                   send(test, {:of_many, Gate.enter(gate, @picture, @model, left)}))
+
+      Process.sleep(:infinity)
+    end)
+    |> then(fn many ->
+      for _ <- 1..50, do: assert_receive({:ok, _ms})
+      # All of them before it, as long as there is time for it.
+      assert Gate.enter(gate, @picture, @model, 60_000) == {:ok, 51 * 16}
+      Gate.leave(gate)
+      # One of them before it.
+      assert Gate.enter(gate, @picture, @model, 100) == {:ok, 2 * 16}
+      Gate.leave(gate)
+      send(many, {:enter, 100})
+      assert_receive {:of_many, {:ok, ms}} when ms == 51 * 16
+    end)
+  end
+
   test "an empty one tells nobody to wait" do
     gate = Gate.new(10)
     learn(gate)

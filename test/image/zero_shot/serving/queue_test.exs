@@ -12,7 +12,9 @@ defmodule Image.ZeroShot.QueueTest do
 
   # Requests are named by the caller's reference, and as old as their number says.
   defp request(name, more) do
-    defaults = %{caller: self(), reply_to: name, deadline: :infinity, pixels: [], prompts: []}
+    defaults = %{reply_to: name, deadline: :infinity, pixels: [], prompts: []}
+    # Each has an owner of its own unless one is given.
+    defaults = Map.merge(defaults, %{caller: self(), owner: make_ref()})
     since = System.unique_integer([:monotonic])
     struct!(Request, defaults |> Map.put(:since, since) |> Map.merge(Map.new(more)))
   end
@@ -38,6 +40,37 @@ defmodule Image.ZeroShot.QueueTest do
   test "requests with few prompts share batches, oldest first" do
     pictures = for n <- 1..9, do: picture(n)
     assert batches(queue(pictures)) == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+  end
+
+  test "owners take turns, with short requests and with parts of long lists" do
+    many = for n <- 1..6, do: picture(n, owner: :many)
+    requests = many ++ [picture(:b1, owner: :b), picture(:b2, owner: :b), picture(:c)]
+    assert batches(queue(requests)) == [[1, :b1, :c, 2], [:b2, 3, 4, 5], [6]]
+
+    longs = for n <- 1..3, do: part({:long, n}, owner: :many)
+
+    assert batches(queue(longs ++ [part(:other)])) == [
+             [{:long, 1}],
+             [:other],
+             [{:long, 2}],
+             [{:long, 3}]
+           ]
+  end
+
+  test "a request waits for the turns of others, and not for all that they have in the queue" do
+    many = for n <- 1..40, do: picture(n, owner: :many)
+    queue = queue(many)
+    late? = fn request, start -> Queue.late?(queue, request, start, @model, @rates) end
+    # With one before it, it takes 320 ms. A quarter more has to fit.
+    refute late?.(picture(:one, deadline: in_ms(500)), 0)
+    assert late?.(picture(:one, deadline: in_ms(500)), 300)
+    # One more of the same owner has 40 before it.
+    assert late?.(picture(41, owner: :many, deadline: in_ms(5_000)), 0)
+
+    {late, _queue} =
+      Queue.take_late(Queue.push(queue, picture(:one, deadline: in_ms(500))), 0, @model, @rates)
+
+    assert late == []
   end
 
   test "after a part of a long list comes a batch of others" do

@@ -279,6 +279,29 @@ defmodule Image.ZeroShot.ClusterTest do
     refute_received {:run, _, _, _, _}
   end
 
+  test "all tasks of a process are one owner there too", %{peer: peer, name: name} do
+    server = serve(peer, name)
+    first = async(name)
+    assert_receive {:run, ^server, _, _, _} = run
+
+    many =
+      for n <- 1..6 do
+        task = async(name, [], [<<n>>])
+        eventually(fn -> waiting(peer, server) == n end)
+        task
+      end
+
+    spawn_link(fn -> Runner.call(Runner.opts(serving: name), [<<77>>]) end)
+    eventually(fn -> waiting(peer, server) == 7 end)
+    Runner.answer(run)
+    assert_receive {:run, ^server, _, [<<1>>, <<77>>, <<2>>, <<3>>], _} = run
+    Runner.answer(run)
+    assert_receive {:run, ^server, _, [<<4>>, <<5>>, <<6>>], _} = run
+    Runner.answer(run)
+    for task <- [first | many], do: assert({{:ok, _}, _} = answer(task))
+    idle(peer, server)
+  end
+
   defp waiting(peer, server) do
     {:ok, info} = :peer.call(peer.control, Handle, :describe, [server])
     info.queue.waiting

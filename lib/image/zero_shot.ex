@@ -794,10 +794,15 @@ defmodule Image.ZeroShot do
   @spec devices() :: {:ok, [:cpu | :mps | {:cuda, non_neg_integer()}]} | {:error, Error.t()}
   def devices, do: Model.devices()
 
-  defp options(%Classifier{calibration: nil} = classifier, opts),
-    do: %{Options.classified!(opts, classifier.opts) | template: classifier.template}
+  defp options(%Classifier{} = classifier, opts) do
+    case Classifier.check!(classifier) do
+      %{calibration: nil, template: template} ->
+        %{Options.classified!(opts, classifier.opts) | template: template}
 
-  defp options(%Classifier{} = classifier, opts), do: Options.calibrated!(opts, classifier.opts)
+      _calibrated ->
+        Options.calibrated!(opts, classifier.opts)
+    end
+  end
 
   defp options(_labels, opts), do: Options.classify!(opts)
 

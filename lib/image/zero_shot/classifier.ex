@@ -16,7 +16,7 @@ defmodule Image.ZeroShot.Classifier do
   """
 
   alias Image.ZeroShot.{Error, Native, Serving, Source}
-  alias Image.ZeroShot.Call.{Labels, Options, Secret, Started}
+  alias Image.ZeroShot.Call.{Argument, Labels, Options, Secret, Started}
   alias Image.ZeroShot.Classifier.{Calibration, Codec}
   alias Image.ZeroShot.Serving.{Client, Identity}
 
@@ -93,7 +93,9 @@ defmodule Image.ZeroShot.Classifier do
 
   """
   @spec info(t()) :: %{required(atom()) => term()}
-  def info(%__MODULE__{} = classifier) do
+  def info(classifier) do
+    classifier = check!(classifier)
+
     %{
       labels: Tuple.to_list(classifier.labels),
       truncated: Enum.map(classifier.truncated, &elem(classifier.labels, &1)),
@@ -161,7 +163,8 @@ defmodule Image.ZeroShot.Classifier do
   """
   @spec calibrate(t(), Enumerable.t({Source.t(), term()}), keyword()) ::
           {:ok, t()} | {:error, Error.t()}
-  def calibrate(%__MODULE__{} = classifier, examples, opts \\ []) do
+  def calibrate(classifier, examples, opts \\ []) do
+    classifier = check!(classifier)
     {own, stream, opts} = Options.calibrate!(opts, classifier.opts)
 
     with {:ok, calibration} <- Calibration.run(classifier, examples, own, opts, stream) do
@@ -177,9 +180,10 @@ defmodule Image.ZeroShot.Classifier do
   cannot be read elsewhere.
   """
   @spec to_binary(t()) :: binary()
-  def to_binary(%__MODULE__{} = classifier) do
-    classifier |> Map.from_struct() |> Map.delete(:opts) |> Codec.encode!()
-  end
+  def to_binary(classifier), do: classifier |> check!() |> kept() |> Codec.encode!()
+
+  # What a binary has of it.
+  defp kept(classifier), do: classifier |> Map.from_struct() |> Map.delete(:opts)
 
   @doc """
   Reads a classifier that `to_binary/1` wrote, for the model that `opts` name.
@@ -217,6 +221,17 @@ defmodule Image.ZeroShot.Classifier do
   end
 
   # The rest is for `Image.ZeroShot`.
+
+  @doc false
+  # Fields that were changed by hand would fail somewhere inside.
+  @spec check!(term()) :: t()
+  def check!(%__MODULE__{opts: opts} = classifier) do
+    if Keyword.keyword?(opts) and Codec.sound?(kept(classifier)),
+      do: classifier,
+      else: Argument.wrong!("a classifier as Image.ZeroShot.classifier/2 returned it", classifier)
+  end
+
+  def check!(other), do: Argument.wrong!("an Image.ZeroShot.Classifier", other)
 
   @doc false
   # `given` are the options as they were given, of which `opts` are the whole. `shown` are the rows of
@@ -411,10 +426,13 @@ defmodule Image.ZeroShot.Classifier do
   end
 
   defimpl Inspect do
-    def inspect(%{labels: labels, model: model}, _opts) do
+    def inspect(%{labels: labels, model: %{name: name}}, _opts) when is_tuple(labels) do
       count = tuple_size(labels)
       noun = if count == 1, do: "label", else: "labels"
-      "#Image.ZeroShot.Classifier<#{count} #{noun}, #{Kernel.inspect(model.name)}>"
+      "#Image.ZeroShot.Classifier<#{count} #{noun}, #{Kernel.inspect(name)}>"
     end
+
+    # Made by hand.
+    def inspect(classifier, opts), do: Inspect.Any.inspect(classifier, opts)
   end
 end

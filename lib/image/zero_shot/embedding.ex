@@ -36,7 +36,7 @@ defmodule Image.ZeroShot.Embedding do
   """
 
   alias Image.ZeroShot.{Error, Native}
-  alias Image.ZeroShot.Call.{Options, Started}
+  alias Image.ZeroShot.Call.{Argument, Options, Started}
   alias Image.ZeroShot.Embedding.Codec
   alias Image.ZeroShot.Native.Floats
   alias Image.ZeroShot.Serving.Identity
@@ -65,7 +65,7 @@ defmodule Image.ZeroShot.Embedding do
   Returns the number of dimensions.
   """
   @spec dim(t()) :: pos_integer()
-  def dim(%__MODULE__{vector: vector}), do: div(byte_size(vector), 4)
+  def dim(embedding), do: embedding |> vector!() |> byte_size() |> div(4)
 
   @doc """
   Writes an embedding with its model, commit and kind, as a binary that `from_binary/2` reads.
@@ -82,7 +82,10 @@ defmodule Image.ZeroShot.Embedding do
 
   """
   @spec to_binary(t()) :: binary()
-  def to_binary(%__MODULE__{} = embedding), do: Codec.encode(embedding)
+  def to_binary(embedding) do
+    _vector = embedding |> check!() |> vector!()
+    Codec.encode(embedding)
+  end
 
   @doc """
   Reads an embedding: what `to_binary/1` wrote, or with the option `:model` a bare vector.
@@ -136,7 +139,7 @@ defmodule Image.ZeroShot.Embedding do
   Libraries that store vectors take such a list, among them Pgvector.
   """
   @spec to_list(t()) :: [float()]
-  def to_list(%__MODULE__{vector: vector}), do: for(<<x::float-32-little <- vector>>, do: x)
+  def to_list(embedding), do: for(<<x::float-32-little <- vector!(embedding)>>, do: x)
 
   @doc """
   Returns the vector as an `Nx.Tensor` of type `:f32` and shape `{dim}`.
@@ -144,14 +147,16 @@ defmodule Image.ZeroShot.Embedding do
   Raises an `ArgumentError` where Nx is not loaded.
   """
   @spec to_nx(t()) :: struct()
-  def to_nx(%__MODULE__{} = embedding) do
+  def to_nx(embedding) do
+    vector = vector!(embedding)
+
     require_module!(
       Nx,
       "to_nx/1",
       "add {:nx, \"~> 0.9\"} to your dependencies, or call to_list/1"
     )
 
-    Nx.from_binary(row(embedding), {:f, 32})
+    Nx.from_binary(Floats.swap(vector), {:f, 32})
   end
 
   @doc """
@@ -173,17 +178,29 @@ defmodule Image.ZeroShot.Embedding do
   @spec to_pgvector(t(), :wire | :struct) :: binary() | struct()
   def to_pgvector(embedding, form \\ :wire)
 
-  def to_pgvector(%__MODULE__{vector: vector} = embedding, :wire),
-    do: <<dim(embedding)::16, 0::16, Floats.reverse(vector)::binary>>
+  def to_pgvector(embedding, :wire) do
+    vector = vector!(embedding)
+    <<dim(embedding)::16, 0::16, Floats.reverse(vector)::binary>>
+  end
 
-  def to_pgvector(%__MODULE__{} = embedding, :struct) do
+  def to_pgvector(embedding, :struct) do
+    _vector = vector!(embedding)
     way_out = "add {:pgvector, \"~> 0.3\"} to your dependencies, or take the wire form"
     require_module!(Pgvector, "to_pgvector(embedding, :struct)", way_out)
     struct!(Pgvector, data: to_pgvector(embedding, :wire))
   end
 
-  def to_pgvector(%__MODULE__{}, other),
-    do: raise(ArgumentError, "expected the form to be :wire or :struct, got: #{inspect(other)}")
+  def to_pgvector(_embedding, other),
+    do: Argument.wrong!("the form to be :wire or :struct", other)
+
+  defp vector!(%__MODULE__{vector: vector})
+       when is_binary(vector) and rem(byte_size(vector), 4) == 0,
+       do: vector
+
+  defp vector!(%__MODULE__{vector: vector}),
+    do: Argument.wrong!("the :vector of an embedding to be a binary of 32-bit floats", vector)
+
+  defp vector!(other), do: check!(other)
 
   defp require_module!(module, function, way_out) do
     Code.ensure_loaded?(module) ||
@@ -208,7 +225,7 @@ defmodule Image.ZeroShot.Embedding do
 
   """
   @spec similarity(t(), t()) :: float()
-  def similarity(%__MODULE__{} = one, %__MODULE__{} = other) do
+  def similarity(one, other) do
     case cosine(one, other) do
       {:ok, cosine} -> cosine
       {:error, error} -> raise error
@@ -216,6 +233,29 @@ defmodule Image.ZeroShot.Embedding do
   end
 
   # The rest is for `Image.ZeroShot`.
+
+  @doc false
+  # The fields are public: a struct made of columns of a database was not checked by `from_binary/2`.
+  @spec check!(term()) :: t()
+  def check!(%__MODULE__{model: model, commit: commit, kind: kind} = embedding) do
+    cond do
+      not text?(model) ->
+        Argument.wrong!("the :model of an embedding to be a string", model)
+
+      not (commit == nil or text?(commit)) ->
+        Argument.wrong!("the :commit of an embedding to be a string or nil", commit)
+
+      kind not in [:picture, :text] ->
+        Argument.wrong!("the :kind of an embedding to be :picture or :text", kind)
+
+      true ->
+        embedding
+    end
+  end
+
+  def check!(other), do: Argument.wrong!("an Image.ZeroShot.Embedding", other)
+
+  defp text?(term), do: is_binary(term) and String.valid?(term)
 
   @doc false
   @spec cosine(t(), t()) :: {:ok, float()} | {:error, Error.t()}
@@ -242,7 +282,7 @@ defmodule Image.ZeroShot.Embedding do
   @doc false
   @spec check_same(t(), t()) :: :ok | {:error, Error.t()}
   def check_same(one, other) do
-    with :ok <- check_vector(one), :ok <- check_vector(other) do
+    with :ok <- check(one), :ok <- check(other) do
       if identity(one) == identity(other),
         do: :ok,
         else:
@@ -257,7 +297,7 @@ defmodule Image.ZeroShot.Embedding do
   @doc false
   @spec check_model(t(), Identity.t()) :: :ok | {:error, Error.t()}
   def check_model(embedding, model) do
-    with :ok <- check_vector(embedding) do
+    with :ok <- check(embedding) do
       if identity(embedding) == Map.take(model, [:name, :commit, :dim]),
         do: :ok,
         else:
@@ -269,8 +309,9 @@ defmodule Image.ZeroShot.Embedding do
     end
   end
 
-  # The fields are public: a struct made of columns of a database was not checked by `from_binary/2`.
-  defp check_vector(%{vector: vector}) do
+  defp check(embedding) do
+    %{vector: vector} = check!(embedding)
+
     with {:ok, %{vector: vector}} <- bare(vector, %{}),
          {:ok, _unit} <- vector |> Floats.swap() |> Native.unit() |> Error.from_native(),
          do: :ok
@@ -282,10 +323,15 @@ defmodule Image.ZeroShot.Embedding do
   defp shown(embedding), do: embedding |> identity() |> Identity.shown()
 
   defimpl Inspect do
+    def inspect(%{vector: vector, commit: commit} = embedding, opts)
+        when not is_binary(vector) or not (commit == nil or is_binary(commit)),
+        # Made by hand.
+        do: Inspect.Any.inspect(embedding, opts)
+
     def inspect(embedding, _opts) do
       commit = if embedding.commit, do: " at #{String.slice(embedding.commit, 0, 14)}"
 
-      "#Image.ZeroShot.Embedding<#{embedding.kind}, #{@for.dim(embedding)} dimensions, " <>
+      "#Image.ZeroShot.Embedding<#{embedding.kind}, #{div(byte_size(embedding.vector), 4)} dimensions, " <>
         "#{Kernel.inspect(embedding.model)}#{commit}>"
     end
   end

@@ -71,7 +71,7 @@ defmodule Image.ZeroShot.Index do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Embedding, Error, Native}
-  alias Image.ZeroShot.Call.{Options, Started}
+  alias Image.ZeroShot.Call.{Argument, Options, Started}
   alias Image.ZeroShot.Index.{Finder, Ids, Owner}
 
   # Entries that are put together.
@@ -173,6 +173,7 @@ defmodule Image.ZeroShot.Index do
   @doc false
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
+    opts = Options.keyword!(opts)
     # Time to write a large file.
     %{id: opts[:name] || __MODULE__, start: {__MODULE__, :start_link, [opts]}, shutdown: 60_000}
   end
@@ -206,6 +207,8 @@ defmodule Image.ZeroShot.Index do
   """
   @spec put_many(index(), Enumerable.t()) :: :ok | {:error, Error.t()}
   def put_many(index, entries) do
+    entries = Argument.enumerable!(entries, "entries")
+
     with {:ok, index} <- fetch(index) do
       entries
       |> Stream.chunk_every(@part)
@@ -238,11 +241,8 @@ defmodule Image.ZeroShot.Index do
 
   defp entry!({id, %Embedding{} = embedding}), do: {id, embedding}
 
-  defp entry!(other) do
-    raise ArgumentError,
-          "expected an Image.ZeroShot.Embedding under an id, as {id, embedding}, " <>
-            "got: #{inspect(other, limit: 5, printable_limit: 80)}"
-  end
+  defp entry!(other),
+    do: Argument.wrong!("an Image.ZeroShot.Embedding under an id, as {id, embedding}", other)
 
   # Within a part; the index checks the first one against its own.
   defp checked(embedding, model) do
@@ -337,6 +337,8 @@ defmodule Image.ZeroShot.Index do
   best first. If too few of the best entries pass, the search is repeated for more of them. So a
   filter that few entries pass costs several searches; a list of ids never does.
 
+  A list of pictures or texts raises an `ArgumentError`: see `nearest_many/3`.
+
   Returns an error with the reason `:wrong_model` if the query is of another model than the index, `:not_found`
   for an unknown id, `:overloaded`, or `:timeout`. A query that has to be embedded fails as
   `Image.ZeroShot.try_embed/2` and `Image.ZeroShot.try_embed_text/2` do.
@@ -367,6 +369,7 @@ defmodule Image.ZeroShot.Index do
   """
   @spec nearest(index(), query(), keyword()) :: {:ok, [result()]} | {:error, Error.t()}
   def nearest(index, query, opts \\ []) do
+    query = single!(query)
     {own, embed} = Options.nearest!(opts, if(ready?(query), do: :ready, else: :embed))
 
     with {:ok, index} <- fetch(index),
@@ -375,8 +378,10 @@ defmodule Image.ZeroShot.Index do
   end
 
   defp explain({:error, %Error{reason: :not_found} = error}, {:id, id}) do
-    name = inspect(id, limit: 5, printable_limit: 80)
-    {:error, %{error | message: "the index has no entry #{name}; put it first"}}
+    message =
+      "the index has no entry #{Argument.shown(id)}; add it with Image.ZeroShot.Index.put/3"
+
+    {:error, %{error | message: message}}
   end
 
   defp explain(result, _query), do: result
@@ -395,8 +400,18 @@ defmodule Image.ZeroShot.Index do
     if is_function(own.only),
       do: raise(ArgumentError, "expected :only to be a list of ids or nil, got: a function")
 
-    queries = Enum.map(queries, &ready!/1)
+    queries = queries |> Argument.enumerable!("queries") |> Enum.map(&ready!/1)
     with {:ok, index} <- fetch(index), do: Finder.find_many(index.ref, queries, own)
+  end
+
+  defp single!({:text, texts}) when is_list(texts), do: several!({:text, texts}, "embed_text")
+  defp single!(pictures) when is_list(pictures), do: several!(pictures, "embed")
+  defp single!(query), do: query
+
+  defp several!(query, embed) do
+    raise ArgumentError,
+          "expected one query, got a list: #{Argument.shown(query)}; for several, embed them with " <>
+            "Image.ZeroShot.#{embed}/2 and call Image.ZeroShot.Index.nearest_many/3"
   end
 
   defp ready?({:id, _id}), do: true
@@ -406,25 +421,22 @@ defmodule Image.ZeroShot.Index do
   defp ready!(query) do
     if ready?(query),
       do: query |> resolve([]) |> bang!(),
-      else:
-        raise(
-          ArgumentError,
-          "expected {:id, id} or an embedding, got: #{inspect(query, limit: 5)}"
-        )
+      else: Argument.wrong!("{:id, id} or an Image.ZeroShot.Embedding", query)
   end
 
   defp resolve({:id, id}, _opts), do: {:ok, {:id, Ids.encode!(id)}}
 
-  defp resolve(%Embedding{} = embedding, _opts),
-    do: {:ok, {:vector, model(embedding), Embedding.row(embedding)}}
+  defp resolve(%Embedding{} = embedding, _opts), do: {:ok, vector(embedding)}
 
   defp resolve({:text, text}, opts) do
-    with {:ok, embedding} <- ZeroShot.try_embed_text(text, opts), do: resolve(embedding, opts)
+    with {:ok, embedding} <- ZeroShot.try_embed_text(text, opts), do: {:ok, vector(embedding)}
   end
 
   defp resolve(picture, opts) do
-    with {:ok, embedding} <- ZeroShot.try_embed(picture, opts), do: resolve(embedding, opts)
+    with {:ok, embedding} <- ZeroShot.try_embed(picture, opts), do: {:ok, vector(embedding)}
   end
+
+  defp vector(embedding), do: {:vector, model(embedding), Embedding.row(embedding)}
 
   @doc """
   Writes an index to a file, as it is at this moment.
@@ -492,17 +504,21 @@ defmodule Image.ZeroShot.Index do
         )
   end
 
-  defp path!(path) when is_binary(path) or is_list(path) do
-    name = IO.chardata_to_string(path)
-    if name == "" or String.contains?(name, <<0>>), do: no_path!(path), else: name
+  defp path!(path) do
+    name = chardata(path)
+
+    if name in [nil, ""] or String.contains?(name, <<0>>),
+      do: Argument.wrong!("a path that is not empty and has no NUL byte", path),
+      else: name
   end
 
-  defp path!(other), do: no_path!(other)
-
-  defp no_path!(path) do
-    raise ArgumentError,
-          "expected a path that is not empty and has no NUL byte, got: #{inspect(path, limit: 5)}"
+  defp chardata(path) when is_binary(path) or is_list(path) do
+    IO.chardata_to_string(path)
+  rescue
+    _no_text in [ArgumentError, UnicodeConversionError] -> nil
   end
+
+  defp chardata(_other), do: nil
 
   # These cannot be cancelled: they are short, or are wanted whatever happens to the caller.
   defp ask(%__MODULE__{ref: ref}, question), do: answer(&Native.index_ask(&1, ref, question))
@@ -514,18 +530,25 @@ defmodule Image.ZeroShot.Index do
          do: receive(do: ({^tag, answer} -> answer |> Error.from_native()))
   end
 
-  defp fetch(%__MODULE__{} = index), do: {:ok, index}
+  defp fetch(%__MODULE__{ref: ref} = index) when is_reference(ref) do
+    if node(ref) == node(),
+      do: {:ok, index},
+      else:
+        raise(
+          ArgumentError,
+          "expected an index of this node, got one of #{inspect(node(ref))}; call this function " <>
+            "there, with :erpc.call/4"
+        )
+  end
 
   defp fetch(server)
        when is_pid(server) or (is_atom(server) and server not in [nil, true, false]),
        do: with({:ok, {index, _saved}} <- Owner.fetch(server), do: {:ok, index})
 
-  defp fetch(other) do
-    raise ArgumentError,
-          "expected an Image.ZeroShot.Index or the name of one, got: #{inspect(other, limit: 5)}"
-  end
+  defp fetch(other), do: Argument.wrong!("an Image.ZeroShot.Index or the name of one", other)
 
   defp model(embedding) do
+    embedding = Embedding.check!(embedding)
     %{name: embedding.model, commit: embedding.commit, dim: Embedding.dim(embedding)}
   end
 
@@ -533,6 +556,10 @@ defmodule Image.ZeroShot.Index do
   defp bang!({:error, error}), do: raise(error)
 
   defimpl Inspect do
+    # Made by hand.
+    def inspect(%{ref: ref} = index, opts) when not is_reference(ref),
+      do: Inspect.Any.inspect(index, opts)
+
     def inspect(index, _opts) do
       info = Image.ZeroShot.Index.info(index)
       noun = if info.size == 1, do: "entry", else: "entries"

@@ -113,6 +113,7 @@ defmodule Image.ZeroShot.Serving do
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
+    opts = Options.keyword!(opts)
     %{id: {__MODULE__, opts[:name]}, start: {__MODULE__, :start_link, [opts]}}
   end
 

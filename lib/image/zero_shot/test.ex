@@ -56,7 +56,7 @@ defmodule Image.ZeroShot.Test do
   """
 
   alias Image.ZeroShot.{Error, Source}
-  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Call.{Argument, Options}
   alias Image.ZeroShot.Serving.Keeper
   alias Image.ZeroShot.Stub.{Answer, Model, Owners}
 
@@ -81,6 +81,7 @@ defmodule Image.ZeroShot.Test do
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
+    opts = Options.keyword!(opts)
     %{id: {__MODULE__, opts[:name]}, start: {__MODULE__, :start_link, [opts]}, type: :supervisor}
   end
 
@@ -148,8 +149,10 @@ defmodule Image.ZeroShot.Test do
   Raises an `ArgumentError` if `owner` has no stub, or if `pid` has one of its own or is allowed another's.
   """
   @spec allow(name(), owner :: pid(), pid()) :: :ok
-  def allow(name, owner, pid) when is_pid(owner) and is_pid(pid),
-    do: Owners.allow(name, owner, pid)
+  def allow(name, owner, pid) do
+    for one <- [owner, pid], not is_pid(one), do: Argument.wrong!("a process", one)
+    Owners.allow(name, owner, pid)
+  end
 
   @doc """
   Lets every process without a stub of its own use that of the calling process, for as long as it

@@ -165,7 +165,7 @@ defmodule Image.ZeroShot.IndexTest do
       assert {:error, %Error{reason: :not_found, message: message}} =
                Index.nearest(index, {:id, "x.jpg"})
 
-      assert message == ~s(the index has no entry "x.jpg"; put it first)
+      assert message == ~s(the index has no entry "x.jpg"; add it with Image.ZeroShot.Index.put/3)
       assert {:error, %Error{reason: :not_found}} = Index.nearest(index, {:path, "no.jpg"}, @opts)
     end
 
@@ -206,7 +206,7 @@ defmodule Image.ZeroShot.IndexTest do
         Index.nearest_many(index, [], only: & &1)
       end
 
-      assert_raise ArgumentError, ~r/expected {:id, id} or an embedding/, fn ->
+      assert_raise ArgumentError, ~r/expected {:id, id} or an Image.ZeroShot.Embedding/, fn ->
         Index.nearest_many(index, [{:text, "x"}])
       end
     end

@@ -316,7 +316,11 @@ defmodule Image.ZeroShot.Call.Options do
     for name <- opts |> keyword!() |> Keyword.keys(), name not in names, do: unknown!(name, names)
   end
 
-  defp keyword!(opts) do
+  @doc """
+  Options of any name, not yet checked.
+  """
+  @spec keyword!(term()) :: keyword()
+  def keyword!(opts) do
     if Keyword.keyword?(opts),
       do: opts,
       else:

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Call.PictureStream do
   # the serving makes the batches. This module only bounds how many are in flight.
 
   alias Image.ZeroShot.{Error, Telemetry}
-  alias Image.ZeroShot.Call.{Deadline, Options, ParallelMap}
+  alias Image.ZeroShot.Call.{Argument, Deadline, Options, ParallelMap}
   alias Image.ZeroShot.Serving.Client
 
   # How long to wait where a serving is full, at first and at most.
@@ -31,12 +31,8 @@ defmodule Image.ZeroShot.Call.PictureStream do
           Options.t()
         ) :: Enumerable.t()
   def stream(pictures, groups, start, opts, own) do
-    if Enumerable.impl_for(pictures) == nil or (is_list(pictures) and List.improper?(pictures)) do
-      got = inspect(pictures, limit: 5, printable_limit: 80)
-      raise ArgumentError, "expected pictures to be a list or another enumerable, got: #{got}"
-    end
-
     pictures
+    |> Argument.enumerable!("pictures")
     |> groups.()
     |> ParallelMap.map(fn -> start(start, opts, own.window) end)
     |> Stream.flat_map(&told(&1, opts))

@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   # library's.
 
   alias Image.ZeroShot.{Classifier, Embedding, Error, Native}
-  alias Image.ZeroShot.Call.{Deadline, Options, PictureStream, Vectors}
+  alias Image.ZeroShot.Call.{Argument, Deadline, Options, PictureStream, Vectors}
   alias Image.ZeroShot.Serving.Client
 
   @bins 10
@@ -47,26 +47,21 @@ defmodule Image.ZeroShot.Classifier.Calibration do
     # If a label was given twice, the first one counts.
     places = labels |> Enum.with_index() |> Enum.reverse() |> Map.new()
 
-    cond do
-      Enumerable.impl_for(examples) == nil or (is_list(examples) and List.improper?(examples)) ->
-        got = inspect(examples, limit: 5, printable_limit: 80)
-        raise ArgumentError, "expected examples to be a list or another enumerable, got: #{got}"
+    if is_map_key(places, other) do
+      Error.error(
+        :invalid_label,
+        "the label #{inspect(other)} is in the classifier, and :other gives it to examples that show " <>
+          "none of its labels; give another term as :other"
+      )
+    else
+      places = Map.put(places, other, length(labels))
+      {:ok, most} = Native.most_examples(length(labels))
 
-      is_map_key(places, other) ->
-        Error.error(
-          :invalid_label,
-          "the label #{inspect(other)} is in the classifier, and :other gives it to examples that show " <>
-            "none of its labels; give another term as :other"
-        )
-
-      true ->
-        places = Map.put(places, other, length(labels))
-        {:ok, most} = Native.most_examples(length(labels))
-
-        examples
-        |> Stream.with_index()
-        |> Stream.map(&answer(&1, places, most))
-        |> early(examples)
+      examples
+      |> Argument.enumerable!("examples")
+      |> Stream.with_index()
+      |> Stream.map(&answer(&1, places, most))
+      |> early(examples)
     end
   end
 
@@ -93,15 +88,13 @@ defmodule Image.ZeroShot.Classifier.Calibration do
         Error.error(
           :invalid_label,
           "the label of the example at index #{index} is not in the classifier: " <>
-            inspect(label, limit: 5, printable_limit: 80)
+            Argument.shown(label)
         )
     end
   end
 
-  defp answer({other, index}, _places, _most) do
-    got = inspect(other, limit: 5, printable_limit: 80)
-    raise ArgumentError, "expected example #{index} to be {picture, label}, got: #{got}"
-  end
+  defp answer({other, index}, _places, _most),
+    do: Argument.wrong!("example #{index} to be {picture, label}", other)
 
   # Pictures pass through a stream, however many there are; a failure ends it.
   defp rows(classifier, examples, deadline, opts, stream) do

@@ -87,7 +87,20 @@ defmodule Image.ZeroShot.Classifier.Codec do
 
   # All of it is checked before anything is asked of it: a map can claim to be any struct, whose
   # module `kept[:labels]` would call.
-  defp shape?(
+  defp shape?(%{labels: labels, texts: texts, probe: {_prompt, row}} = kept) do
+    fields?(kept) and unit?(texts, tuple_size(labels)) and unit?(row, 1)
+  end
+
+  defp shape?(_other), do: false
+
+  @doc """
+  Whether a classifier in memory has the fields of one. The floats are not looked at.
+  """
+  @spec sound?(map()) :: boolean()
+  def sound?(%{model: %{}} = kept), do: kept |> without_nil_bias() |> fields?()
+  def sound?(_other), do: false
+
+  defp fields?(
          %{
            labels: labels,
            texts: texts,
@@ -106,11 +119,11 @@ defmodule Image.ZeroShot.Classifier.Codec do
     text?(name) and (commit == nil or text?(commit)) and text?(prompt) and
       not List.improper?(template) and Enum.all?(template, &(&1 == nil or text?(&1))) and
       bias?(Map.drop(model, [:name, :commit, :dim, :logit_scale])) and
-      indices?(truncated, tuple_size(labels)) and unit?(texts, tuple_size(labels)) and
-      unit?(row, 1) and (calibration == nil or Calibration.valid?(calibration))
+      indices?(truncated, tuple_size(labels)) and
+      (calibration == nil or Calibration.valid?(calibration))
   end
 
-  defp shape?(_other), do: false
+  defp fields?(_other), do: false
 
   # A model without a bias has none in the binary either.
   defp bias?(%{logit_bias: bias} = rest), do: map_size(rest) == 1 and is_float(bias)

@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.Stub.Owners do
 
   use GenServer
 
+  alias Image.ZeroShot.Call.Argument
   alias Image.ZeroShot.Serving.Directory
   alias Image.ZeroShot.Stub.Answer
 
@@ -35,6 +36,9 @@ defmodule Image.ZeroShot.Stub.Owners do
 
   # As Mox, Ecto and Req look for the test behind a process.
   defp callers, do: [self() | Process.get(:"$callers", [])]
+
+  defp request!(name, _request) when not is_atom(name),
+    do: Argument.wrong!("the name of a stub, an atom", name)
 
   defp request!(name, request) do
     with {owners, _nothing} <- Directory.find({:stub, name}),

@@ -21,6 +21,7 @@ mod profile;
 mod scale;
 mod tiff;
 mod webp;
+mod work;
 
 use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
@@ -28,6 +29,7 @@ pub use self::numbers::{NumberType, Numbers, from_numbers};
 use self::orientation::Turn;
 use self::profile::Profile;
 pub use self::scale::Scale;
+pub use self::work::{work, work_of_pixels};
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result, caught};
 

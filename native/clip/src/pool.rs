@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::queue::{Entry, Queue};
+use self::queue::{Entry, Queue, Running};
 use crate::error::{Error, ErrorKind, Result, caught, guarded};
 
 /// As much as the main thread of a program has: decoders recurse and have large frames.
@@ -36,6 +36,9 @@ pub trait Task: Send + 'static {
 
     /// When the work has to be done, if it is to be of use.
     fn deadline(&self) -> Option<Instant>;
+
+    /// The most time that the work may take, once it is begun.
+    fn longest(&self) -> Duration;
 
     /// Whether somebody waits still. Asked before the work begins.
     fn wanted(&self) -> bool;
@@ -198,7 +201,7 @@ impl<T: Task> Shared<T> {
         let mut queue = self.lock();
         loop {
             if let Some(next) = queue.pop() {
-                queue.running.push((next.since, next.task.weight()));
+                queue.running.push(Running::begin(&next, Instant::now()));
                 return (next, queue.ended);
             }
             queue.idle += 1;

@@ -59,15 +59,16 @@ fn preprocess(
     guarded(|| {
         let terms = OwnedEnv::new();
         let preprocessing = preprocessing.into();
+        let limits = options.limits();
         let picture = Picture {
             owner,
-            weight: source.weight(),
+            weight: source.weight(&limits),
             caller: env.pid(),
             deadline: timeout
                 .and_then(|left| Instant::now().checked_add(Duration::from_millis(left))),
             tag: terms.save(tag),
             source: terms.save(source),
-            limits: options.limits(),
+            limits,
             options: options.decoding(&preprocessing),
             preprocessing,
             show,
@@ -148,6 +149,10 @@ impl Task for Picture {
         self.deadline
     }
 
+    fn longest(&self) -> Duration {
+        self.limits.max_decode_time
+    }
+
     fn wanted(&self) -> bool {
         self.terms.run(|env| self.caller.is_alive(env))
     }
@@ -188,15 +193,12 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// How much work this is, in bytes of a file that is decoded. To resize what is decoded already
-    /// takes a thirtieth of that, and even the smallest picture takes some time.
-    fn weight(&self) -> u64 {
-        let bytes = match self {
-            Self::Encoded(bytes) => bytes.len(),
-            Self::Raw(bytes, ..) | Self::Numbers(bytes, _) => bytes.len() / 32,
-            Self::Drill | Self::Spin => 0,
-        };
-        bytes as u64 + 32 * 1024
+    fn weight(&self, limits: &Limits) -> u64 {
+        match self {
+            Self::Encoded(bytes) => image::work(bytes, limits),
+            Self::Raw(bytes, ..) | Self::Numbers(bytes, _) => image::work_of_pixels(bytes.len()),
+            Self::Drill | Self::Spin => image::work_of_pixels(0),
+        }
     }
 
     /// The picture's upright RGB pixels.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread::available_parallelism;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clip::pool::{Pool, Task, Ticket};
 use clip::search::{Asker, Hit, Id, Ids, Index, Model, Query, Search, Settings, Storage, Team};
@@ -205,6 +205,10 @@ impl Task for FileTask {
 
     fn deadline(&self) -> Option<Instant> {
         None
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::MAX
     }
 
     fn wanted(&self) -> bool {

@@ -13,6 +13,12 @@ use super::{broken, zeroed};
 use crate::budget::Budget;
 use crate::error::Result;
 
+/// Width and height by the header.
+pub(super) fn stated_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let header = Header::read(bytes).ok()?;
+    Some((header.width, header.height))
+}
+
 pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let header = Header::read(bytes)?;
     let (width, height) = (header.width, header.height);

@@ -14,7 +14,7 @@ pub(super) use self::profile::profile;
 pub(super) use self::raw::{RawColor, RawInfo, decode_raw, inspect_raw};
 
 use self::frame::Frame;
-use self::outline::Outline;
+use self::outline::{Outline, begins_frame};
 use self::segments::Segments;
 use self::turbo::{Decoder, Header, Pixel, Target};
 use super::bitmap::{Bitmap, Channels};
@@ -32,6 +32,20 @@ const MAX_SCANS: u64 = 100;
 const MAX_NANOS: u64 = 40;
 
 const SCAN: u8 = 0xda;
+
+/// How far a frame header is looked for that is wanted at once: farther than a profile and a thumbnail
+/// reach.
+const HEAD: usize = 1 << 20;
+const HEAD_SEGMENTS: usize = 1000;
+
+/// Width and height by the frame header, if it is near the start. Costs the same for every file.
+pub(super) fn stated_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let head = &bytes[..bytes.len().min(HEAD)];
+    let mut segments = Segments::of(head).take(HEAD_SEGMENTS);
+    let (marker, payload) = segments.find(|(marker, _)| begins_frame(*marker))?;
+    let frame = Frame::parse(marker, payload)?;
+    Some((frame.width.into(), frame.height.into()))
+}
 
 /// Decodes a file: to fewer pixels if each side keeps `least_side` of them.
 pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -> Result<Bitmap> {

@@ -35,6 +35,11 @@ const XMP: u16 = 700;
 const PROFILE: u16 = 34_675;
 const JPEG_TABLES: u16 = 347;
 
+/// Width and height by the first directory.
+pub(super) fn stated_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    layout::size(&Directory::parse(bytes).ok()?).ok()
+}
+
 /// Tables of a JPEG are a few hundred bytes. They are read again for each strip or tile.
 const MAX_TABLES: usize = 1 << 14;
 

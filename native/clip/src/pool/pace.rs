@@ -1,44 +1,58 @@
 //! How fast work goes lately, and so how long other work will take.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What stays of the sums when a piece of work is added: the last ten count most.
-const KEPT: f64 = 0.9;
+/// How many pieces count: the last ones, an odd number.
+const PIECES: usize = 15;
 
-/// The time that work took, and its weight, both summed with the past fading.
+/// The time that the last pieces of work took, for their weight.
 ///
-/// A ratio of sums and not a mean of ratios: what is asked of it is how long many pieces will take
-/// together, of which the heavy ones make the most.
-#[derive(Debug, Clone, Copy, Default)]
+/// A median, so that half of all pieces have to be odd before an estimate is. A mean takes a single
+/// one at its word: a file of few bytes that takes seconds, or of many that takes no time. To judge
+/// too late does little harm, since each piece has a deadline; an estimate that is far too high turns
+/// everybody away.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
-    seconds: f64,
-    weight: f64,
-    pieces: f64,
+    pieces: VecDeque<(Duration, u64)>,
+    seconds_per_weight: Option<f64>,
+    each: Option<Duration>,
 }
 
 impl Pace {
     pub(super) fn record(&mut self, time: Duration, weight: u64) {
-        self.seconds = self.seconds * KEPT + time.as_secs_f64();
-        self.weight = self.weight * KEPT + float(weight);
-        self.pieces = self.pieces * KEPT + 1.0;
+        self.pieces.truncate(PIECES - 1);
+        self.pieces.push_front((time, weight));
+        let ratio = |(time, weight): &(Duration, u64)| time.as_secs_f64() / float(*weight);
+        self.seconds_per_weight = median(self.pieces.iter().map(ratio), f64::total_cmp);
+        self.each = median(self.pieces.iter().map(|piece| piece.0), Duration::cmp);
     }
 
     /// How long work of this weight takes, if anything is known.
     pub(super) fn time(&self, weight: u64) -> Option<Duration> {
-        let seconds = self.seconds / self.weight * float(weight);
-        Duration::try_from_secs_f64(seconds).ok()
+        Duration::try_from_secs_f64(self.seconds_per_weight? * float(weight)).ok()
     }
 
     /// How long a piece takes, whatever its weight, if anything is known.
     pub(super) fn each(&self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.seconds / self.pieces).ok()
+        self.each
     }
 }
 
-/// Weights are far below 2^53.
+/// The one in the middle; of two the lower.
+fn median<T: Copy>(
+    values: impl Iterator<Item = T>,
+    order: fn(&T, &T) -> std::cmp::Ordering,
+) -> Option<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable_by(order);
+    values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
+/// Weights are far below 2^53. None is nothing.
 #[allow(clippy::cast_precision_loss)]
 fn float(weight: u64) -> f64 {
-    weight as f64
+    weight.max(1) as f64
 }
 
 #[cfg(test)]
@@ -46,6 +60,18 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn about(time: Option<Duration>, expected: Duration) {
+        let time = time.unwrap();
+        assert!(time.abs_diff(expected) < expected / 1000, "{time:?}, not {expected:?}");
+    }
+
+    /// What ordinary pictures teach: a second for a weight of 1000.
+    fn taught() -> Pace {
+        let mut pace = Pace::default();
+        (0..PIECES).for_each(|_| pace.record(SECOND, 1000));
+        pace
+    }
 
     #[test]
     fn nothing_is_known_before_the_first_piece() {
@@ -57,33 +83,40 @@ mod tests {
     fn time_is_in_proportion_to_weight() {
         let mut pace = Pace::default();
         pace.record(SECOND, 1000);
-        assert_eq!(pace.time(5000), Some(5 * SECOND));
+        about(pace.time(5000), 5 * SECOND);
         assert_eq!(pace.each(), Some(SECOND));
     }
 
     #[test]
-    fn heavy_pieces_count_more_than_light_ones() {
-        let mut pace = Pace::default();
-        for _ in 0..100 {
-            pace.record(Duration::from_millis(1), 100);
-            pace.record(SECOND, 9900);
+    fn odd_pieces_change_nothing_while_they_are_the_fewer() {
+        for (time, weight) in [(10 * SECOND, 1), (Duration::from_millis(1), 1 << 40)] {
+            let mut pace = taught();
+            (0..PIECES / 2).for_each(|_| pace.record(time, weight));
+            about(pace.time(1000), SECOND);
+            assert_eq!(pace.each(), Some(SECOND));
         }
-        let time = pace.time(10_000).unwrap();
-        assert!(
-            time > Duration::from_millis(980) && time < Duration::from_millis(1020),
-            "{time:?}"
-        );
     }
 
     #[test]
-    fn the_past_fades() {
+    fn of_two_that_disagree_the_faster_is_believed() {
         let mut pace = Pace::default();
-        for _ in 0..100 {
-            pace.record(SECOND, 10);
-        }
-        for _ in 0..50 {
-            pace.record(2 * SECOND, 10);
-        }
-        assert!(pace.time(10).unwrap() > Duration::from_millis(1980));
+        pace.record(SECOND, 1000);
+        pace.record(100 * SECOND, 1000);
+        about(pace.time(1000), SECOND);
+    }
+
+    #[test]
+    fn another_kind_of_work_is_learned_from_as_many_pieces_as_count() {
+        let mut pace = taught();
+        (0..=PIECES / 2).for_each(|_| pace.record(2 * SECOND, 1000));
+        about(pace.time(1000), 2 * SECOND);
+        assert_eq!(pace.pieces.len(), PIECES);
+    }
+
+    #[test]
+    fn a_time_beyond_all_numbers_is_not_known() {
+        let mut pace = Pace::default();
+        pace.record(Duration::MAX, 1);
+        assert_eq!(pace.time(u64::MAX), None);
     }
 }

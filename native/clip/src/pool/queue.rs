@@ -7,8 +7,8 @@ use super::pace::Pace;
 use super::{Task, Ticket};
 use crate::error::{Error, ErrorKind, Remedy};
 
-/// A quarter of the time for what nobody foresees.
-const MARGIN: f64 = 1.25;
+/// What is added to an estimate for what nobody foresees: one part of so many.
+const MARGIN: u32 = 4;
 
 /// A task on its way.
 #[derive(Debug)]
@@ -16,6 +16,36 @@ pub(super) struct Entry<T> {
     pub(super) task: T,
     pub(super) ticket: Ticket,
     pub(super) since: Instant,
+}
+
+/// A task at work.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Running {
+    since: Instant,
+    begun: Instant,
+    weight: u64,
+    longest: Duration,
+    deadline: Option<Instant>,
+}
+
+impl Running {
+    pub(super) fn begin<T: Task>(entry: &Entry<T>, begun: Instant) -> Self {
+        Self {
+            since: entry.since,
+            begun,
+            weight: entry.task.weight(),
+            longest: entry.task.longest(),
+            deadline: entry.task.deadline(),
+        }
+    }
+
+    /// How much longer it will take: half of the whole, since nobody knows, but not longer than it may.
+    pub(super) fn left(&self, pace: &Pace, now: Instant) -> Duration {
+        let half = pace.time(self.weight).unwrap_or_default() / 2;
+        let may = self.longest.saturating_sub(now.saturating_duration_since(self.begun));
+        let until = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
+        half.min(may).min(until.unwrap_or(Duration::MAX))
+    }
 }
 
 #[derive(Debug)]
@@ -26,8 +56,7 @@ pub(super) struct Queue<T> {
     pub(super) waiting: usize,
     /// What could not be done beside the work of the moment.
     pub(super) parked: Vec<Entry<T>>,
-    /// When the tasks at work were handed in, and their weights.
-    pub(super) running: Vec<(Instant, u64)>,
+    pub(super) running: Vec<Running>,
     pub(super) pace: Pace,
     /// How many tasks have ended.
     pub(super) ended: u64,
@@ -103,7 +132,7 @@ impl<T: Task> Queue<T> {
     }
 
     fn leave(&mut self, since: Instant) {
-        if let Some(at) = self.running.iter().position(|running| running.0 == since) {
+        if let Some(at) = self.running.iter().position(|running| running.since == since) {
             self.running.swap_remove(at);
         }
     }
@@ -111,12 +140,13 @@ impl<T: Task> Queue<T> {
     pub(super) fn oldest(&self) -> Option<Instant> {
         let first = self.tasks.values().filter_map(VecDeque::front);
         let waiting = first.chain(&self.parked).map(|entry| entry.since);
-        waiting.chain(self.running.iter().map(|running| running.0)).min()
+        waiting.chain(self.running.iter().map(|running| running.since)).min()
     }
 
-    /// How much of the work of the moment is left: half, since nobody knows.
-    fn at_work(&self) -> u64 {
-        self.running.iter().map(|running| running.1).sum::<u64>() / 2
+    /// How much longer the tasks at work take, added up.
+    fn at_work(&self, now: Instant) -> Duration {
+        let left = self.running.iter().map(|running| running.left(&self.pace, now));
+        left.fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// How long the first task of a new owner would wait: until each owner had its next turn.
@@ -125,32 +155,28 @@ impl<T: Task> Queue<T> {
             return Duration::ZERO;
         }
         let first = self.tasks.values().filter_map(VecDeque::front);
-        let ahead = first.chain(&self.parked).filter_map(Entry::weight).sum::<u64>();
-        self.time(ahead + self.at_work(), threads)
-    }
-
-    /// How long all threads together take for so much work. Nothing where nothing is known.
-    fn time(&self, weight: u64, threads: usize) -> Duration {
-        self.pace.time(weight / threads as u64).unwrap_or_default()
+        let ahead = first.chain(&self.parked).filter_map(|entry| entry.time(&self.pace));
+        let all = ahead.fold(self.at_work(Instant::now()), Duration::saturating_add);
+        share(all, threads)
     }
 
     /// Takes out what waits and would be done after its deadline.
     pub(super) fn take_late(&mut self, threads: usize) -> Vec<Entry<T>> {
         let now = Instant::now();
-        let mut ahead = self.at_work();
+        let mut ahead = self.at_work(now);
         let mut out = Vec::new();
         for (owner, at) in self.order() {
             let Some(entry) = self.tasks.get(&owner).and_then(|list| list.get(at)) else {
                 continue;
             };
-            let Some(weight) = entry.weight() else { continue };
-            let own = self.pace.time(weight).unwrap_or_default();
-            let needed = self.time(ahead, threads).saturating_add(own).mul_f64(MARGIN);
+            let Some(own) = entry.time(&self.pace) else { continue };
+            let needed = share(ahead, threads).saturating_add(own);
+            let needed = needed.saturating_add(needed / MARGIN);
             let late = |deadline: Instant| deadline > now && deadline - now < needed;
             if entry.task.deadline().is_some_and(late) {
                 out.push((owner, at));
             } else {
-                ahead += weight;
+                ahead = ahead.saturating_add(own);
             }
         }
         out.sort_unstable();
@@ -183,10 +209,17 @@ impl<T: Task> Queue<T> {
     }
 }
 
+/// How long it takes if so many threads do it together.
+fn share(time: Duration, threads: usize) -> Duration {
+    time / u32::try_from(threads).unwrap_or(u32::MAX)
+}
+
 impl<T: Task> Entry<T> {
-    /// `None` for what was taken back, and will not be done.
-    fn weight(&self) -> Option<u64> {
-        (!self.ticket.is_cancelled()).then(|| self.task.weight())
+    /// How long it will take, nothing where nothing is known. `None` for what was taken back, and will
+    /// not be done.
+    fn time(&self, pace: &Pace) -> Option<Duration> {
+        let time = || pace.time(self.task.weight()).unwrap_or_default().min(self.task.longest());
+        (!self.ticket.is_cancelled()).then(time)
     }
 
     /// Answers that this would be done too late.

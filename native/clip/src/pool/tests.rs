@@ -2,6 +2,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::*;
 
 type Reply = (usize, Result<usize>);
@@ -12,6 +13,7 @@ struct Step {
     owner: u64,
     weight: u64,
     deadline: Option<Instant>,
+    longest: Duration,
     wanted: bool,
     gate: Option<Receiver<()>>,
     /// Whether the task finds what it needs, once that is in question.
@@ -33,6 +35,10 @@ impl Task for Step {
 
     fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    fn longest(&self) -> Duration {
+        self.longest
     }
 
     fn wanted(&self) -> bool {
@@ -81,8 +87,9 @@ impl Bench {
 
     fn step(&self, number: usize) -> Step {
         let (begun, replies) = (self.begun.0.clone(), self.replies.0.clone());
-        let (gate, room, deadline) = (None, None, None);
-        Step { number, owner: 0, weight: 1, deadline, wanted: true, gate, room, begun, replies }
+        let (gate, room, deadline, longest) = (None, None, None, Duration::MAX);
+        let (owner, weight, wanted) = (0, 1, true);
+        Step { number, owner, weight, deadline, longest, wanted, gate, room, begun, replies }
     }
 
     fn submit(&self, step: Step) -> Ticket {
@@ -409,5 +416,37 @@ fn what_was_taken_back_holds_up_nobody() {
     assert!(bench.pool.load().wait > SOON);
     assert!(ticket.cancel());
     assert!(bench.pool.load().wait < SOON);
+    drop(open);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_task_at_work_is_reckoned_to_half_of_its_time_and_not_beyond_what_it_may_take() {
+    let mut pace = Pace::default();
+    pace.record(SECOND, 1);
+    let bench = Bench::new(1);
+    let now = Instant::now() + 10 * SECOND;
+    let left = |weight, longest, deadline| {
+        let step = Step { weight, longest, deadline, ..bench.step(1) };
+        let entry = Entry { task: step, ticket: Ticket::default(), since: Instant::now() };
+        Running::begin(&entry, now - 4 * SECOND).left(&pace, now)
+    };
+    assert_eq!(left(20, Duration::MAX, None), 10 * SECOND);
+    assert_eq!(left(20, 10 * SECOND, None), 6 * SECOND);
+    assert_eq!(left(20, 10 * SECOND, Some(now + 3 * SECOND)), 3 * SECOND);
+    assert_eq!(left(20, 10 * SECOND, Some(now - SECOND)), Duration::ZERO);
+    assert_eq!(left(20, 3 * SECOND, None), Duration::ZERO);
+    assert_eq!(left(1, 10 * SECOND, Some(now + 3 * SECOND)), SECOND / 2);
+}
+
+#[test]
+fn a_task_that_waits_is_reckoned_to_what_it_may_take_at_most() {
+    let bench = Bench::new(1);
+    bench.learn(1, Duration::from_millis(5));
+    let (open, _ticket) = bench.block(1);
+    drop(bench.submit(Step { weight: 1 << 50, longest: SECOND, ..bench.step(2) }));
+    let wait = bench.pool.load().wait;
+    assert!(wait >= SECOND && wait < 2 * SECOND, "{wait:?}");
     drop(open);
 }

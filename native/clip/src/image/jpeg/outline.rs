@@ -9,6 +9,11 @@ const LATE_HEIGHT: u8 = 0xdc;
 const JPEG_LS: u8 = 0xf7;
 const RESTART_INTERVAL: u8 = 0xdd;
 
+/// Whether a marker is that of a frame: not of tables (c4, cc), not the one that is reserved (c8).
+pub(super) fn begins_frame(marker: u8) -> bool {
+    matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker)
+}
+
 /// What a walk from marker to marker finds.
 #[derive(Debug, Default)]
 pub(super) struct Outline {
@@ -50,8 +55,7 @@ impl Outline {
                     let interval = payload.first_chunk().map_or(0, |two| u16::from_be_bytes(*two));
                     outline.interval = interval.into();
                 }
-                // All that begin a frame: not tables (c4, cc), not the one that is reserved (c8).
-                0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => {
+                marker if begins_frame(marker) => {
                     outline.frame = outline.frame.or_else(|| Frame::parse(marker, payload));
                 }
                 _ => {}

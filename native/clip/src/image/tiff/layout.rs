@@ -46,10 +46,15 @@ pub(super) struct Layout {
     pub(super) chunk: (u32, u32),
 }
 
+/// Width and height.
+pub(super) fn size(directory: &Directory<'_>) -> Result<(u32, u32)> {
+    let side = |tag| Ok(clipped(directory.number_of(tag)?.unwrap_or(0)));
+    Ok((side(WIDTH)?, side(HEIGHT)?))
+}
+
 impl Layout {
     pub(super) fn of(directory: &Directory<'_>, limits: &Limits) -> Result<Self> {
-        let side = |tag| Ok(clipped(directory.number_of(tag)?.unwrap_or(0)));
-        let (width, height) = (side(WIDTH)?, side(HEIGHT)?);
+        let (width, height) = size(directory)?;
         limits.check_size(width, height)?;
         let compression = Compression::of(directory)?;
         let samples = samples(directory)?;

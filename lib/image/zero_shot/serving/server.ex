@@ -45,21 +45,30 @@ defmodule Image.ZeroShot.Serving.Server do
   end
 
   @doc """
-  Starts a serving under the supervisor of this library, unless another caller was faster.
+  Starts a serving under the supervisor of this library, unless another caller was faster. Returns
+  `:gone` if that one's serving has terminated already.
   """
-  @spec start_child(Directory.key(), map()) :: pid() | {:error, Error.t()}
+  @spec start_child(Directory.key(), map()) :: pid() | :gone | {:error, Error.t()}
   def start_child(key, opts) do
-    spec = %{id: key, start: {__MODULE__, :start_link, [key, opts]}, restart: :transient}
+    spec = %{id: key, start: {__MODULE__, :start_or_ignore, [key, opts]}, restart: :transient}
 
     case DynamicSupervisor.start_child(Directory.supervisor(), spec) do
       {:ok, server} -> server
-      {:error, {:already_started, server}} -> server
+      :ignore -> with({server, _entry} <- Directory.find(key), do: server) || :gone
       # The registry ended before the supervisor did.
       {:error, _reason} -> Started.error()
     end
   catch
     # The exit shows all arguments of the call, options included.
     :exit, _reason -> Started.error()
+  end
+
+  @doc false
+  # When a serving is killed, a caller may start the next one before the supervisor hears of the end. The
+  # supervisor takes an error for a failed restart and tries again at once, as long as the next one lives.
+  @spec start_or_ignore(Directory.key(), map()) :: GenServer.on_start()
+  def start_or_ignore(key, opts) do
+    with {:error, {:already_started, _server}} <- start_link(key, opts), do: :ignore
   end
 
   @impl true

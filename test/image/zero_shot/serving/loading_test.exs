@@ -7,7 +7,7 @@ defmodule Image.ZeroShot.Serving.LoadingTest do
   import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Serving.{Client, Handle, Server}
+  alias Image.ZeroShot.Serving.{Client, Directory, Handle, Server}
   alias Image.ZeroShot.Test.Runner
 
   @error %Error{reason: :io, message: "no such luck"}
@@ -83,6 +83,32 @@ defmodule Image.ZeroShot.Serving.LoadingTest do
       assert_receive {:opening, loader}
       send(loader, {:open, :ok})
       assert {:ok, _} = await(task)
+    end
+
+    test "goes on once when a caller is faster than the supervisor of the killed one" do
+      opts = Runner.opts(run: :answer)
+      on_exit(fn -> Client.unload(opts) end)
+      key = {:model, opts.id}
+      killed = Server.start_child(key, opts)
+      assert_receive {:opening, _loader}
+      supervisor = Process.whereis(Directory.supervisor())
+
+      # So that the supervisor reads of the call before it reads of the end.
+      :ok = :sys.suspend(supervisor)
+      caller = Task.async(fn -> Server.start_child(key, opts) end)
+      one = {:message_queue_len, 1}
+      eventually(fn -> Process.info(supervisor, :message_queue_len) == one end)
+      kill(killed)
+      :ok = :sys.resume(supervisor)
+
+      server = await(caller)
+      assert server != killed
+      assert Server.start_child(key, opts) == server
+      assert_receive {:opening, _loader}
+
+      # A child that is started again and again is counted, and is not active.
+      counts = DynamicSupervisor.count_children(supervisor)
+      assert counts.specs == counts.active
     end
 
     test "can be stopped" do

@@ -10,7 +10,8 @@ defmodule Image.ZeroShot.Application do
 
     # A registry that restarts has forgotten which servings there are: those go with it.
     Supervisor.start_link(
-      Image.ZeroShot.Serving.Directory.tree() ++ [Image.ZeroShot.Call.VocabularyCache],
+      Image.ZeroShot.Serving.Directory.tree() ++
+        [Image.ZeroShot.Call.VocabularyCache, Image.ZeroShot.Picture.FileQueue],
       strategy: :rest_for_one,
       name: Image.ZeroShot.Supervisor
     )

@@ -231,7 +231,8 @@ end
 defimpl Image.ZeroShot.Source, for: Tuple do
   alias Image.ZeroShot.Picture.{Pixels, Reader}
 
-  def prepare({:path, path}, %{max_bytes: max}) when is_binary(path), do: Reader.read(path, max)
+  def prepare({:path, path}, %{max_bytes: max} = limits) when is_binary(path),
+    do: Reader.read(path, max, Map.get(limits, :timeout, :infinity))
 
   def prepare({kind, data, height, width}, limits)
       when kind in [:grey, :rgb, :rgba] and is_binary(data),

@@ -92,7 +92,9 @@ defmodule Image.ZeroShot.Call.Compile do
     paths = for {name, {:path, path}} <- pictures, is_binary(path), do: {name, path}
 
     with {:ok, _checked} <-
-           Vectors.each(paths, fn {_name, path} -> Reader.check(path, opts.max_bytes) end),
+           Vectors.each(paths, fn {_name, path} ->
+             Reader.check(path, opts.max_bytes, opts.timeout)
+           end),
          do: :ok
   end
 

@@ -4,18 +4,26 @@ defmodule Image.ZeroShot.Picture.Reader do
   # The bytes of a file, and the error for what is not a picture at all.
 
   alias Image.ZeroShot.{Error, Source}
-  alias Image.ZeroShot.Picture.Limits
+  alias Image.ZeroShot.Picture.{FileQueue, Limits}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
            "a Vix.Vips.Image, an Nx.Tensor of height x width x channels, or a struct that " <>
            "implements Image.ZeroShot.Source"
 
   @doc """
-  Reads a regular file of at most `max` bytes.
+  Reads a regular file of at most `max` bytes, within `timeout` milliseconds.
   """
-  @spec read(Path.t(), pos_integer()) :: {:ok, Source.source()} | {:error, Error.t()}
-  def read(path, max) do
-    with {:ok, _size} <- check(path, max),
+  @spec read(Path.t(), pos_integer(), timeout()) :: {:ok, Source.source()} | {:error, Error.t()}
+  def read(path, max, timeout), do: in_time(path, timeout, fn -> read_here(path, max) end)
+
+  defp in_time(path, timeout, work) do
+    with {:error, %Error{reason: reason} = error} when reason in [:timeout, :overloaded] <-
+           FileQueue.run(work, timeout),
+         do: named({:error, error}, path)
+  end
+
+  defp read_here(path, max) do
+    with {:ok, _size} <- check_here(path, max),
          {:ok, bytes} <- path |> bounded_read(max + 1) |> posix(path) do
       if byte_size(bytes) <= max,
         do: {:ok, {:encoded, bytes}},
@@ -30,10 +38,13 @@ defmodule Image.ZeroShot.Picture.Reader do
   end
 
   @doc """
-  Whether `read/2` would begin to read. Anything but a regular file may block forever, or have no end.
+  Whether `read/3` would begin to read. Anything but a regular file may block forever, or have no end.
   """
-  @spec check(Path.t(), pos_integer()) :: {:ok, non_neg_integer()} | {:error, Error.t()}
-  def check(path, max) do
+  @spec check(Path.t(), pos_integer(), timeout()) ::
+          {:ok, non_neg_integer()} | {:error, Error.t()}
+  def check(path, max, timeout), do: in_time(path, timeout, fn -> check_here(path, max) end)
+
+  defp check_here(path, max) do
     case path |> stat() |> posix(path) do
       {:ok, %{type: :regular, size: size}} ->
         with :ok <- size |> Limits.check_bytes(max) |> named(path), do: {:ok, size}
@@ -52,8 +63,17 @@ defmodule Image.ZeroShot.Picture.Reader do
   defp named({:error, error}, path), do: {:error, Error.prefix(error, inspect(path))}
   defp named(:ok, _path), do: :ok
 
-  # Path functions raise for a NUL byte in some versions of Elixir and not in others.
-  defp stat(path), do: if(path =~ <<0>>, do: {:error, :enoent}, else: File.stat(path))
+  # Path functions raise for a NUL byte in some versions of Elixir and not in others. Without `:raw` the
+  # VM's only file server would ask, and with it everybody would wait for a file system that hangs.
+  defp stat(path) do
+    with false <- path =~ <<0>>,
+         {:ok, info} <- :file.read_file_info(path, [:raw]) do
+      {:ok, File.Stat.from_record(info)}
+    else
+      true -> {:error, :enoent}
+      error -> error
+    end
+  end
 
   # The limit holds for what is read, since a file can grow after it was looked at.
   defp bounded_read(path, max) do

@@ -15,6 +15,7 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
 
   @max_labels 200
   @max_picture 25_000_000
+  @read_ms 15_000
   # An embedding, and as many labels as there may be.
   @max_fields 500_000
 
@@ -249,7 +250,7 @@ defmodule Image.ZeroShot.CLI.Demo.Routes do
 
   defp file(demo, picture) do
     with {:ok, path} <- Pictures.find(demo.pictures, picture),
-         {:ok, {:encoded, bytes}} <- Reader.read(path, @max_picture) do
+         {:ok, {:encoded, bytes}} <- Reader.read(path, @max_picture, @read_ms) do
       {200, type(bytes), @kept, bytes}
     else
       _missing -> missing()

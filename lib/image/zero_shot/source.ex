@@ -5,7 +5,7 @@ defprotocol Image.ZeroShot.Source do
   These are pictures:
 
     * a binary - the bytes of a JPEG, PNG, WebP, GIF (its first frame), BMP or TIFF file
-    * `{:path, path}` - such a file, of at most `:max_bytes`
+    * `{:path, path}` - such a file, of at most `:max_bytes`, which has to be read within `:timeout`
     * `{:rgb, binary, height, width}`, `{:rgba, binary, height, width}` and
       `{:grey, binary, height, width}` - pixels row by row, one byte a channel
     * a `Vix.Vips.Image` - in any colour space and depth that libvips converts to sRGB

@@ -357,13 +357,16 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """}
   ]
 
+  # Every call asks for some of them.
+  @by_group Enum.group_by(@rows, &elem(&1, 3))
+
   @doc "All groups."
   @spec groups() :: [atom()]
   def groups, do: @rows |> Enum.map(&elem(&1, 3)) |> Enum.uniq()
 
   @doc "The rows of these groups, in their order."
   @spec rows([group()]) :: [row()]
-  def rows(groups), do: for(group <- groups, row <- @rows, elem(row, 3) == group, do: row)
+  def rows(groups), do: Enum.flat_map(groups, &Map.get(@by_group, &1, []))
 
   @spec names([group()]) :: [atom()]
   def names(groups), do: groups |> rows() |> Enum.map(&elem(&1, 0))

@@ -10,6 +10,7 @@ defmodule Image.ZeroShot.Call.Options do
   alias Image.ZeroShot.Hub.Repo
 
   @app :image_zero_shot
+  @in_config " in the config of image_zero_shot"
 
   @model [:repo, :model, :hub]
   @call [:call, :target] ++ @model
@@ -386,7 +387,7 @@ defmodule Image.ZeroShot.Call.Options do
 
   defp value!({name, type, default, group, _doc}, opts) do
     with :error <- given!(Keyword.fetch(opts, name), name, type, ""),
-         :error <- given!(configured(name, group), name, type, " in the config of #{@app}"),
+         :error <- given!(configured(name, group), name, type, @in_config),
          do: cast!(name, type, if(default == :required, do: nil, else: default), "")
   end
 

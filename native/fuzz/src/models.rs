@@ -209,7 +209,14 @@ fn tokenize(folder: &Folder) -> Outcome {
 fn tokens(folder: &Folder, config: &Config) -> Outcome {
     let tokenizer = Tokenizer::open(&folder.0, &config.text).map_err(error)?;
     let prompt = format!("A photo of a Dog's 7 Ünïcödé 👩‍🚀\t{}", "x".repeat(300));
-    let tokens = tokenizer.encode(&prompt).map_err(error)?;
+    // On a thread that ends, as those of a model do: the crate tokenizers keeps words for each thread and
+    // each tokenizer there was.
+    let encode = || tokenizer.encode(&prompt);
+    let tokens = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, encode);
+        thread.unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let tokens = tokens.map_err(error)?;
     Ok(format!("{} {}", "i".repeat(tokens.ids.len()), tokens.truncated))
 }
 

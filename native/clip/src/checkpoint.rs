@@ -10,3 +10,5 @@ pub mod fingerprint;
 pub mod json;
 pub mod layout;
 pub mod open_clip;
+pub mod processor;
+pub mod transformer;

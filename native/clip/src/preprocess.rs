@@ -9,7 +9,6 @@
 //!
 //! Mean and standard deviation are read here and applied in the exported encoder, on its device.
 
-mod config;
 mod window;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -97,24 +96,6 @@ impl Preprocessing {
             mean: CLIP_MEAN,
             std: CLIP_STD,
         }
-    }
-
-    /// Reads the content of `file`, a `preprocessor_config.json` of the old form or the new or a
-    /// `processor_config.json`, for a model whose pictures are `image_size` x `image_size` pixels.
-    ///
-    /// Missing fields take the values of the processor that the file names, or else of `processor`.
-    /// What cannot be done as the file says is refused; a `rescale_factor` other than 1/255 and
-    /// switched-off normalisation are worked into `mean` and `std`.
-    ///
-    /// # Errors
-    /// `InvalidConfig`, naming the file and the field.
-    pub fn from_json(
-        file: &str,
-        bytes: &[u8],
-        image_size: u32,
-        processor: Processor,
-    ) -> Result<Self> {
-        config::parse(file, bytes, image_size, processor)
     }
 
     /// Resizes and crops a picture to 3 x height x width bytes, all red ones first.

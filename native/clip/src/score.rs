@@ -11,15 +11,15 @@
 //! | `Cosine` | `cosine` | the highest of its rows |
 
 pub mod calibration;
-mod many;
 mod mix;
+mod product;
 mod ranking;
 mod unit;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use many::rank_many;
 pub use mix::mix;
+pub use product::rank_many;
 pub use unit::unit;
 
 /// What is made of the cosines.

@@ -4,8 +4,10 @@
 
 mod support;
 
-use clip::checkpoint::config::{Activation, Config, Pooling, TransformerConfig};
+use clip::checkpoint::config::{Config, Pooling};
 use clip::checkpoint::family::{CLIP, METACLIP_2, SIGLIP};
+use clip::checkpoint::processor;
+use clip::checkpoint::transformer::{Activation, TransformerConfig};
 use clip::error::ErrorKind;
 use clip::preprocess::{Filter, Preprocessing, Resize};
 
@@ -118,7 +120,7 @@ fn metaclip_2_pools_at_its_end_token_also_where_that_is_2() {
 fn the_family_says_which_processor_a_file_without_a_name_is_of() {
     let read = |family: &clip::checkpoint::family::Family, json: &str| {
         let file = "preprocessor_config.json";
-        Preprocessing::from_json(file, json.as_bytes(), 256, family.processor).unwrap()
+        processor::parse(file, json.as_bytes(), 256, family.processor).unwrap()
     };
     for family in [&CLIP, &METACLIP_2] {
         assert_eq!(read(family, "{}"), Preprocessing::clip(256));

@@ -4,17 +4,18 @@
 
 mod support;
 
+use clip::checkpoint::processor;
 use clip::error::ErrorKind;
 use clip::preprocess::{Filter, Preprocessing, Processor, Resize};
 
 const FILE: &str = "preprocessor_config.json";
 
 fn parse(json: &str) -> Preprocessing {
-    Preprocessing::from_json(FILE, json.as_bytes(), 224, Processor::Clip).unwrap()
+    processor::parse(FILE, json.as_bytes(), 224, Processor::Clip).unwrap()
 }
 
 fn refuse(json: &str) -> String {
-    let error = Preprocessing::from_json(FILE, json.as_bytes(), 224, Processor::Clip).unwrap_err();
+    let error = processor::parse(FILE, json.as_bytes(), 224, Processor::Clip).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     error.to_string()
 }
@@ -43,7 +44,7 @@ fn old_new_and_empty_forms_are_openais_recipe() {
         assert_eq!(parse(json), Preprocessing::clip(224));
     }
     assert_eq!(
-        Preprocessing::from_json(FILE, b"{}", 64, Processor::Clip).unwrap(),
+        processor::parse(FILE, b"{}", 64, Processor::Clip).unwrap(),
         Preprocessing::clip(64)
     );
 }
@@ -53,12 +54,11 @@ fn published_configs_are_read() {
     let published = support::project("test/fixtures/published");
     let read =
         |name: &str| std::fs::read(published.join(name).join("preprocessor_config.json")).unwrap();
-    let clip = Preprocessing::from_json(FILE, &read("clip-vit-base-patch32"), 224, Processor::Clip)
-        .unwrap();
+    let clip =
+        processor::parse(FILE, &read("clip-vit-base-patch32"), 224, Processor::Clip).unwrap();
     assert_eq!(clip, Preprocessing::clip(224));
     let siglip =
-        Preprocessing::from_json(FILE, &read("siglip-base-patch16-224"), 224, Processor::Clip)
-            .unwrap();
+        processor::parse(FILE, &read("siglip-base-patch16-224"), 224, Processor::Clip).unwrap();
     assert_eq!(siglip.resize, Resize::Exact { height: 224, width: 224 });
     assert_eq!((siglip.crop, siglip.filter), (None, Filter::Bicubic));
     assert_eq!((siglip.mean, siglip.std), ([0.5; 3], [0.5; 3]));
@@ -168,9 +168,7 @@ fn what_is_no_object_is_refused() {
 fn errors_name_the_file_that_was_read() {
     let newer = "processor_config.json";
     let refusal = |json: &str| {
-        Preprocessing::from_json(newer, json.as_bytes(), 224, Processor::Clip)
-            .unwrap_err()
-            .to_string()
+        processor::parse(newer, json.as_bytes(), 224, Processor::Clip).unwrap_err().to_string()
     };
     let none = "processor_config.json cannot be used: it has no object image_processor";
     for json in ["{}", "[]", r#"{"image_processor": 3}"#, r#"{"size": 224}"#] {
@@ -180,6 +178,6 @@ fn errors_name_the_file_that_was_read() {
     let wrong = refusal(r#"{"image_processor": {"size": 0}}"#);
     assert!(wrong.starts_with("processor_config.json has size 0, "), "{wrong}");
     let inner = r#"{"image_processor": {"size": 224}}"#;
-    let read = Preprocessing::from_json(newer, inner.as_bytes(), 224, Processor::Clip).unwrap();
+    let read = processor::parse(newer, inner.as_bytes(), 224, Processor::Clip).unwrap();
     assert_eq!(read, Preprocessing::clip(224));
 }

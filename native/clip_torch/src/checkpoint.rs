@@ -7,6 +7,7 @@ use clip::checkpoint::contents;
 use clip::checkpoint::directory::{Directory, is_there, read_file};
 use clip::checkpoint::layout::{CONFIG, Layout, MAX_CONFIG, OPEN_CLIP_CONFIG, PROCESSORS};
 use clip::checkpoint::open_clip::{OpenClip, TimmSizes};
+use clip::checkpoint::processor;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Preprocessing;
@@ -148,7 +149,7 @@ fn read_preprocessing(directory: &Path, config: &Config) -> Result<Preprocessing
     let name = contents::processor(&mut Directory(directory), "")?.unwrap_or(PROCESSORS[0]);
     let bytes = read_file(&directory.join(name), MAX_CONFIG, ErrorKind::InvalidConfig)?;
     let side = config.vision.image_size as u32;
-    let preprocessing = Preprocessing::from_json(name, &bytes, side, config.family.processor);
+    let preprocessing = processor::parse(name, &bytes, side, config.family.processor);
     Ok(preprocessing.map_err(|error| within(directory, error))?)
 }
 

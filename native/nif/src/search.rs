@@ -11,7 +11,9 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clip::pool::{Pool, Task, Ticket};
-use clip::search::{Asker, Hit, Id, Ids, Index, Model, Query, Search, Settings, Storage, Team};
+use clip::search::{
+    Asker, Hit, Id, Ids, Index, Model, Query, Search, SearchThreads, Settings, Storage,
+};
 use clip::{Error, ErrorKind};
 use nif_terms::{Failure, Floats, guarded};
 use rustler::env::SavedTerm;
@@ -21,8 +23,8 @@ use rustler::{
 };
 
 /// Together they take all cores for one search.
-static TEAM: LazyLock<Team> =
-    LazyLock::new(|| Team::new(available_parallelism().map_or(1, Into::into)));
+static THREADS: LazyLock<SearchThreads> =
+    LazyLock::new(|| SearchThreads::new(available_parallelism().map_or(1, Into::into)));
 
 /// Reading and writing files takes seconds, in which nobody else should wait.
 static FILES: LazyLock<Pool<FileTask>> = LazyLock::new(|| Pool::new("clip-index", 2));
@@ -87,7 +89,7 @@ fn index_ask<'a>(
     guarded(|| {
         let asker = Caller::new(env, tag);
         let question = asker.terms.save(question);
-        TEAM.run(move || {
+        THREADS.run(move || {
             let result = guarded(|| {
                 asker.terms.run(|env| match question.load(env).decode() {
                     Ok(question) => answer(&index, &question),
@@ -142,7 +144,7 @@ fn index_search(
             asker: Box::new(Caller::new(env, tag)),
             ticket: Ticket::default(),
         };
-        Ok(ResourceArc::new(SearchResource(TEAM.search(&index.index, owner, search)?)))
+        Ok(ResourceArc::new(SearchResource(THREADS.search(&index.index, owner, search)?)))
     })
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::family::{Family, Heads, ImagePooling, TextFamily, TextPooling, VisionFamily};
 use super::json;
+use super::transformer::{Activation, TransformerConfig};
 use crate::error::{Error, ErrorKind, Result};
 use fields::{Fields, invalid};
 
@@ -54,34 +55,6 @@ pub struct TextConfig {
     pub max_positions: i64,
     /// Which token's hidden state is the prompt's.
     pub pooling: Pooling,
-}
-
-/// Sizes that both towers have.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TransformerConfig {
-    /// Length of a hidden state.
-    pub width: i64,
-    /// Number of blocks.
-    pub layers: i64,
-    /// Attention heads of a block.
-    pub heads: i64,
-    /// Length of the hidden state inside the feed-forward part.
-    pub mlp_width: i64,
-    /// Activation of the feed-forward part.
-    pub activation: Activation,
-    /// Epsilon of every layer normalisation.
-    pub layer_norm_eps: f64,
-}
-
-/// Activation of the feed-forward part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x * sigmoid(1.702 x)`: OpenAI's and MetaCLIP's checkpoints.
-    QuickGelu,
-    /// `x * Φ(x)`: LAION's checkpoints.
-    Gelu,
-    /// The tanh approximation of [`Activation::Gelu`].
-    GeluTanh,
 }
 
 /// Which token's hidden state becomes the embedding of a prompt.

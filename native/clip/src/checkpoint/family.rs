@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::config::{Activation, TransformerConfig};
+use super::transformer::{Activation, TransformerConfig};
 use crate::preprocess::Processor;
 
 /// Every family that is supported.

@@ -11,6 +11,7 @@ use super::config::Config;
 use super::family::SIGLIP_TEXT_OPEN_CLIP;
 use super::json;
 use super::layout::OPEN_CLIP_CONFIG;
+use super::processor;
 use crate::error::Result;
 use crate::preprocess::{Preprocessing, Processor};
 use part::{Only, Part, invalid, shown, unsupported};
@@ -230,7 +231,7 @@ fn preprocessing(root: &Value, side: i64) -> Result<Preprocessing> {
         made.extend(resize.clone());
     }
     let bytes = made.to_string();
-    Preprocessing::from_json(OPEN_CLIP_CONFIG, bytes.as_bytes(), side as u32, Processor::Clip)
+    processor::parse(OPEN_CLIP_CONFIG, bytes.as_bytes(), side as u32, Processor::Clip)
 }
 
 impl Part<'_> {

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::block::Vector;
-use super::index::{Index, Model, Settings, check_vectors};
+use super::index::{Index, Settings, check_vectors};
+use super::model::Model;
 use super::state::Rows;
 use super::{Id, MAX_DIM, MAX_ID, Storage};
 use crate::checkpoint::files;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::block::{Prepared, Vector, row_bytes};
+use super::model::Model;
 use super::pass::{Asked, Pass, Query, Search};
 use super::state::{Rows, State};
 use super::turns::Turns;
@@ -18,26 +19,6 @@ const MAX_TOGETHER: usize = 64;
 const MAX_KEPT: usize = 1 << 20;
 /// How far the length of a vector may be from 1.
 const TOLERANCE: f64 = 0.01;
-
-/// The model that made the vectors. Vectors of different models cannot be compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Model {
-    /// Its name.
-    pub name: String,
-    /// Its commit, where it has one.
-    pub commit: Option<String>,
-    /// The number of components of its vectors.
-    pub dim: usize,
-}
-
-impl std::fmt::Display for Model {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.commit {
-            Some(commit) => write!(f, "{:?} at {commit}", self.name),
-            None => write!(f, "{:?} ({} dimensions)", self.name, self.dim),
-        }
-    }
-}
 
 /// How an index stores its vectors, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

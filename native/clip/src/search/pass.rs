@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::block::Prepared;
-use super::index::Model;
+use super::model::Model;
 use super::state::Rows;
 use super::top::{Candidate, Top};
 use super::{Id, Ids, Storage};

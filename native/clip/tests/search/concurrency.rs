@@ -7,7 +7,7 @@ use std::thread;
 
 use clip::Result;
 use clip::pool::Ticket;
-use clip::search::{Asker, Hit, Index, Search, Storage, Team};
+use clip::search::{Asker, Hit, Index, Search, SearchThreads, Storage};
 
 use crate::support::*;
 
@@ -62,12 +62,12 @@ fn thousands_search_at_once_and_those_beyond_the_limit_hear_so() {
     // Nobody works, so that all of them wait.
     let index = filled(Storage::F32, &[vec![1.0, 0.0], vec![0.0, 1.0]]);
     let (blocked, go_on) = channel::<()>();
-    let team = Team::new(1);
-    team.run(move || go_on.recv().unwrap_or_default()).unwrap();
+    let threads = SearchThreads::new(1);
+    threads.run(move || go_on.recv().unwrap_or_default()).unwrap();
     let mut answers = Vec::new();
     let refused = loop {
         let (search, answer) = search(like(&[1.0, 0.0]), 1);
-        match team.search(&index, 7, search) {
+        match threads.search(&index, 7, search) {
             Ok(_) => answers.push(answer),
             Err(error) => break error,
         }
@@ -101,16 +101,16 @@ impl Asker for Ordered {
 #[test]
 fn one_search_does_not_wait_behind_a_thousand_of_another_owner() {
     let index = filled(Storage::F32, &[vec![1.0, 0.0]]);
-    let team = Team::new(1);
+    let threads = SearchThreads::new(1);
     let (blocked, go_on) = channel::<()>();
-    team.run(move || go_on.recv().unwrap_or_default()).unwrap();
+    threads.run(move || go_on.recv().unwrap_or_default()).unwrap();
     let (count, (sender, replies)) = (Arc::new(AtomicUsize::new(0)), channel());
     let ask = |owner| {
         let asker = Box::new(Ordered(Arc::clone(&count), sender.clone(), owner));
         let query = like(&[1.0, 0.0]);
         let search =
             Search { query, most: 1, least: None, only: None, asker, ticket: Ticket::default() };
-        team.search(&index, owner, search).unwrap();
+        threads.search(&index, owner, search).unwrap();
     };
     (0..1000).for_each(|_| ask(1));
     ask(2);
@@ -139,14 +139,14 @@ fn a_search_that_nobody_waits_for_is_not_made() {
     let query = || like(&[1.0, 0.0]);
     let asker = Box::new(Unwanted(sender));
     let (gone, _) = search(query(), 1);
-    TEAM.search(&index, 1, Search { asker, ..gone }).unwrap();
+    THREADS.search(&index, 1, Search { asker, ..gone }).unwrap();
     assert!(replies.recv().is_err());
 
-    let team = Team::new(1);
+    let threads = SearchThreads::new(1);
     let (blocked, go_on) = channel::<()>();
-    team.run(move || go_on.recv().unwrap_or_default()).unwrap();
+    threads.run(move || go_on.recv().unwrap_or_default()).unwrap();
     let (taken_back, answer) = search(query(), 1);
-    let ticket = team.search(&index, 1, taken_back).unwrap();
+    let ticket = threads.search(&index, 1, taken_back).unwrap();
     assert!(ticket.cancel());
     drop(blocked);
     assert!(answer.recv().is_err());
@@ -167,13 +167,13 @@ impl Asker for Panics {
 #[test]
 fn a_panic_costs_no_thread_and_no_other_search() {
     let index: Arc<Index> = filled(Storage::F32, &[vec![1.0, 0.0]]);
-    let team = Team::new(1);
+    let threads = SearchThreads::new(1);
     for _ in 0..10 {
         let (search, _) = search(like(&[1.0, 0.0]), 1);
-        team.search(&index, 1, Search { asker: Box::new(Panics), ..search }).unwrap();
-        team.run(|| panic!("drill")).unwrap();
+        threads.search(&index, 1, Search { asker: Box::new(Panics), ..search }).unwrap();
+        threads.run(|| panic!("drill")).unwrap();
     }
     let (search, answer) = search(like(&[1.0, 0.0]), 1);
-    team.search(&index, 1, search).unwrap();
+    threads.search(&index, 1, search).unwrap();
     assert_eq!(names(&answer.recv().unwrap().unwrap()), ["id 0"]);
 }

@@ -157,7 +157,7 @@ fn searches_that_read_together_find_what_each_finds_alone() {
             .iter()
             .map(|query| {
                 let (search, answer) = search(like(query), 7);
-                TEAM.search(&index, 1, search).unwrap();
+                THREADS.search(&index, 1, search).unwrap();
                 answer
             })
             .collect();

@@ -5,11 +5,11 @@ use std::sync::{Arc, LazyLock};
 
 use clip::Result;
 use clip::pool::Ticket;
-use clip::search::{Asker, Hit, Id, Index, Model, Query, Search, Settings, Storage, Team};
+use clip::search::{Asker, Hit, Id, Index, Model, Query, Search, SearchThreads, Settings, Storage};
 
 pub(crate) const STORAGES: [Storage; 3] = [Storage::F32, Storage::F16, Storage::I8];
 
-pub(crate) static TEAM: LazyLock<Team> = LazyLock::new(|| Team::new(3));
+pub(crate) static THREADS: LazyLock<SearchThreads> = LazyLock::new(|| SearchThreads::new(3));
 
 pub(crate) struct Noise(u64);
 
@@ -91,7 +91,7 @@ pub(crate) fn search(query: Query, most: usize) -> (Search, Answer) {
 }
 
 pub(crate) fn ask(index: &Arc<Index>, search: Search, answer: &Answer) -> Result<Vec<Hit>> {
-    TEAM.search(index, 1, search)?;
+    THREADS.search(index, 1, search)?;
     answer.recv().unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! What libtorch sets up at its first use.
 
-use clip::checkpoint::config::Activation;
+use clip::checkpoint::transformer::Activation;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::encoders::cache::unfinished;

@@ -1,15 +1,11 @@
 //! The layers that towers are built from.
 
-use clip::checkpoint::config::{Activation, TransformerConfig};
+use clip::checkpoint::transformer::Activation;
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::tensor::float;
-use crate::towers::loader::Loader;
 use crate::towers::matmul::{self, Weight};
-
-/// Factor inside quick_gelu's sigmoid.
-const QUICK_GELU: f64 = 1.702;
 
 /// A layer as the checkpoint has it: a weight `[out, in]` and perhaps a bias, in f32 on the CPU.
 #[derive(Debug)]
@@ -76,43 +72,6 @@ impl LayerNorm {
         let deviation = at.f_var_dim(-1, false, true)?.f_add_scalar(self.eps)?.f_sqrt()?;
         let centred = x.f_sub(&x.f_mean_dim(-1, true, None::<Kind>)?)?;
         Ok(centred.f_mul(&self.weight)?.f_div(&deviation)?)
-    }
-}
-
-/// Two layers with an activation in between.
-///
-/// quick_gelu, `x * sigmoid(1.702 x)`, is `silu(1.702 x) / 1.702`, the factors folded into the two
-/// matrices around it.
-#[derive(Debug)]
-pub(crate) struct FeedForward {
-    inner: Linear,
-    outer: Linear,
-    activation: Activation,
-}
-
-impl FeedForward {
-    /// Reads `{name}.fc1` and `{name}.fc2`.
-    pub(crate) fn load(
-        loader: &Loader<'_>,
-        name: &str,
-        config: &TransformerConfig,
-    ) -> Result<Self> {
-        let (width, inner_width) = (config.width, config.mlp_width);
-        let mut inner = loader.dense(&format!("{name}.fc1"), [inner_width, width])?;
-        if config.activation == Activation::QuickGelu {
-            inner.weight = inner.weight.f_mul_scalar(QUICK_GELU)?;
-            inner.bias = inner.bias.map(|bias| bias.f_mul_scalar(QUICK_GELU)).transpose()?;
-        }
-        let inner = loader.keep_linear(inner)?;
-        let mut outer = loader.dense(&format!("{name}.fc2"), [width, inner_width])?;
-        if config.activation == Activation::QuickGelu {
-            outer.weight = outer.weight.f_div_scalar(QUICK_GELU)?;
-        }
-        Ok(Self { inner, outer: loader.keep_linear(outer)?, activation: config.activation })
-    }
-
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.outer.forward(&self.inner.forward_narrow(x, Some(self.activation))?)
     }
 }
 

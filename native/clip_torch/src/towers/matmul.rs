@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-use clip::checkpoint::config::Activation;
+use clip::checkpoint::transformer::Activation;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 

@@ -1,5 +1,6 @@
 //! The two towers as libtorch operations, written once for all checkpoints.
 
+pub(crate) mod feed_forward;
 pub(crate) mod layers;
 pub(crate) mod loader;
 pub(crate) mod matmul;

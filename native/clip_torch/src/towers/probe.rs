@@ -1,10 +1,11 @@
 //! The head of SigLIP's image tower: a trained query that attends to all patches.
 
-use clip::checkpoint::config::TransformerConfig;
+use clip::checkpoint::transformer::TransformerConfig;
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::towers::layers::{FeedForward, LayerNorm, Linear};
+use crate::towers::feed_forward::FeedForward;
+use crate::towers::layers::{LayerNorm, Linear};
 use crate::towers::loader::Loader;
 use crate::towers::transformer::{Values, attend_alone};
 

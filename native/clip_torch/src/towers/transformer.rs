@@ -10,11 +10,12 @@
 //! Everything here is traced to TorchScript, so sizes of the batch and the sequence must never be
 //! read: a number read while tracing becomes a constant of the graph.
 
-use clip::checkpoint::config::TransformerConfig;
+use clip::checkpoint::transformer::TransformerConfig;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::towers::layers::{Dense, FeedForward, LayerNorm, Linear};
+use crate::towers::feed_forward::FeedForward;
+use crate::towers::layers::{Dense, LayerNorm, Linear};
 use crate::towers::loader::Loader;
 
 /// Which positions attend to which, and which ones are pooled.

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Processor, Resize};
-use crate::checkpoint::json;
-use crate::checkpoint::layout::PROCESSORS;
+use super::json;
+use super::layout::PROCESSORS;
 use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::{CLIP_MEAN, CLIP_STD, Filter, Preprocessing, Processor, Resize};
 
 /// No model takes larger pictures; a larger number is a mistake.
 const MAX_SIZE: u32 = 4096;
@@ -14,7 +14,16 @@ const MAX_SIZE: u32 = 4096;
 const STEPS: [&str; 5] =
     ["do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize"];
 
-pub(super) fn parse(
+/// Reads the content of `file`, a `preprocessor_config.json` of the old form or the new or a
+/// `processor_config.json`, for a model whose pictures are `image_size` x `image_size` pixels.
+///
+/// Missing fields take the values of the processor that the file names, or else of `processor`.
+/// What cannot be done as the file says is refused; a `rescale_factor` other than 1/255 and
+/// switched-off normalisation are worked into `mean` and `std`.
+///
+/// # Errors
+/// `InvalidConfig`, naming the file and the field.
+pub fn parse(
     file: &str,
     bytes: &[u8],
     image_size: u32,

@@ -15,7 +15,7 @@ const MAX_WAITING: usize = 4096;
 
 /// Threads that share the work of each search. They start when they are first needed, and stay.
 #[derive(Debug)]
-pub struct Team {
+pub struct SearchThreads {
     size: usize,
     shared: Arc<Shared>,
 }
@@ -48,8 +48,8 @@ enum Todo {
     Help(Arc<Pass>),
 }
 
-impl Team {
-    /// A team of `size` threads.
+impl SearchThreads {
+    /// So many threads.
     pub fn new(size: usize) -> Self {
         Self { size: size.max(1), shared: Arc::default() }
     }
@@ -72,7 +72,7 @@ impl Team {
     /// Queues a short job, such as a change of an index.
     ///
     /// # Errors
-    /// Those of [`Team::search`].
+    /// Those of [`SearchThreads::search`].
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<()> {
         self.start()?;
         let mut queue = self.shared.lock();

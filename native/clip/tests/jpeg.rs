@@ -75,6 +75,69 @@ fn pixels_that_are_cut_short_are_damage_even_before_an_end_marker() {
     }
 }
 
+/// The header of a file with something that libjpeg warns of though no pixel suffers.
+fn oddities(name: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let whole = fixture(name);
+    let first = 4 + usize::from(u16::from_be_bytes([whole[4], whole[5]]));
+    let scan = scan_of(&whole);
+    let changed = |at: usize, byte: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x09";
+    assert_eq!(&whole[6..11], b"JFIF\0", "{name}");
+    vec![
+        ("a stray byte", [&whole[..first], b"\0", &whole[first..]].concat()),
+        ("a stuffed byte", [&whole[..first], b"\xff\0", &whole[first..]].concat()),
+        ("stray bytes", [&whole[..scan - 14], &[7; 999], &whole[scan - 14..]].concat()),
+        ("JFIF of the future", changed(11, 3)),
+        ("an unknown Adobe transform", [&whole[..2], adobe, &whole[first..]].concat()),
+        ("a last frequency of 0", changed(scan - 2, 0)),
+        ("a first frequency of 7", changed(scan - 3, 7)),
+        ("an approximation", changed(scan - 1, 0x21)),
+    ]
+}
+
+#[test]
+fn a_harmless_oddity_hides_no_damage() {
+    let name = "pictures/rgb.jpg";
+    let pixels = read(&fixture(name)).unwrap().pixels();
+    for (oddity, bytes) in oddities(name) {
+        assert!(read(&bytes).unwrap().pixels() == pixels, "{oddity}");
+        let scan = scan_of(&bytes);
+        for part in 1..16 {
+            let cut = scan + (bytes.len() - scan) * part / 16;
+            let error = refusal(&[&bytes[..cut], b"\xff\xd9"].concat());
+            assert_eq!(error.kind(), ErrorKind::InvalidImage, "{oddity}, {part}/16: {error}");
+            assert!(error.to_string().ends_with("premature end of data segment"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_stray_byte_between_scans_hides_no_damage() {
+    let whole = fixture("pictures/progressive.jpg");
+    let pixels = read(&whole).unwrap().pixels();
+    let scans: Vec<_> =
+        (0..whole.len() - 1).filter(|at| whole[*at..*at + 2] == *b"\xff\xda").collect();
+    // Tables before a scan, and a stray byte between them and the scan.
+    let stray = scans[1];
+    assert!(scans.len() > 3);
+    let bytes = [&whole[..stray], b"\xff\xfe\0\x02\0", &whole[stray..]].concat();
+    assert!(read(&bytes).unwrap().pixels() == pixels);
+    let last = scans[scans.len() - 1] + 5 + 12;
+    let error = refusal(&[&bytes[..last], b"\xff\xd9"].concat());
+    assert_eq!(error.kind(), ErrorKind::InvalidImage, "{error}");
+    // Behind coded pixels the library alone knows where they begin, and it tells of the first only.
+    let tables =
+        scans[0] + whole[scans[0]..].windows(2).position(|two| two == b"\xff\xc4").unwrap();
+    for (at, readable) in [(whole.len() - 2, true), (tables, false)] {
+        let bytes = [&whole[..at], &[0; 99], &whole[at..]].concat();
+        assert_eq!(read(&bytes).is_ok_and(|rgb| rgb.pixels() == pixels), readable, "{at}");
+    }
+}
+
 #[test]
 fn a_file_without_its_end_marker_is_damaged() {
     for name in ["pictures/rgb.jpg", "pictures/progressive.jpg", "jpeg/arithmetic.jpg"] {

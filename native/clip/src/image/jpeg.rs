@@ -4,16 +4,20 @@
 //! much it holds is read from the markers first, and too much is refused.
 
 mod frame;
+mod mended;
 mod outline;
 mod profile;
 mod raw;
 mod segments;
 mod turbo;
 
+use std::borrow::Cow;
+
 pub(super) use self::profile::profile;
 pub(super) use self::raw::{RawColor, RawInfo, decode_raw, inspect_raw};
 
 use self::frame::Frame;
+use self::mended::mended;
 use self::outline::{Outline, begins_frame};
 use self::segments::Segments;
 use self::turbo::{Decoder, Header, Pixel, Target};
@@ -61,15 +65,17 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
         return Err(broken(Format::Jpeg, &reason));
     }
     budget.check()?;
-    let decoder = open(bytes, &outline, memory)?;
+    let file = mended(bytes, &outline);
+    let decoder = open(&file, &outline, memory)?;
     let header = header(&decoder, &outline)?;
     let whole =
         Whole { size: (header.width, header.height), eighths: eighths(&header, least_side) };
     let target = Target { pixel: header.pixel, eighths: whole.eighths };
     let (width, height) = target.size(&header);
     let pixels = u64::from(width) * u64::from(height);
-    budget.reserve(memory + pixels * bytes_per_pixel(header.pixel))?;
-    let mut data = decode(&decoder, &header, target, outline.heals())?;
+    let copy = if matches!(file, Cow::Owned(_)) { file.len() as u64 } else { 0 };
+    budget.reserve(memory + copy + pixels * bytes_per_pixel(header.pixel))?;
+    let mut data = decode(&decoder, &header, target, outline.forgiven())?;
     budget.check()?;
     let channels = match header.pixel {
         Pixel::Grey => Channels::Grey,
@@ -187,12 +193,17 @@ fn header(decoder: &Decoder<'_>, outline: &Outline) -> Result<Header> {
     Err(broken(Format::Jpeg, "its frame header is not where it should be"))
 }
 
-/// `heals`: damage does not reach far, so what Pillow shows of it will do.
-fn decode(decoder: &Decoder<'_>, header: &Header, target: Target, heals: bool) -> Result<Vec<u8>> {
+/// `forgiven`: what the library may warn of.
+fn decode(
+    decoder: &Decoder<'_>,
+    header: &Header,
+    target: Target,
+    forgiven: &[&str],
+) -> Result<Vec<u8>> {
     let (width, height) = target.size(header);
     let pixels = width as usize * height as usize;
     let mut data = zeroed(pixels.saturating_mul(target.pixel.channels().into()))?;
-    decoder.decode(header, target, heals, &mut data).map_err(|reason| failed(&reason))?;
+    decoder.decode(header, target, forgiven, &mut data).map_err(|reason| failed(&reason))?;
     Ok(data)
 }
 

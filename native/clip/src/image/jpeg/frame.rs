@@ -60,6 +60,11 @@ impl Frame {
         self.process & 3 == 3
     }
 
+    /// One scan holds all of a channel.
+    pub(super) fn sequential(&self) -> bool {
+        !self.progressive() && !self.lossless()
+    }
+
     /// Side of a block, in samples.
     fn block(&self) -> u64 {
         if self.lossless() { 1 } else { 8 }

@@ -2,6 +2,7 @@
 
 use super::frame::Frame;
 use super::segments::Segments;
+use super::turbo;
 
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
@@ -86,9 +87,14 @@ impl Outline {
         self.scan_nanos.saturating_add(START_NANOS + pixels * PIXEL_NANOS + self.len * BYTE_NANOS)
     }
 
-    /// Damage ends at the next restart marker, and that is not far.
-    pub(super) fn heals(&self) -> bool {
-        self.restarts_due >= 4
+    /// The warnings of the library that are no reason to refuse the picture.
+    pub(super) fn forgiven(&self) -> &'static [&'static str] {
+        match self.restarts_due {
+            0 => &turbo::AFTER_THE_PIXELS,
+            1..4 => &[],
+            // Damage ends at the next restart marker, and that is not far.
+            _ => &turbo::HEALS,
+        }
     }
 
     /// The last interval of a scan is missing, or more than a quarter of all.

@@ -2,7 +2,7 @@
 
 use super::segments::Segments;
 use super::turbo::{Pixel, Target};
-use super::{Outline, SCAN, check, check_scans, decode, frame, header, open};
+use super::{Outline, SCAN, check, check_scans, decode, frame, header, mended, open};
 use crate::budget::Budget;
 use crate::error::Result;
 
@@ -51,8 +51,9 @@ pub(in crate::image) fn inspect_raw(chunk: &[u8]) -> Result<RawInfo> {
     check_scans(frame, &outline)?;
     let (width, height) = (u32::from(frame.width), u32::from(frame.height));
     let channels = frame.channels() as u8;
-    // The chunk is copied behind its tables.
-    let samples = u64::from(width) * u64::from(height) * u64::from(channels) + chunk.len() as u64;
+    // The chunk is copied behind its tables, and again where it is mended.
+    let samples =
+        u64::from(width) * u64::from(height) * u64::from(channels) + 2 * chunk.len() as u64;
     Ok(RawInfo {
         width,
         height,
@@ -79,7 +80,8 @@ pub(in crate::image) fn decode_raw(
     let outline = Outline::of(&bytes);
     let memory = check(&outline, budget.limits())?;
     budget.check()?;
-    let decoder = open(&bytes, &outline, memory)?;
+    let file = mended(&bytes, &outline);
+    let decoder = open(&file, &outline, memory)?;
     let header = header(&decoder, &outline)?;
     let pixel = match frame(&outline)?.channels() {
         1 => Pixel::Grey,
@@ -87,7 +89,7 @@ pub(in crate::image) fn decode_raw(
         _ => Pixel::Cmyk,
     };
     let target = Target { pixel, eighths: 8 };
-    let data = decode(&decoder, &header, target, outline.heals())?;
+    let data = decode(&decoder, &header, target, outline.forgiven())?;
     budget.check()?;
     Ok(Raw { width: header.width, height: header.height, channels: pixel.channels(), data })
 }

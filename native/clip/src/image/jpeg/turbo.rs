@@ -8,20 +8,22 @@ use std::ptr::NonNull;
 
 use turbojpeg_sys as tj;
 
-/// Warnings after which all pixels are there, as far as the library can tell: stray bytes, restart
-/// markers that are missing or too many, scans in an unusual order, an unknown program's marker.
-const HARMLESS: [&str; 6] = [
+/// The library tells of its first warning only, so one may be forgiven only where none that matters
+/// can follow.
+///
+/// Stray bytes before the marker of the end: all scans are decoded.
+pub(super) const AFTER_THE_PIXELS: [&str; 1] = ["extraneous bytes before marker 0xd9"];
+
+/// Stray bytes, restart markers that are missing or too many, scans in an unusual order, and pixels
+/// that are missing or made up until the next restart marker.
+pub(super) const HEALS: [&str; 6] = [
     "extraneous bytes before marker",
     "Corrupt JPEG data: found marker 0x",
     "Inconsistent progression sequence",
-    "Invalid SOS parameters for sequential JPEG",
-    "Unknown Adobe color transform code",
-    "unknown JFIF revision number",
+    "bad Huffman code",
+    "bad arithmetic code",
+    "premature end of data segment",
 ];
-
-/// Warnings after which pixels are missing or made up, until the next restart marker.
-const DAMAGE: [&str; 3] =
-    ["bad Huffman code", "bad arithmetic code", "premature end of data segment"];
 
 /// What a pixel consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,21 +137,13 @@ impl<'a> Decoder<'a> {
         message.to_string_lossy().into_owned()
     }
 
-    /// Forgives a failure that was only a warning of these.
-    fn forgive(&self, warnings: &[&str]) -> Result<(), String> {
-        let message = self.message();
-        if warnings.iter().any(|warning| message.contains(warning)) {
-            return Ok(());
-        }
-        Err(message)
-    }
-
     pub(super) fn header(&self) -> Result<Header, String> {
         let (bytes, len) = (self.bytes.as_ptr(), self.bytes.len());
         // SAFETY: the handle is valid until `drop`; it reads the bytes and does not keep them.
-        match unsafe { tj::tj3DecompressHeader(self.handle.as_ptr(), bytes, len as tj::size_t) } {
-            0 => {}
-            _ => self.forgive(&HARMLESS)?,
+        let failed =
+            unsafe { tj::tj3DecompressHeader(self.handle.as_ptr(), bytes, len as tj::size_t) };
+        if failed != 0 {
+            return Err(self.message());
         }
         let side = |parameter| u32::try_from(self.get(parameter)).unwrap_or(0);
         let lossless = self.get(tj::TJPARAM_TJPARAM_LOSSLESS) != 0;
@@ -169,13 +163,13 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Decodes to `rows`, which have to be as many bytes as `target` says. Goes on after damage, the
-    /// first time it is noticed, if it `heals`.
+    /// Decodes to `rows`, which have to be as many bytes as `target` says. A warning is an error
+    /// unless it is one of those that are `forgiven`.
     pub(super) fn decode(
         &self,
         header: &Header,
         target: Target,
-        heals: bool,
+        forgiven: &[&str],
         rows: &mut [u8],
     ) -> Result<(), String> {
         let (width, height) = target.size(header);
@@ -200,11 +194,11 @@ impl<'a> Decoder<'a> {
                 target.pixel.code(),
             )
         };
-        match (failed, heals) {
-            (0, _) => Ok(()),
-            (_, true) => self.forgive(&HARMLESS).or_else(|_| self.forgive(&DAMAGE)),
-            (_, false) => self.forgive(&HARMLESS),
+        if failed == 0 {
+            return Ok(());
         }
+        let message = self.message();
+        if forgiven.iter().any(|warning| message.contains(warning)) { Ok(()) } else { Err(message) }
     }
 }
 

@@ -70,6 +70,7 @@ pub struct Budget<'a> {
     reserved: Cell<u64>,
     began: Duration,
     read: Cell<u64>,
+    unchecked: Cell<u64>,
     refusal: RefCell<Option<Error>>,
 }
 
@@ -96,6 +97,7 @@ impl<'a> Budget<'a> {
             reserved: Cell::new(0),
             began: processor_time(),
             read: Cell::new(0),
+            unchecked: Cell::new(0),
             refusal: RefCell::new(None),
         }
     }
@@ -164,6 +166,22 @@ impl<'a> Budget<'a> {
             return Err(error.with_remedy(Remedy::Raise(Limit::DecodeTime)));
         }
         Ok(())
+    }
+
+    /// Counts `bytes` that were read or written, and asks [`check`](Self::check) once for many of
+    /// them. To be called for each piece of work, however small: a look at the clock may cost more
+    /// than a piece.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn work(&self, bytes: usize) -> Result<()> {
+        let unchecked = self.unchecked.get() + bytes as u64;
+        if unchecked < CHECK_BYTES {
+            self.unchecked.set(unchecked);
+            return Ok(());
+        }
+        self.unchecked.set(0);
+        self.check()
     }
 
     /// Counts `bytes` of a file of `len` bytes as read, as often as they are.
@@ -347,6 +365,22 @@ mod tests {
         budget.check().unwrap();
         wanted.set(false);
         assert_eq!(budget.check().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn small_pieces_of_work_share_a_look_at_the_clock() {
+        let looks = Cell::new(0);
+        let wanted = || {
+            looks.set(looks.get() + 1);
+            true
+        };
+        let budget = Budget::new(limits()).while_wanted(&wanted);
+        for _ in 0..10 * CHECK_BYTES {
+            budget.work(1).unwrap();
+        }
+        assert_eq!(looks.get(), 10);
+        budget.work(CHECK_BYTES as usize).unwrap();
+        assert_eq!(looks.get(), 11);
     }
 
     #[test]

@@ -6,9 +6,9 @@ mod support;
 #[path = "support/tiff.rs"]
 mod tiff;
 
-use clip::Budget;
 use clip::error::{Error, ErrorKind};
 use clip::image::{Background, DecodeOptions, Rgb, decode};
+use clip::{Budget, Limits};
 use tiff::Tiff;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -66,6 +66,12 @@ fn what_is_not_read_is_named() {
             small().with(339, [3]),
             "a picture of floating-point samples, which have no agreed range,",
         ),
+        (small().with(339, [6]), "a picture of complex samples, which have no agreed range,"),
+        (small().with(339, [0]), "sample format 0"),
+        (
+            Tiff::new(4, 4, 2, 1).with(259, [7]).chunks(vec![vec![9; 32]]),
+            "JPEG of 2 samples a pixel",
+        ),
         (small().with(339, [2]), "a picture of signed samples, which have no agreed range,"),
         (small().with(258, [32]), "a 32-bit sample in this colour space"),
         (small().with(262, [4]), "a transparency mask without a picture"),
@@ -95,7 +101,7 @@ fn what_contradicts_itself_is_damage() {
         (small().without(273), "it has no strips"),
         (small().with(278, [0]), "its strips are 4 x 0 pixels"),
         (small().tiled(0, 16), "its tiles are 0 x 16 pixels"),
-        (small().with(273, [9, 9]), "the number of its strips is 2, its size asks for 1"),
+        (small().with(278, [2]), "the number of its strips is 1, its size asks for 2"),
         (small().with(273, [0]), "number 0 of its strips is 16 bytes at 0, the file ends at"),
         (small().with(273, [u32::MAX.into()]), "number 0 of its strips is 16 bytes at 4294967295"),
         (small().with(259, [5]).with(279, [1_000_000]), "number 0 of its strips is 1000000 bytes"),
@@ -108,7 +114,6 @@ fn what_contradicts_itself_is_damage() {
         (filled(255).with(259, [5]), "its LZW coding is broken"),
         (filled(0).with(259, [4]).with(258, [1]), "its fax coding is broken"),
         (filled(0).with(259, [8]), "its Deflate coding is broken (BadZlibHeader)"),
-        (small().tiled(1 << 20, 16), "its 4 x 4 pixels are cut into 1 x 1 pieces of 1048576 x 16"),
     ] {
         let error = refusal(&file.bytes());
         assert_eq!(error.kind(), ErrorKind::InvalidImage, "{error}");
@@ -118,6 +123,105 @@ fn what_contradicts_itself_is_damage() {
     *wrong.last_mut().unwrap() ^= 1;
     let error = refusal(&Tiff::new(4, 4, 1, 1).with(259, [8]).chunks(vec![wrong]).bytes());
     assert!(error.to_string().contains("the checksum of its pixels is wrong"), "{error}");
+}
+
+/// Three strips of four rows, each Deflate of levels that count on.
+fn strips() -> (Tiff, Vec<u8>, Vec<u64>) {
+    let pixels: Vec<u8> = (0..48).collect();
+    let strips: Vec<_> = pixels.chunks(16).map(tiff::stored).collect();
+    let lengths = strips.iter().map(|strip| strip.len() as u64).collect();
+    (Tiff::new(4, 12, 1, 1).with(259, [8]).with(278, [4]).chunks(strips), pixels, lengths)
+}
+
+fn levels(bytes: &[u8]) -> Vec<u8> {
+    read(bytes).unwrap().pixels().iter().step_by(3).copied().collect()
+}
+
+#[test]
+fn strips_that_are_named_beyond_the_picture_are_not_read() {
+    let (tiff, pixels, lengths) = strips();
+    let step = lengths[0];
+    for beyond in [8, u64::from(u32::MAX), 0] {
+        let named = tiff.clone().with(273, [8, 8 + step, 8 + 2 * step, beyond]);
+        let named = named.with(279, [step, step, step, u32::MAX.into()]);
+        assert_eq!(levels(&named.bytes()), pixels, "{beyond}");
+    }
+}
+
+#[test]
+fn a_coded_strip_whose_length_reaches_into_the_next_is_read() {
+    let (tiff, pixels, lengths) = strips();
+    for more in [1, 10, lengths[0]] {
+        // The directory follows the last one.
+        let longer: Vec<_> = lengths.iter().map(|length| length + more).collect();
+        assert_eq!(levels(&tiff.clone().with(279, longer).bytes()), pixels, "{more}");
+    }
+    // But not one that is said to begin where another does, or lengths of many files.
+    let first = tiff.clone().with(273, [8, 8, 8 + 2 * lengths[0]]).bytes();
+    assert!(refusal(&first).to_string().contains("two of its strips share the bytes at 8"));
+    let rows = Tiff::new(4, 12, 1, 1).with(259, [8]).with(278, [1]);
+    let rows = rows.chunks(pixels.chunks(4).map(tiff::stored).collect());
+    let file = rows.bytes().len() as u64;
+    let rest = (0..12).map(|at| file - 8 - 15 * at).collect::<Vec<_>>();
+    assert!(refusal(&rows.with(279, rest).bytes()).to_string().contains("share the bytes"));
+}
+
+#[test]
+fn a_tile_may_be_larger_than_the_limit_of_pictures() {
+    for (width, height) in [(8192, 8192), (16, 65_536), (16_384, 16)] {
+        let mut tile = vec![0; 12 * width];
+        (0..48).for_each(|at| tile[at / 4 * width + at % 4] = at as u8);
+        // The rows below the picture are missing: nobody looks at them.
+        for coding in [1, 8] {
+            let chunk = if coding == 1 { tile.clone() } else { tiff::stored(&tile) };
+            let tiff = Tiff::new(4, 12, 1, 1).with(259, [coding]);
+            let tiff = tiff.tiled(width as u32, height).chunks(vec![chunk]);
+            assert_eq!(levels(&tiff.bytes()), (0..48).collect::<Vec<u8>>(), "{width} x {height}");
+        }
+    }
+    for (size, said) in [
+        ((16_385, 16), "1 x 1 pieces of 16385 x 16 pixels, the limit is 16384 a side"),
+        ((4096, 4096), "1 x 1 pieces of 4096 x 4096 pixels, the limit is 8000 to decode"),
+    ] {
+        let limits = Limits { max_pixels: 4000, ..Limits::default() };
+        let bytes = small().tiled(size.0, size.1).bytes();
+        let error = decode(&bytes, &DecodeOptions::default(), &Budget::new(limits)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ImageTooLarge);
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn an_index_that_the_palette_lacks_is_black() {
+    let colors = [1, 2, 3, 4, 5, 6].map(|level| level << 8 | 9);
+    for (bits, row) in [(8, vec![1, 0, 2, 255]), (4, vec![0x10, 0x2f])] {
+        let tiff = Tiff::new(4, 1, 1, 3).with(258, [bits]).with(320, colors).chunks(vec![row]);
+        let pixels = read(&tiff.bytes()).unwrap().pixels();
+        assert_eq!(pixels[..6], [2, 4, 6, 1, 3, 5]);
+        assert_eq!(pixels[6..], [0; 6], "{bits} bits");
+    }
+}
+
+/// Where the entry of a tag begins in a little-endian file.
+fn entry(bytes: &[u8], tag: u16) -> usize {
+    let directory = u32::from_le_bytes(*bytes[4..].first_chunk().unwrap()) as usize + 2;
+    let mut entries = (directory..bytes.len()).step_by(12);
+    entries.find(|at| bytes[*at..].starts_with(&tag.to_le_bytes())).unwrap()
+}
+
+#[test]
+fn an_orientation_counts_in_every_type_of_numbers() {
+    // As Pillow: bytes (1, 7) and text (2) are not numbers.
+    for (kind, turned) in
+        [(1, false), (2, false), (3, true), (4, true), (6, true), (7, false), (8, true), (9, true)]
+    {
+        let mut bytes = Tiff::new(4, 2, 1, 1).with(274, [6]).chunks(vec![vec![9; 8]]).bytes();
+        let at = entry(&bytes, 274);
+        bytes[at + 2] = kind;
+        let rgb = read(&bytes).unwrap();
+        let size = if turned { (2, 4) } else { (4, 2) };
+        assert_eq!((rgb.width(), rgb.height()), size, "type {kind}");
+    }
 }
 
 #[test]

@@ -179,6 +179,27 @@ mod tests {
     }
 
     #[test]
+    fn a_colour_without_bits_is_refused() {
+        let masked = |bits: u32, masks: [u32; 3]| {
+            let mut file = b"BM\0\0\0\0\0\0\0\0".to_vec();
+            for field in [66, 40, 2, 2, 1 | bits << 16, 3, 16, 0, 0, 0, 0] {
+                file.extend(field.to_le_bytes());
+            }
+            file.extend(masks.map(u32::to_le_bytes).concat());
+            decode(&[file, vec![0xff; 16]].concat())
+        };
+        assert_eq!(masked(16, [0xf000, 0xf00, 0xf0]).unwrap(), [255; 12]);
+        // Pillow takes these for none at all.
+        assert_eq!(masked(32, [0; 3]).unwrap(), [255; 12]);
+        for (bits, masks) in
+            [(16, [0; 3]), (16, [0xf000, 0, 0xf0]), (32, [0xff, 0xff00, 0]), (32, [0, 0xff, 0])]
+        {
+            let error = masked(bits, masks).unwrap_err();
+            assert!(error.to_string().ends_with("its masks make no sense"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_palette_without_end_is_refused() {
         let error = decode(&bmp(54, 1 << 20, PALETTE)).unwrap_err();
         assert!(error.to_string().ends_with("its palette is said to have 1048576 colours"));

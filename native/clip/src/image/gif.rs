@@ -35,6 +35,10 @@ const RGB: u64 = 3;
 
 pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     let frame = First::find(bytes)?;
+    if frame.width == 0 || frame.height == 0 {
+        let size = format!("{} x {}", frame.width, frame.height);
+        return Err(broken(Format::Gif, &format!("its first frame is {size} pixels")));
+    }
     let (width, height) = frame.canvas();
     budget.limits().check_size(width, height)?;
     let pixels = u64::from(width) * u64::from(height);
@@ -122,7 +126,7 @@ impl<'a> First<'a> {
         let mut decoder = order.build();
         let (mut done, mut at) = (0, 0);
         while let Some(block) = block(blocks, at).filter(|_| done < indices.len()) {
-            budget.check()?;
+            let begun = done;
             let mut rest = block;
             while done < indices.len() {
                 let result = decoder.decode_bytes(rest, &mut indices[done..]);
@@ -135,6 +139,7 @@ impl<'a> First<'a> {
                 }
             }
             at += 1 + block.len();
+            budget.work(1 + block.len() + done - begun)?;
         }
         if done < indices.len() {
             return Err(broken(Format::Gif, "its pixels end too early"));
@@ -159,7 +164,7 @@ impl<'a> First<'a> {
         let mut canvas = zeroed(width * height * 4)?;
         let pixels = canvas.as_chunks_mut::<4>().0;
         pixels.fill(colors[usize::from(self.transparent.unwrap_or(0))]);
-        let rows = indices.chunks_exact(usize::from(self.width).max(1));
+        let rows = indices.chunks_exact(self.width.into());
         for (y, indices) in self.rows().into_iter().zip(rows) {
             let start = (usize::from(self.top) + y) * width + usize::from(self.left);
             for (pixel, index) in pixels[start..].iter_mut().zip(indices) {
@@ -185,4 +190,44 @@ fn block(bytes: &[u8], at: usize) -> Option<&[u8]> {
 
 fn failed(error: LzwError) -> Error {
     broken(Format::Gif, &error.to_string()).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A frame of two colours on a canvas of 5 x 5 pixels, and its data in blocks.
+    fn gif(width: u16, height: u16, blocks: &[u8]) -> Vec<u8> {
+        let [[a, b], [c, d]] = [width, height].map(u16::to_le_bytes);
+        let screen = b"GIF89a\x05\0\x05\0\x80\0\0\xff\0\0\0\xff\0";
+        [&screen[..], b",\0\0\0\0", &[a, b, c, d, 0, 2], blocks, b"\0;"].concat()
+    }
+
+    #[test]
+    fn a_first_frame_without_pixels_is_refused() {
+        // Codes of 3 bits: clear, 0, end.
+        let blocks = b"\x02\x44\x01";
+        assert!(read(&gif(1, 1, blocks), &Budget::default()).is_ok());
+        for (width, height) in [(0, 0), (0, 1), (1, 0)] {
+            let error = read(&gif(width, height, blocks), &Budget::default()).unwrap_err();
+            let size = format!("its first frame is {width} x {height} pixels");
+            assert!(error.to_string().ends_with(&size), "{error}");
+        }
+    }
+
+    #[test]
+    fn blocks_of_a_byte_share_a_look_at_the_clock() {
+        let looks = Cell::new(0);
+        let wanted = || {
+            looks.set(looks.get() + 1);
+            true
+        };
+        let budget = Budget::default().while_wanted(&wanted);
+        // Codes of 3 bits: clear, 0, clear, 0 and so on.
+        let blocks = b"\x01\x04\x01\x41\x01\x10".repeat(50_000);
+        assert!(read(&gif(1000, 1000, &blocks), &budget).is_err());
+        assert!((1..20).contains(&looks.get()), "{}", looks.get());
+    }
 }

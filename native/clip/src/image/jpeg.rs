@@ -11,8 +11,6 @@ mod raw;
 mod segments;
 mod turbo;
 
-use std::borrow::Cow;
-
 pub(super) use self::profile::profile;
 pub(super) use self::raw::{RawColor, RawInfo, decode_raw, inspect_raw};
 
@@ -65,7 +63,7 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
         return Err(broken(Format::Jpeg, &reason));
     }
     budget.check()?;
-    let file = mended(bytes, &outline);
+    let file = mended(bytes, &outline, budget)?;
     let decoder = open(&file, &outline, memory)?;
     let header = header(&decoder, &outline)?;
     let whole =
@@ -73,8 +71,7 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
     let target = Target { pixel: header.pixel, eighths: whole.eighths };
     let (width, height) = target.size(&header);
     let pixels = u64::from(width) * u64::from(height);
-    let copy = if matches!(file, Cow::Owned(_)) { file.len() as u64 } else { 0 };
-    budget.reserve(memory + copy + pixels * bytes_per_pixel(header.pixel))?;
+    budget.reserve(memory + pixels * bytes_per_pixel(header.pixel))?;
     let mut data = decode(&decoder, &header, target, outline.forgiven())?;
     budget.check()?;
     let channels = match header.pixel {

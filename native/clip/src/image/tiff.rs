@@ -70,7 +70,7 @@ pub(super) fn read(bytes: &[u8], budget: &Budget<'_>) -> Result<Bitmap> {
     };
     for (range, place) in ranges.into_iter().zip(chunks::places(&layout)) {
         budget.charge_read(range.len() as u64, bytes.len() as u64)?;
-        budget.check()?;
+        budget.work(range.len())?;
         reader.read(&bytes[range], place, &mut picture, budget)?;
     }
     color::convert(&directory, &layout, &mut picture, budget)?;
@@ -98,14 +98,15 @@ fn cannot(what: &str) -> Error {
 }
 
 /// Where Pillow finds it: in the tag, or in XMP where that is missing. A picture of an orientation
-/// that makes no sense is still a picture.
+/// that makes no sense, or is not of a type of numbers, is still a picture.
 fn orientation(directory: &Directory<'_>) -> Orientation {
     let find = |tag| directory.find(tag).ok().flatten();
     let Some(tag) = find(ORIENTATION) else {
         let xmp = find(XMP).and_then(|packet| orientation::from_xmp(packet.bytes()));
         return xmp.unwrap_or(Orientation::NoTransforms);
     };
-    let code = (1..=8).find(|code| tag.float(0) == Some(f32::from(*code)));
+    let value = tag.float(0).filter(|_| tag.are_numbers());
+    let code = (1..=8).find(|code| value == Some(f32::from(*code)));
     code.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
 }
 
@@ -126,7 +127,7 @@ fn memory(layout: &Layout, bytes: &[u8], ranges: &[Range<usize>], limits: &Limit
     let rows = match layout.compression {
         Compression::None | Compression::Jpeg => 0,
         _ if samples::are_rows(layout) => 0,
-        _ => layout.lengths(layout.chunk.1).0 as u64,
+        _ => layout.lengths(layout.chunk_rows()).0 as u64,
     };
     let (mut chunk, mut nanos) = (0, 0);
     for range in ranges {
@@ -208,7 +209,7 @@ impl Reader<'_> {
             return Ok(());
         }
         if self.rows.len() < length {
-            self.rows = zeroed(layout.lengths(layout.chunk.1).0)?;
+            self.rows = zeroed(layout.lengths(layout.chunk_rows()).0)?;
         }
         let rows = &mut self.rows[..length];
         self.decoder.decode(chunk, rows, budget)?;

@@ -215,7 +215,8 @@ impl Layout {
 }
 
 impl Masks {
-    /// Refuses masks that overlap, have gaps or do not fit.
+    /// Refuses masks that overlap, have gaps or do not fit, and a colour without any bits: it would
+    /// be black everywhere.
     fn checked(self) -> Result<Self> {
         let [red, green, blue] = self.color;
         let all = [red, green, blue, self.alpha];
@@ -226,7 +227,8 @@ impl Masks {
         let apart = all.iter().map(|mask| mask.count_ones()).sum::<u32>()
             == (red | green | blue | self.alpha).count_ones();
         let fits = self.bits == 32 || all.iter().all(|mask| *mask <= 0xffff);
-        if apart && fits && all.iter().all(|mask| solid(*mask)) {
+        let coloured = self.color.iter().all(|mask| *mask != 0);
+        if coloured && apart && fits && all.iter().all(|mask| solid(*mask)) {
             return Ok(self);
         }
         Err(broken(Format::Bmp, "its masks make no sense"))

@@ -11,6 +11,8 @@ use super::SCAN;
 use super::frame::Frame;
 use super::outline::Outline;
 use super::segments::Segments;
+use crate::budget::Budget;
+use crate::error::Result;
 
 const JFIF: u8 = 0xe0;
 const ADOBE: u8 = 0xee;
@@ -23,78 +25,103 @@ const ADOBE_LENGTH: usize = 12;
 /// Bytes before the payload of a segment: its marker and its length.
 const HEAD: usize = 4;
 
-/// A part of the file and what replaces it.
-type Edit = (Range<usize>, Vec<u8>);
-
-/// `bytes` as they are where there is nothing to mend.
-pub(super) fn mended<'a>(bytes: &'a [u8], outline: &Outline) -> Cow<'a, [u8]> {
-    let Some(frame) = &outline.frame else { return Cow::Borrowed(bytes) };
-    let edits = edits(bytes, frame, outline.scans);
-    if edits.is_empty() {
-        return Cow::Borrowed(bytes);
+/// `bytes` as they are where there is nothing to mend, which costs a look at its headers.
+///
+/// # Errors
+/// What the budget says of the memory that a copy takes.
+pub(super) fn mended<'a>(
+    bytes: &'a [u8],
+    outline: &Outline,
+    budget: &Budget<'_>,
+) -> Result<Cow<'a, [u8]>> {
+    let mut mending = Mending { bytes, budget, done: 0, file: Vec::new() };
+    if let Some(frame) = &outline.frame {
+        mending.walk(frame, outline.scans)?;
     }
-    let mut file = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    for (range, instead) in edits {
-        file.extend([&bytes[at..range.start], &instead].concat());
-        at = range.end;
-    }
-    file.extend(&bytes[at..]);
-    Cow::Owned(file)
+    Ok(mending.finish())
 }
 
-/// What to change up to the coded pixels of the last scan, in the order of the file.
-fn edits(bytes: &[u8], frame: &Frame, scans: u64) -> Vec<Edit> {
-    let (mut edits, mut scans_left) = (Vec::new(), scans);
-    let mut segments = Segments::of(bytes);
-    let mut after_scan = false;
-    while scans_left > 0 {
-        let start = bytes.len() - segments.rest().len();
-        let Some((marker, payload)) = segments.next().filter(|(marker, _)| *marker != END) else {
-            break;
-        };
-        let payload_at = bytes.len() - segments.rest().len() - payload.len();
-        // Behind the header of a scan are coded pixels.
-        let between = bytes.get(start..payload_at.saturating_sub(HEAD)).unwrap_or_default();
-        if !after_scan && between.iter().any(|byte| *byte != 0xff) {
-            edits.push((start..start + between.len(), markers(between)));
-        }
-        if let Some((range, instead)) = segment(marker, payload, frame) {
-            edits.push((payload_at + range.start..payload_at + range.end, instead));
-        }
-        after_scan = marker == SCAN;
-        scans_left -= u64::from(after_scan);
-    }
-    edits
+struct Mending<'a, 'b> {
+    bytes: &'a [u8],
+    budget: &'b Budget<'b>,
+    /// How many bytes were copied or replaced.
+    done: usize,
+    file: Vec<u8>,
 }
 
-/// The markers among bytes that belong to no segment: those are not the library's to pass over in
-/// silence.
+impl<'a> Mending<'a, '_> {
+    /// Goes through the file up to the coded pixels of the last scan.
+    fn walk(&mut self, frame: &Frame, scans: u64) -> Result<()> {
+        let bytes = self.bytes;
+        let mut segments = Segments::of(bytes);
+        let (mut scans_left, mut after_scan) = (scans, false);
+        while scans_left > 0 {
+            let start = bytes.len() - segments.rest().len();
+            let Some((marker, payload)) = segments.next().filter(|(marker, _)| *marker != END)
+            else {
+                break;
+            };
+            let payload_at = bytes.len() - segments.rest().len() - payload.len();
+            // Behind the header of a scan are coded pixels.
+            let between = bytes.get(start..payload_at.saturating_sub(HEAD)).unwrap_or_default();
+            if !after_scan && between.iter().any(|byte| *byte != 0xff) {
+                self.replace(start..start + between.len(), &markers(between))?;
+            }
+            if let Some((at, instead)) = segment(marker, payload, frame) {
+                let at = payload_at + at;
+                self.replace(at..at + instead.len(), instead)?;
+            }
+            after_scan = marker == SCAN;
+            scans_left -= u64::from(after_scan);
+        }
+        Ok(())
+    }
+
+    /// Puts `instead`, which is no longer, in place of a part that follows those before.
+    fn replace(&mut self, range: Range<usize>, instead: &[u8]) -> Result<()> {
+        if self.done == 0 {
+            self.budget.reserve(self.bytes.len() as u64)?;
+            self.file.reserve_exact(self.bytes.len());
+        }
+        self.file.extend_from_slice(&self.bytes[self.done..range.start]);
+        self.file.extend_from_slice(instead);
+        self.done = range.end;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Cow<'a, [u8]> {
+        if self.done == 0 {
+            return Cow::Borrowed(self.bytes);
+        }
+        self.file.extend_from_slice(&self.bytes[self.done..]);
+        Cow::Owned(self.file)
+    }
+}
+
+/// The markers among bytes that belong to no segment: the library does not pass over those.
 fn markers(between: &[u8]) -> Vec<u8> {
     let pairs = between.windows(2).filter(|pair| pair[0] == 0xff && ![0, 0xff].contains(&pair[1]));
     pairs.flatten().copied().collect()
 }
 
-/// What to change in the payload of a segment.
-fn segment(marker: u8, payload: &[u8], frame: &Frame) -> Option<Edit> {
+/// What to put into the payload of a segment, and where.
+fn segment(marker: u8, payload: &[u8], frame: &Frame) -> Option<(usize, &'static [u8])> {
     match marker {
         JFIF if payload.starts_with(b"JFIF\0") && payload.len() >= JFIF_LENGTH => {
-            (payload[5] != 1).then(|| (5..6, vec![1]))
+            (payload[5] != 1).then_some((5, &[1]))
         }
         ADOBE if payload.starts_with(b"Adobe") && payload.len() >= ADOBE_LENGTH => {
-            let assumed = match frame.channels() {
-                3 => 1,
-                4 => 2,
-                _ => return None,
-            };
-            let known = [0, assumed].contains(&payload[11]);
-            (!known).then(|| (11..12, vec![assumed]))
+            match (frame.channels(), payload[11]) {
+                (3, 2..) => Some((11, &[1])),
+                (4, 1 | 3..) => Some((11, &[2])),
+                _ => None,
+            }
         }
-        // The last fields mean something in the other kinds of JPEG only.
+        // These fields mean something in the other kinds of JPEG only.
         SCAN if frame.sequential() => {
             let at = 1 + 2 * usize::from(*payload.first()?);
             let fields = payload.get(at..at + 3)?;
-            (fields != [0, 63, 0]).then(|| (at..at + 3, vec![0, 63, 0]))
+            (fields != [0, 63, 0]).then_some((at, &[0, 63, 0]))
         }
         _ => None,
     }

@@ -51,9 +51,8 @@ pub(in crate::image) fn inspect_raw(chunk: &[u8]) -> Result<RawInfo> {
     check_scans(frame, &outline)?;
     let (width, height) = (u32::from(frame.width), u32::from(frame.height));
     let channels = frame.channels() as u8;
-    // The chunk is copied behind its tables, and again where it is mended.
-    let samples =
-        u64::from(width) * u64::from(height) * u64::from(channels) + 2 * chunk.len() as u64;
+    // The chunk is copied behind its tables.
+    let samples = u64::from(width) * u64::from(height) * u64::from(channels) + chunk.len() as u64;
     Ok(RawInfo {
         width,
         height,
@@ -66,7 +65,8 @@ pub(in crate::image) fn inspect_raw(chunk: &[u8]) -> Result<RawInfo> {
 /// Decodes a JPEG inside another format: `chunk`, a whole JPEG but for the tables that it shares
 /// with others (`tables`, from one start marker to one end marker, or nothing).
 ///
-/// The caller has reserved what [`inspect_raw`] says. `budget` is checked before and after.
+/// The caller has reserved what [`inspect_raw`] says. `budget` is checked before and after, and gives
+/// the memory to mend what has to be mended.
 ///
 /// # Errors
 /// As of a JPEG file.
@@ -80,7 +80,7 @@ pub(in crate::image) fn decode_raw(
     let outline = Outline::of(&bytes);
     let memory = check(&outline, budget.limits())?;
     budget.check()?;
-    let file = mended(&bytes, &outline);
+    let file = mended(&bytes, &outline, budget)?;
     let decoder = open(&file, &outline, memory)?;
     let header = header(&decoder, &outline)?;
     let pixel = match frame(&outline)?.channels() {

@@ -16,6 +16,10 @@ const TILE_LENGTHS: u16 = 325;
 /// Length of the shortest header of a file.
 const HEADER: u64 = 8;
 
+/// How many times the length of the file the lengths of coded pieces may add up to. Some writers
+/// round them up, and so let a piece reach into the next one.
+const MAX_CLAIMED: u64 = 4;
+
 /// A piece of the picture.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -46,7 +50,7 @@ pub(super) fn places(layout: &Layout) -> impl Iterator<Item = Place> {
 }
 
 /// The bytes of every piece in [`places`], no two of which share any: a file cannot be decoded for
-/// longer than it is.
+/// longer than it is. A coded piece ends where the next one begins.
 pub(super) fn ranges(
     directory: &Directory<'_>,
     layout: &Layout,
@@ -58,14 +62,13 @@ pub(super) fn ranges(
     let starts = starts(layout, offsets, name)?;
     let mut sorted = starts.clone();
     sorted.sort_unstable();
+    let coded = layout.compression != Compression::None;
     let range = |(at, (place, start)): (usize, (Place, &u64))| {
-        let length = match layout.compression {
-            Compression::None => layout.lengths(place.rows as u32).0 as u64,
+        let length = match lengths.and_then(|lengths| lengths.get(at)).unwrap_or(0) {
+            _ if !coded => layout.lengths(place.rows as u32).0 as u64,
             // Some writers leave out the lengths, or write zeros.
-            _ => match lengths.and_then(|lengths| lengths.get(at)).unwrap_or(0) {
-                0 => next(&sorted, *start).unwrap_or(file as u64).saturating_sub(*start),
-                length => length,
-            },
+            0 => next(&sorted, *start).unwrap_or(file as u64).saturating_sub(*start),
+            length => length,
         };
         let end = start.checked_add(length).filter(|end| *end <= file as u64);
         // Where nothing lies, as some writers mean by zero.
@@ -73,8 +76,15 @@ pub(super) fn ranges(
         let end = end.ok_or_else(|| outside(name, at, *start, length, file))?;
         Ok(*start as usize..end as usize)
     };
-    let ranges: Vec<_> =
+    let mut ranges: Vec<_> =
         places(layout).zip(&starts).enumerate().map(range).collect::<Result<_>>()?;
+    let claimed: u64 = ranges.iter().map(|range| range.len() as u64).sum();
+    if coded && claimed <= MAX_CLAIMED * file as u64 {
+        for range in &mut ranges {
+            let next = next(&sorted, range.start as u64).map_or(file, |next| next as usize);
+            range.end = range.end.min(next);
+        }
+    }
     check_apart(&ranges, name)?;
     Ok(ranges)
 }
@@ -84,7 +94,8 @@ fn starts(layout: &Layout, offsets: Values<'_>, name: &str) -> Result<Vec<u64>> 
     let (across, down) = layout.grid();
     let planes = if layout.planar { usize::from(layout.samples) } else { 1 };
     let count = across as usize * down as usize * planes;
-    if offsets.len() != count {
+    // Those that are too many are not read.
+    if offsets.len() < count {
         let named = offsets.len();
         let reason = format!("the number of its {name} is {named}, its size asks for {count}");
         return Err(damaged(&reason));

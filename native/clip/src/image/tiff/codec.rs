@@ -16,7 +16,7 @@ const FAX_OPTIONS: u16 = 292;
 /// The bit of the options of group 3 that says that rows may refer to the one above.
 const TWO_DIMENSIONAL: u64 = 1;
 
-/// Bytes that are decoded before the budget is asked again: a millisecond or so.
+/// Bytes that are inflated before the budget is asked again: a millisecond or so.
 const PIECE: usize = 1 << 17;
 
 /// How strips and tiles are coded.

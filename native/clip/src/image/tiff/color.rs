@@ -24,8 +24,8 @@ pub(super) type Palette = [[u8; 3]; 256];
 pub(super) fn palette(directory: &Directory<'_>) -> Result<Palette> {
     let map = directory.find(COLOR_MAP)?.ok_or_else(|| damaged("its palette is missing"))?;
     let colors = map.len() / 3;
-    // As in Pillow, an index that the palette lacks is a grey level.
-    let mut palette = std::array::from_fn(|index| [index as u8; 3]);
+    // As in Pillow, an index that the palette lacks is black.
+    let mut palette = [[0; 3]; 256];
     for (index, color) in palette.iter_mut().enumerate().take(colors) {
         let part = |channel| map.get(channel * colors + index).unwrap_or(0);
         *color = [0, 1, 2].map(|channel| (part(channel) >> 8) as u8);

@@ -54,14 +54,22 @@ impl<'a> Values<'a> {
         (0..values.len()).filter_map(move |at| values.get(at))
     }
 
+    /// Whether the type is one of numbers, and not of bytes and text.
+    pub(super) fn are_numbers(&self) -> bool {
+        !matches!(self.kind, 1 | 2 | 7)
+    }
+
     /// A fraction or a number with a point.
     pub(super) fn float(&self, at: usize) -> Option<f32> {
         let item = self.item(at)?;
         let number = self.order.number(&item[..item.len().min(8)]);
         match self.kind {
             5 | 10 => {
-                let [above, below] = [&item[..4], &item[4..]].map(|half| self.order.number(half));
-                Some(if below == 0 { 0.0 } else { (above as f64 / below as f64) as f32 })
+                let [above, below] = [&item[..4], &item[4..]].map(|half| {
+                    let half = self.order.number(half) as u32;
+                    if self.kind == 5 { f64::from(half) } else { f64::from(half as i32) }
+                });
+                Some(if below == 0.0 { 0.0 } else { (above / below) as f32 })
             }
             11 => Some(f32::from_bits(number as u32)),
             12 => Some(f64::from_bits(number) as f32),

@@ -5,7 +5,7 @@ use super::codec::Compression;
 use super::directory::{Directory, Order};
 use super::meaning::{Alpha, Color};
 use super::{cannot, damaged};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 use crate::limits::Limits;
 
 const WIDTH: u16 = 256;
@@ -109,6 +109,11 @@ impl Layout {
         }
     }
 
+    /// Rows of a chunk that are decoded: those inside the picture.
+    pub(super) fn chunk_rows(&self) -> u32 {
+        self.chunk.1.min(self.height)
+    }
+
     /// Columns and rows of chunks.
     pub(super) fn grid(&self) -> (u32, u32) {
         (self.width.div_ceil(self.chunk.0), self.height.div_ceil(self.chunk.1))
@@ -136,8 +141,12 @@ impl Layout {
         if compression == Compression::Jpeg && bits != 8 {
             return Err(cannot(&format!("JPEG of {bits}-bit samples")));
         }
+        let together = self.together();
+        if compression == Compression::Jpeg && ![1, 3, 4].contains(&together) {
+            return Err(cannot(&format!("JPEG of {together} samples a pixel")));
+        }
         let ycbcr = matches!(self.color, Color::YCbCr { .. });
-        if compression == Compression::Jpeg && ycbcr && ![1, 3].contains(&self.together()) {
+        if compression == Compression::Jpeg && ycbcr && together == 4 {
             return Err(cannot("JPEG of YCbCr with more samples"));
         }
         if self.differences && (![8, 16].contains(&bits) || self.block().is_some()) {
@@ -151,19 +160,28 @@ impl Layout {
     fn check_chunks(&self, limits: &Limits) -> Result<()> {
         let (width, height) = self.chunk;
         let (across, down) = self.grid();
-        let decoded = u64::from(across) * u64::from(width) * u64::from(self.height);
+        let cut = format!("{across} x {down} pieces of {width} x {height}");
         let pixels = u64::from(self.width) * u64::from(self.height);
         // Tiles of 16 x 16 pixels, the smallest that the format knows, or rows.
         let most = pixels / 256 + u64::from(limits.max_side);
-        let many = decoded > 2 * limits.max_pixels || u64::from(across) * u64::from(down) > most;
-        if many || limits.check_size(width, height).is_err() {
-            let reason = format!(
-                "its {} x {} pixels are cut into {across} x {down} pieces of {width} x {height}",
-                self.width, self.height
-            );
+        if u64::from(across) * u64::from(down) > most {
+            let reason = format!("its {} x {} pixels are cut into {cut}", self.width, self.height);
             return Err(damaged(&reason));
         }
-        Ok(())
+        // Rows below the picture are not decoded.
+        let decoded = u64::from(across) * u64::from(width) * u64::from(self.height);
+        let most = limits.max_pixels.saturating_mul(2);
+        let (what, limit) = match () {
+            () if width > limits.max_side => (format!("{} a side", limits.max_side), Limit::Side),
+            () if decoded > most => (format!("{most} to decode"), Limit::Pixels),
+            () => return Ok(()),
+        };
+        let message = format!(
+            "TIFF picture of {} x {} pixels is stored in {cut} pixels, the limit is {what}; save it \
+            in smaller ones or",
+            self.width, self.height
+        );
+        Err(Error::new(ErrorKind::ImageTooLarge, message).with_remedy(Remedy::Raise(limit)))
     }
 }
 
@@ -186,7 +204,8 @@ fn bits(directory: &Directory<'_>, color: Color, samples: u16) -> Result<u8> {
             let kind = match other {
                 2 => "signed",
                 3 => "floating-point",
-                _ => "complex",
+                5 | 6 => "complex",
+                other => return Err(cannot(&format!("sample format {other}"))),
             };
             return Err(cannot(&format!(
                 "a picture of {kind} samples, which have no agreed range,"

@@ -12,7 +12,6 @@ pub(super) fn decode(mut chunk: &[u8], out: &mut [u8], budget: &Budget<'_>) -> R
     let mut at = 0;
     // Past the last pixel for the checksum, unless more pixels follow.
     while !decoder.is_done() {
-        budget.check()?;
         let (input, room) = (chunk.len().min(PIECE), out.len().min(at + PIECE));
         let whole = input == chunk.len();
         let (consumed, produced) = match decoder.read(&chunk[..input], &mut out[..room], at, whole)
@@ -22,6 +21,7 @@ pub(super) fn decode(mut chunk: &[u8], out: &mut [u8], budget: &Budget<'_>) -> R
         };
         chunk = &chunk[consumed..];
         at += produced;
+        budget.work(consumed + produced)?;
         if consumed + produced == 0 {
             break;
         }

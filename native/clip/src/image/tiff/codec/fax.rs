@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use self::codes::{Bits, Mode};
 use super::super::{cannot, damaged};
-use super::{Fax, PIECE, short};
+use super::{Fax, short};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
 
@@ -92,12 +92,9 @@ impl Decoder {
         bits.rewind();
         self.row.changes.clear();
         let row_bytes = (self.width as usize).div_ceil(8);
-        let (mut done, mut check) = (0, 0);
+        let mut done = 0;
         for row in out.chunks_exact_mut(row_bytes) {
-            if done + bits.used() >= check {
-                budget.check()?;
-                check = done + bits.used() + PIECE;
-            }
+            let begun = bits.used();
             done += row_bytes;
             std::mem::swap(&mut self.row, &mut self.above);
             self.row.changes.clear();
@@ -106,6 +103,7 @@ impl Decoder {
                 return Err(short());
             }
             self.row.paint(row, self.width);
+            budget.work(row_bytes + bits.used() - begun)?;
             if end == End::Picture {
                 break;
             }

@@ -1,18 +1,14 @@
 //! PackBits: runs of bytes.
 
-use super::{PIECE, short};
+use super::short;
 use crate::budget::Budget;
 use crate::error::Result;
 
 pub(super) fn decode(chunk: &[u8], out: &mut [u8], budget: &Budget<'_>) -> Result<()> {
     let mut rest = chunk;
     let mut at = 0;
-    let mut check = 0;
     while at < out.len() {
-        if check <= at + chunk.len() - rest.len() {
-            budget.check()?;
-            check += PIECE;
-        }
+        let (begun, length) = (at, rest.len());
         let (&[code], after) = rest.split_first_chunk().ok_or_else(short)?;
         let room = out.len() - at;
         match code as i8 {
@@ -31,6 +27,7 @@ pub(super) fn decode(chunk: &[u8], out: &mut [u8], budget: &Budget<'_>) -> Resul
                 (at, rest) = (at + count, after);
             }
         }
+        budget.work(at - begun + length - rest.len())?;
     }
     Ok(())
 }

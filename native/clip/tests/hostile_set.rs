@@ -248,7 +248,7 @@ fn tiffs_that_would_be_decoded_for_longer_than_they_are() {
     let large = hostile::large_tiles().into_iter();
     cases.extend(large.map(|(name, bytes)| case(name, bytes, Fate::Header(ImageTooLarge))));
     // What is named too often costs nothing.
-    cases.push(case("strips without end", hostile::strips_without_end(), Fate::Pixels));
+    cases.push(case("coded strips without end", hostile::strips_without_end(), Fate::Pixels));
     check_all(&cases, 40);
 }
 

@@ -101,6 +101,7 @@ fn what_contradicts_itself_is_damage() {
         (small().without(273), "it has no strips"),
         (small().with(278, [0]), "its strips are 4 x 0 pixels"),
         (small().tiled(0, 16), "its tiles are 0 x 16 pixels"),
+        (small().with(273, [9, 9]), "the number of its strips is 2, its size asks for 1"),
         (small().with(278, [2]), "the number of its strips is 1, its size asks for 2"),
         (small().with(273, [0]), "number 0 of its strips is 16 bytes at 0, the file ends at"),
         (small().with(273, [u32::MAX.into()]), "number 0 of its strips is 16 bytes at 4294967295"),
@@ -138,7 +139,7 @@ fn levels(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn strips_that_are_named_beyond_the_picture_are_not_read() {
+fn coded_strips_that_are_named_beyond_the_picture_are_not_read() {
     let (tiff, pixels, lengths) = strips();
     let step = lengths[0];
     for beyond in [8, u64::from(u32::MAX), 0] {

@@ -207,13 +207,11 @@ pub(crate) fn shared_tiles(coding: u64, bits: u64, chunk: Vec<u8>, step: u64) ->
     tiff.with(places, offsets).with(lengths, vec![length; count as usize]).bytes()
 }
 
-fn small() -> Tiff {
-    Tiff::new(64, 64, 1, 1).chunks(vec![vec![0; 4096]])
-}
-
-/// A TIFF that names a million strips more than it has.
+/// A TIFF that names a million coded strips more than it has.
 pub(crate) fn strips_without_end() -> Vec<u8> {
-    small().with(273, vec![8; 1 << 20]).bytes()
+    let strip = [&[0x81, 0][..]; 32].concat();
+    let tiff = Tiff::new(64, 64, 1, 1).with(259, [32_773]).chunks(vec![strip]);
+    tiff.with(273, vec![8; 1 << 20]).bytes()
 }
 
 /// TIFFs whose tiles are much larger than they are.
@@ -230,6 +228,7 @@ pub(crate) fn large_tiles() -> Vec<(String, Vec<u8>)> {
 
 /// TIFFs that lie about how they are laid out.
 pub(crate) fn lying_tiffs() -> Vec<(String, Vec<u8>)> {
+    let small = || Tiff::new(64, 64, 1, 1).chunks(vec![vec![0; 4096]]);
     let mut files = Vec::new();
     for (width, height) in [(1, 1), (1, 4096), (0, 16)] {
         let tiff = Tiff::new(4096, 4096, 1, 1).with(259, [32_773]).tiled(width, height);
@@ -242,6 +241,7 @@ pub(crate) fn lying_tiffs() -> Vec<(String, Vec<u8>)> {
     let tiff = Tiff::new(1024, 1024, 1, 1).tiled(1, 1).chunks(vec![vec![0]; count]);
     files.push(("a million tiles of a pixel".into(), tiff.bytes()));
     files.push(("strips of no rows".into(), small().with(278, [0]).bytes()));
+    files.push(("strips without end".into(), small().with(273, vec![8; 1 << 20]).bytes()));
     let tables = small().with(259, [7]).with(347, vec![0xff; 1 << 20]);
     files.push(("large tables of a JPEG".into(), tables.bytes()));
     // Where the directory's first entry says how many values it has.

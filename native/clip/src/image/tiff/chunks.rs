@@ -94,8 +94,10 @@ fn starts(layout: &Layout, offsets: Values<'_>, name: &str) -> Result<Vec<u64>> 
     let (across, down) = layout.grid();
     let planes = if layout.planar { usize::from(layout.samples) } else { 1 };
     let count = across as usize * down as usize * planes;
-    // Those that are too many are not read.
-    if offsets.len() < count {
+    // Those that are too many are not read. Pillow puts them over the first ones if they are not
+    // coded, so such a picture is not what it shows.
+    let coded = layout.compression != Compression::None;
+    if offsets.len() < count || (offsets.len() > count && !coded) {
         let named = offsets.len();
         let reason = format!("the number of its {name} is {named}, its size asks for {count}");
         return Err(damaged(&reason));

@@ -17,7 +17,11 @@ defmodule Image.ZeroShot do
   `classify/3`, `label/3`, `explain/3`, `similarity/3`, `suggest/2`, `classifier/2`, `embed/2` and
   `embed_text/2` return the result, and raise an `Image.ZeroShot.Error` when a picture, a label
   or a model is at fault. With `try_` in front, the same verb returns `{:ok, result}` or
-  `{:error, error}` instead.
+  `{:error, error}` instead. So do, without `try_`, `info/1` and `devices/0`, the functions of
+  `Image.ZeroShot.Hub`, `Image.ZeroShot.Classifier.calibrate/3`, both `from_binary/2`, and those of
+  `Image.ZeroShot.Index` that search or load. `load/1` and the functions that put, delete or save return `:ok` or
+  `{:error, error}`. `classify_many/3` and `embed_many/2` have an `{:ok, result}` or `{:error, error}` for each
+  picture. A mistake in the program, such as an unknown option, raises an `ArgumentError` everywhere.
 
   ## Where things are
 
@@ -45,8 +49,8 @@ defmodule Image.ZeroShot do
   A picture is one of these: the bytes of an image file, `{:path, path}`,
   `{:rgb, binary, height, width}`, a `Vix.Vips.Image`, an `Nx.Tensor` of height x width x
   channels, or any struct that implements `Image.ZeroShot.Source`. The protocol's documentation
-  says more about each. Every function that takes a picture also takes an
-  `Image.ZeroShot.Embedding`, and then does not run the image tower.
+  says more about each. Every function that takes a picture, except
+  `explain/3`, also takes an `Image.ZeroShot.Embedding`, and then does not run the image tower.
 
   A picture is turned upright by its EXIF orientation and converted to RGB. It is resized and cropped as
   the model was trained. Of an animation the first frame counts.
@@ -197,9 +201,8 @@ defmodule Image.ZeroShot do
     * `:name` - the model's name on the Hub, or that of its directory
     * `:directory` - where its files are
     * `:revision` - the branch, tag or commit that was asked for, or `nil`
-    * `:commit` - the commit of the files, or `nil` where they are not from the Hub
-    * `:version` - what tells the model from others of the same name, as embeddings and classifiers have
-      it: the commit, or a checksum of the weights
+    * `:commit` - what tells the model from others of the same name, as embeddings, classifiers and indexes have
+      it: the commit on the Hub, or elsewhere a checksum of the weights such as `"local-9f3c01aa"`
     * `:device` - where the encoders are, such as `"cpu"` or `"cuda:0"`
     * `:requested_device` - what was asked for, such as `"auto"`
     * `:device_note` - why `:auto` did not take a better device, or `nil`
@@ -554,8 +557,8 @@ defmodule Image.ZeroShot do
   Embeds a picture, or each of a list of pictures in one batch.
 
   The result is an `Image.ZeroShot.Embedding`, or a list of them in the order given: a unit vector of 32-bit
-  floats (512 for ViT-B/32) with its model. Keep it, and give it to any function of this module instead of
-  the picture. An embedding is returned unchanged.
+  floats (512 for ViT-B/32) with its model. Keep it, and give it to any function of this module except
+  `explain/3` instead of the picture. An embedding is returned unchanged.
 
   A list takes at most 512 pictures, whose files are all in memory, and fails as a whole with the index of
   the picture at fault. For more, or where some may fail, use `embed_many/2`. Raises an

@@ -23,7 +23,7 @@ defmodule Image.ZeroShot.Serving.Identity do
   def of(info) do
     %{
       name: info.name,
-      commit: info[:version],
+      commit: info[:commit],
       dim: info.dim,
       logit_scale: info.logit_scale,
       logit_bias: info[:logit_bias]

@@ -20,7 +20,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   alias Image.ZeroShot.Serving.{Client, Directory, Handle, Lease, Local, Request}
 
   # Raise it whenever the messages or the requests change.
-  @protocol 4
+  @protocol 5
 
   # A remote serving answers from facts that it has, so it answers soon.
   @describe_ms 5_000
@@ -29,7 +29,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   @attempts 2
 
   # What makes one model another.
-  @identity [:name, :version, :dim, :logit_scale, :logit_bias, :preprocessing]
+  @identity [:name, :commit, :dim, :logit_scale, :logit_bias, :preprocessing]
 
   @spec checkout(Directory.key(), timeout(), non_neg_integer()) ::
           {:ok, Lease.t()} | {:error, Error.t()}

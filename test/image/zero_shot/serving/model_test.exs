@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.ModelTest do
   use ExUnit.Case, async: false
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Error, Serving}
+  alias Image.ZeroShot.{Classifier, Error, Serving}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Serving.{Model, Server}
 
@@ -38,7 +38,14 @@ defmodule Image.ZeroShot.ModelTest do
     assert info.precision == "f32"
     assert {info.format, Path.basename(info.weights)} == {"safetensors", "model.safetensors"}
     assert Enum.map(info.tokenizer, &Path.basename/1) == ["tokenizer.json"]
-    assert {info.revision, info.commit} == {nil, nil}
+    assert info.revision == nil
+    # What embeddings and classifiers have, too.
+    assert "local-" <> _checksum = info.commit
+    refute Map.has_key?(info, :version)
+    photo = {:path, "priv/samples/dog.jpg"}
+    assert ZeroShot.embed(photo, opts).commit == info.commit
+    classifier = ZeroShot.classifier(["cat", "dog"], opts)
+    assert Classifier.info(classifier).model.commit == info.commit
     assert {File.exists?(info.encoders), info.encoders_note} == {true, nil}
     refute Map.has_key?(info, :preprocessing)
 

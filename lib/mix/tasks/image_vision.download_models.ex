@@ -19,7 +19,8 @@ defmodule Mix.Tasks.ImageVision.DownloadModels do
   ## Flags
 
     * `--zero-shot` - the model of `Image.ZeroShot`. It is the only one here, and the default
-    * `--repo ORG/NAME` - another model than the configured one
+    * `--repo MODEL` - another model than the configured one: `org/name` on the Hub, a directory, or `embedded`. For
+      the last two there is nothing to download, and only the encoders are exported
     * `--revision REVISION` - a branch, a tag or a commit of it
     * `--offline-check` - sends no request: fails if anything is missing that would have to be
       downloaded

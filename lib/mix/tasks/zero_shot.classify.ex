@@ -7,7 +7,7 @@ defmodule Mix.Tasks.ZeroShot.Classify do
       $ mix zero_shot.classify photos --labels "a dog, a cat, a car"
       $ mix zero_shot.classify "photos/**/*.jpg" --labels-file labels.txt --format csv > photos.csv
       $ mix zero_shot.classify photos --labels "a dog, a cat" --html photos.html
-      $ mix zero_shot.classify priv/samples --labels-file priv/samples/labels.txt --repo embedded
+      $ mix zero_shot.classify "priv/samples/*.{jpg,png,webp}" --labels-file priv/samples/labels.txt --repo embedded
       $ mix zero_shot.classify photos --suggest
 
   A folder is searched with all folders in it, for files with a picture's extension and no leading
@@ -35,6 +35,9 @@ defmodule Mix.Tasks.ZeroShot.Classify do
       `--html`, and elsewhere to all, or to 10 with `--suggest`
     * `--min-score SCORE` - leaves out labels below it, such as `0.2`
     * `--multi-label` - scores each label by itself, so that several or none can be high
+    * `--other "something else"` - a label for "none of these", which competes with the others
+    * `--scores SCORES` - `softmax`, `sigmoid` (SigLIP models only), `cosine` or `logits`. A table shows the first two
+      as percents. Defaults to `softmax`
     * `--format FORMAT` - `table`, `json` or `csv`. Defaults to `table`
     * `--html FILE` - also writes a page of thumbnails with bars, to sort and to filter, in one file that
       needs no other; see below
@@ -55,8 +58,8 @@ defmodule Mix.Tasks.ZeroShot.Classify do
   The first run with a model and a vocabulary embeds all its prompts, before the first picture. Later runs read
   them from a file in the user's cache.
 
-  All other flags mean the same, but for `--labels`, `--labels-file` and `--multi-label`, which are an error
-  beside `--suggest`. `--vocabulary` is one without it. The vocabulary is checked before any picture is read.
+  All other flags mean the same, but for `--labels`, `--labels-file`, `--multi-label`, `--other` and `--scores`, which
+  are an error together with `--suggest`. `--vocabulary` is one without it. The vocabulary is checked before any picture is read.
 
   ## Formats
 

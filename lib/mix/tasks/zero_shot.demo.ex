@@ -1,5 +1,5 @@
 defmodule Mix.Tasks.ZeroShot.Demo do
-  @shortdoc "Opens a page in the browser to try labels on pictures"
+  @shortdoc "Serves a page to try labels on pictures"
 
   @moduledoc """
   Serves a page on this machine where you try labels on pictures.
@@ -19,7 +19,7 @@ defmodule Mix.Tasks.ZeroShot.Demo do
     * `--port N` - the port. Defaults to 4848; 0 is any that is free
     * `--pictures DIR` - the pictures of the strip: a folder with all folders in it. Their index is kept in the
       folder, as by `mix zero_shot.search`; pictures that come later are found by the next start
-    * `--index FILE` - keeps that index there. The name ends in `.index`
+    * `--index FILE` - keeps that index there. The name ends in `.index`. It needs `--pictures`
     * `--labels "a dog, a cat"` - the labels to begin with, between commas. Can be given several times
     * `--labels-file FILE` - a label in each line. Can be given several times, and beside `--labels`
     * `--template "a drawing of {label}"` - the template to begin with, or `openai_imagenet` or

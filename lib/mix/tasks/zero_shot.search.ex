@@ -24,7 +24,7 @@ defmodule Mix.Tasks.ZeroShot.Search do
 
   ## Flags
 
-    * `--like FILE` - finds what is like this picture, instead of a text
+    * `--like FILE` - finds what is like this picture, instead of a text. The picture itself is left out
     * `--duplicates` - finds groups of pictures that are alike: copies, other sizes, series
     * `--top N` - at most N results. Defaults to 10. Duplicates are all shown
     * `--min-score SCORE` - leaves out results below this cosine, from -1 to 1. Defaults to 0.95 for

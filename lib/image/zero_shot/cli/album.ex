@@ -140,7 +140,8 @@ defmodule Image.ZeroShot.CLI.Album do
 
   defp new, do: Index.new(storage: :f16, max_size: @max_size)
 
-  # Forgets what is gone, and returns what is new. What is in a folder that cannot be read is neither.
+  # Deletes entries whose files are gone, and returns files that are new. Entries in folders that cannot be read
+  # stay: their files may be there.
   defp update(index, folder, wanted, unread) do
     known = MapSet.new(Index.ids(index))
     hidden = for {unreadable, _reason} <- unread, do: relative(folder, unreadable) <> "/"

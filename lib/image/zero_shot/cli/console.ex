@@ -25,7 +25,7 @@ defmodule Image.ZeroShot.CLI.Console do
          {:ok, labels} <- checked(flags),
          {paths, faults} = Paths.expand(flags.paths),
          :ok <- some(paths, faults) do
-      flags = Map.merge(flags, %{paths: paths, shown: labels})
+      flags = Map.merge(flags, %{paths: paths, shown: labels ++ other(flags.opts)})
       in_bytes(fn -> with_page(flags, &classify(flags, &1, faults, output)) end)
     else
       {:error, message} -> {:error, one_line(message)}
@@ -33,6 +33,8 @@ defmodule Image.ZeroShot.CLI.Console do
   rescue
     error in Error -> {:error, one_line(error.message)}
   end
+
+  defp other(opts), do: List.wrap(opts[:other])
 
   # Before any folder is searched. A mistake in the configuration gets the same error as one in a flag.
   # Returns the labels that may be shown.
@@ -102,7 +104,7 @@ defmodule Image.ZeroShot.CLI.Console do
     all = length(flags.paths)
 
     shown = %{
-      rows: Rows.new(flags.format, flags.paths, flags.shown),
+      rows: Rows.new(flags.format, flags.paths, flags.shown, flags.scores),
       page: page,
       progress: Progress.new(:pictures, all),
       step: %{done: 0, failed: 0, total: all},
@@ -115,7 +117,7 @@ defmodule Image.ZeroShot.CLI.Console do
     draw(shown)
     shown = flags |> results() |> Enum.reduce(shown, &show/2)
     clear(shown)
-    ended(shown.step.failed + length(faults), all + length(faults))
+    ended(shown.step.failed, all, length(faults))
   end
 
   defp results(flags) do
@@ -138,8 +140,15 @@ defmodule Image.ZeroShot.CLI.Console do
     shown
   end
 
-  defp ended(0, _all), do: :ok
+  # A wildcard that matches nothing, or a folder that cannot be read, is not a picture.
+  defp ended(0, _all, 0), do: :ok
+  defp ended(0, _all, faults), do: {:error, "#{searched(faults)}; the reasons are above"}
 
-  defp ended(failed, all),
-    do: {:error, "#{failed} of #{all} could not be classified; the reasons are above"}
+  defp ended(failed, all, faults) do
+    more = if faults > 0, do: ", and #{searched(faults)}"
+    {:error, "#{failed} of #{all} could not be classified#{more}; the reasons are above"}
+  end
+
+  defp searched(1), do: "1 folder or wildcard gave no pictures"
+  defp searched(count), do: "#{count} folders or wildcards gave no pictures"
 end

@@ -15,6 +15,8 @@ defmodule Image.ZeroShot.CLI.Flags do
     top: :integer,
     min_score: :float,
     multi_label: :boolean,
+    scores: :string,
+    other: :string,
     format: :string,
     html: :string,
     repo: :string,
@@ -26,6 +28,13 @@ defmodule Image.ZeroShot.CLI.Flags do
                     OptionTable.rows([:model]),
                   name <- names,
                   do: Atom.to_string(name)
+
+  @scores for {:scores, {:one_of, names}, _default, _group, _doc} <- OptionTable.rows([:scores]),
+              name <- names,
+              do: Atom.to_string(name)
+
+  # From where to where scores go, as far as they have bounds.
+  @ranges %{softmax: {0, 1}, sigmoid: {0, 1}, cosine: {-1, 1}, logits: {-1.0e6, 1.0e6}}
 
   @formats %{"table" => :table, "json" => :json, "csv" => :csv}
 
@@ -47,7 +56,13 @@ defmodule Image.ZeroShot.CLI.Flags do
         "of them, or give the file as --vocabulary FILE",
     multi_label:
       "expected no --multi-label together with --suggest, whose scores are shares of the whole " <>
-        "vocabulary; leave it out, or give labels instead of --suggest"
+        "vocabulary; leave it out, or give labels instead of --suggest",
+    scores:
+      "expected no --scores together with --suggest, whose scores are shares of the whole " <>
+        "vocabulary; leave it out, or give labels instead of --suggest",
+    other:
+      "expected no --other together with --suggest, which ranks a vocabulary; leave it out, or give " <>
+        "labels instead of --suggest"
   ]
 
   @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
@@ -57,6 +72,7 @@ defmodule Image.ZeroShot.CLI.Flags do
           labels: [String.t(), ...] | :suggested,
           format: :table | :json | :csv,
           html: Path.t() | nil,
+          scores: :softmax | :sigmoid | :logits | :cosine,
           opts: keyword()
         }
 
@@ -67,10 +83,13 @@ defmodule Image.ZeroShot.CLI.Flags do
          {:ok, format} <- format(Keyword.get(flags, :format, "table")),
          {:ok, html} <- html(flags[:html]),
          {:ok, top} <- top(flags[:top], if(html, do: :html, else: format)),
-         {:ok, least} <- min_score(flags[:min_score]),
+         scores = Keyword.get(own, :scores, :softmax),
+         :ok <- bars(html, scores),
+         {:ok, least} <- min_score(flags[:min_score], @ranges[scores]),
          {:ok, model} <- model(flags) do
       opts = top_k(top, labels) ++ own ++ least ++ template(flags) ++ model
-      {:ok, %{paths: paths, labels: labels, format: format, html: html, opts: opts}}
+      flags = %{paths: paths, labels: labels, format: format, html: html}
+      {:ok, Map.merge(flags, %{scores: scores, opts: opts})}
     end
   end
 
@@ -128,7 +147,8 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp some_labels(flags) do
     case {flags[:vocabulary], labels(flags)} do
       {nil, {:ok, [_ | _] = labels}} ->
-        {:ok, labels, Keyword.take(flags, [:multi_label])}
+        with {:ok, scores} <- scores(flags[:scores]),
+             do: {:ok, labels, Keyword.take(flags, [:multi_label, :other]) ++ scores}
 
       {nil, {:ok, []}} ->
         {:error,
@@ -143,6 +163,17 @@ defmodule Image.ZeroShot.CLI.Flags do
            "use --labels-file FILE"}
     end
   end
+
+  defp scores(nil), do: {:ok, []}
+  defp scores(name) when name in @scores, do: {:ok, [scores: String.to_existing_atom(name)]}
+
+  defp scores(name),
+    do: {:error, "expected --scores to be one of #{Enum.join(@scores, ", ")}, got: #{name}"}
+
+  defp bars(html, :logits) when html != nil,
+    do: {:error, "expected no --scores logits together with --html, whose bars end at 1"}
+
+  defp bars(_html, _scores), do: :ok
 
   @doc """
   The labels of `:labels` and `:labels_file`, in the order in which they are given.
@@ -209,9 +240,11 @@ defmodule Image.ZeroShot.CLI.Flags do
   defp top_k(nil, :suggested), do: []
   defp top_k(top, _labels), do: [top_k: top]
 
-  defp min_score(nil), do: {:ok, []}
-  defp min_score(least) when least >= 0 and least <= 1, do: {:ok, [min_score: least]}
-  defp min_score(least), do: {:error, "expected --min-score to be from 0 to 1, got: #{least}"}
+  defp min_score(nil, _range), do: {:ok, []}
+  defp min_score(least, {a, b}) when least >= a and least <= b, do: {:ok, [min_score: least]}
+
+  defp min_score(least, {a, b}),
+    do: {:error, "expected --min-score to be from #{a} to #{b}, got: #{least}"}
 
   @doc """
   The options that name a model and how it computes, of `:repo`, `:device` and `:precision`.
@@ -261,11 +294,14 @@ defmodule Image.ZeroShot.CLI.Flags do
   @spec template_named(String.t()) :: String.t() | atom()
   def template_named(text), do: Enum.find(Templates.names(), text, &(to_string(&1) == text))
 
-  defp repo(nil), do: []
-  defp repo("embedded"), do: [repo: :embedded]
+  @doc """
+  The option of `:repo`. A name on the Hub has no more than one slash, and begins with neither of `.`, `/` and `~`.
+  """
+  @spec repo(String.t() | nil) :: keyword()
+  def repo(nil), do: []
+  def repo("embedded"), do: [repo: :embedded]
 
-  # A name on the Hub has no more than one slash, and begins with none of these.
-  defp repo(name) do
+  def repo(name) do
     if File.dir?(name) or name =~ ~r{\A[./~]|/.*/},
       do: [repo: {:local, Path.expand(name)}],
       else: [repo: name]

@@ -6,6 +6,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
 
   alias Image.ZeroShot.{Error, Hub}
   alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.CLI.Flags
   alias Image.ZeroShot.Hub.{Progress, Repo}
   alias Image.ZeroShot.Serving.Model
 
@@ -88,7 +89,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
 
   # A mistake in the configuration gets the same error as one on the command line.
   defp options(flags) do
-    given = Keyword.take(flags, [:repo, :revision])
+    given = flags |> Keyword.take([:revision]) |> Keyword.merge(Flags.repo(flags[:repo]))
     offline = if flags[:offline_check], do: [offline: true], else: []
     {:ok, Options.model!(given ++ offline)}
   rescue
@@ -98,7 +99,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   defp fetch(opts, terminal) do
     case Repo.source(opts) do
       {:directory, directory} ->
-        say("model: #{directory}, on this machine")
+        say("model: #{directory}, #{where(opts.repo)}")
         :ok
 
       {:hub, name, revision, _cache, _endpoint} ->
@@ -110,6 +111,9 @@ defmodule Image.ZeroShot.CLI.Prefetch do
         end
     end
   end
+
+  defp where(:embedded), do: "which ships with the library; there is nothing to download"
+  defp where({:local, _directory}), do: "on this machine; there is nothing to download"
 
   # The task waits inside the native library; this process shows how far it is.
   defp download(opts, terminal) do

@@ -12,26 +12,29 @@ defmodule Image.ZeroShot.CLI.Rows do
   @widest_name 60
   @widest_label 30
 
-  @enforce_keys [:format, :name, :label]
-  defstruct [:format, :name, :label]
+  @enforce_keys [:format, :name, :label, :scores]
+  defstruct [:format, :name, :label, :scores]
 
   @type t :: %__MODULE__{
           format: :table | :json | :csv,
           name: non_neg_integer(),
-          label: non_neg_integer()
+          label: non_neg_integer(),
+          scores: atom()
         }
 
   @type result :: {:ok, [%{label: String.t(), score: float()}]} | {:error, Error.t()}
 
   @doc """
-  A table is aligned by what is known before the first result: the names and the labels.
+  A table is aligned by what is known before the first result: the names and the labels. It shows scores that are
+  parts of 1 as percents.
   """
-  @spec new(:table | :json | :csv, [Path.t()], [String.t()]) :: t()
-  def new(format, paths, labels) do
+  @spec new(:table | :json | :csv, [Path.t()], [String.t()], atom()) :: t()
+  def new(format, paths, labels, scores \\ :softmax) do
     %__MODULE__{
       format: format,
       name: widest(paths, @widest_name),
-      label: widest(labels, @widest_label)
+      label: widest(labels, @widest_label),
+      scores: scores
     }
   end
 
@@ -51,9 +54,12 @@ defmodule Image.ZeroShot.CLI.Rows do
   def row(%{format: :table}, _path, {:error, _error}), do: []
 
   def row(%{format: :table} = rows, path, {:ok, results}) do
-    cells = for %{label: label, score: score} <- results, do: [percent(score), "  ", plain(label)]
+    cells =
+      for %{label: label, score: score} <- results,
+          do: [shown(score, rows.scores), "  ", plain(label)]
+
     cells = if cells == [], do: ["-"], else: cells
-    # Percents take seven columns, and two stand between them and the label.
+    # Scores take seven columns, and two stand between them and the label.
     padded = cells |> Enum.map(&pad(&1, rows.label + 9)) |> Enum.intersperse("  ")
     text = IO.iodata_to_binary([path |> plain() |> pad(rows.name), "  ", padded])
     [String.trim_trailing(text), "\n"]
@@ -91,7 +97,10 @@ defmodule Image.ZeroShot.CLI.Rows do
       else: text |> inspect(binaries: :as_strings, printable_limit: :infinity) |> Output.visible()
   end
 
-  defp percent(score) do
+  defp shown(score, plain) when plain in [:cosine, :logits],
+    do: score |> :erlang.float_to_binary(decimals: 4) |> String.pad_leading(7)
+
+  defp shown(score, _part_of_1) do
     percent = :erlang.float_to_binary(score * 100, decimals: 1)
     String.pad_leading(percent, 5) <> " %"
   end

@@ -128,10 +128,26 @@ defmodule Image.ZeroShot.CLI.Search do
   defp find(index, query, flags) do
     # A template is for texts.
     template = if match?({:text, _}, query), do: flags.template, else: []
-    opts = [k: flags.top, min_score: flags.min_score] ++ template ++ flags.opts
+    opts = [k: flags.top, min_score: flags.min_score, only: other(query, flags.folder)]
+    opts = opts ++ template ++ flags.opts
 
     with {:ok, results} <- Index.nearest(index, query, opts),
          do: {:ok, Enum.map(results, &{nil, &1.id, &1.score})}
+  end
+
+  # A picture is not like itself, by whatever name it is given.
+  defp other({:path, like}, folder) do
+    itself = file(like)
+    &(file(Album.path(folder, &1)) != itself)
+  end
+
+  defp other(_text, _folder), do: nil
+
+  defp file(path) do
+    case File.stat(path) do
+      {:ok, %{inode: inode, major_device: device}} when inode > 0 -> {device, inode}
+      _no_inodes -> Path.expand(path)
+    end
   end
 
   # Pictures that are alike, and those that these are alike to, are one group. The score of an entry is its

@@ -78,7 +78,11 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
         ["gone.jpg", "priv/samples/labels.txt", "priv/samples/dog.jpg", "no/*.jpg"] ++ @labels
 
       assert {{:error, message}, shown, told} = classify(argv)
-      assert message == "3 of 4 could not be classified; the reasons are above"
+
+      assert message ==
+               "2 of 3 could not be classified, and 1 folder or wildcard gave no pictures; " <>
+                 "the reasons are above"
+
       assert shown =~ ~r/^priv\/samples\/dog.jpg  +\d+\.\d %  dog [^\n]*\n$/
 
       assert [none, gone, no_picture, ""] = String.split(told, "\n")
@@ -221,8 +225,24 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
       end
     end
 
+    test "choose scores, and a label for none of these" do
+      argv = ["priv/samples/pizza.webp", "--labels", "dog,cat", "--other", "pizza"]
+      assert {:ok, shown, ""} = classify(argv)
+      assert shown =~ ~r/^priv\/samples\/pizza.webp +\d+\.\d %  pizza /
+
+      argv = ["priv/samples/dog.jpg", "--labels", "dog,cat", "--scores"]
+
+      for {scores, least} <- [{"cosine", "0.1"}, {"logits", "-40"}] do
+        assert {:ok, shown, ""} = classify(argv ++ [scores, "--min-score", least])
+        assert shown =~ ~r/^priv\/samples\/dog.jpg + \d+\.\d{4}  dog/
+      end
+
+      assert {{:error, message}, "", ""} = classify(argv ++ ["sigmoid"])
+      assert message =~ "scores: :sigmoid asks for the probability of each label by itself"
+    end
+
     @usage "the flags are --labels, --labels-file, --suggest, --vocabulary, --template, --top, --min-score, --multi-label, " <>
-             "--format, --html, --repo, --device, --precision; see mix help zero_shot.classify"
+             "--scores, --other, --format, --html, --repo, --device, --precision; see mix help zero_shot.classify"
 
     @no_labels ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE; without any, use --suggest)
 
@@ -237,6 +257,12 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
             {["x.jpg", "--top", "many"], "expected --top to be a number, got: many"},
             {["x.jpg", "--labels", "a", "--min-score", "50"],
              "expected --min-score to be from 0 to 1, got: 50.0"},
+            {["x.jpg", "--labels", "a", "--scores", "cosine", "--min-score", "2"],
+             "expected --min-score to be from -1 to 1, got: 2.0"},
+            {["x.jpg", "--labels", "a", "--scores", "best"],
+             "expected --scores to be one of softmax, sigmoid, logits, cosine, got: best"},
+            {["x.jpg", "--labels", "a", "--scores", "logits", "--html", "x.html"],
+             "expected no --scores logits together with --html, whose bars end at 1"},
             {["x.jpg", "--labels", "a", "--top", "0"],
              "expected --top to be a positive number, got: 0"},
             {["x.jpg", "--multi-label=yes"], "expected no value for --multi-label, got: yes"},

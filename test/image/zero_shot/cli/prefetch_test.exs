@@ -13,6 +13,7 @@ defmodule Image.ZeroShot.PrefetchTest do
   @moduletag :tmp_dir
 
   @name "acme/emoji-clip"
+  @embedded ~r/^model: .*emoji-clip, which ships with the library; there is nothing to download\nencoders: .*\n$/
   @files ~w(config.json preprocessor_config.json tokenizer.json special_tokens_map.json) ++
            ~w(tokenizer_config.json model.safetensors)
 
@@ -131,7 +132,23 @@ defmodule Image.ZeroShot.PrefetchTest do
     test "with a model that is on this machine exports its encoders" do
       configure(repo: :embedded)
       assert {:ok, shown} = prefetch(["--zero-shot"])
-      assert shown =~ ~r/^model: .*emoji-clip, on this machine\nencoders: .*\n$/
+      assert shown =~ @embedded
+    end
+
+    test "named embedded, or by its directory, asks the Hub for nothing", %{site: site} do
+      assert {:ok, shown} = prefetch(["--zero-shot", "--repo", "embedded"])
+      assert shown =~ @embedded
+
+      assert {:ok, shown} = prefetch(["--zero-shot", "--repo", "./priv/models/emoji-clip"])
+
+      assert shown =~
+               ~r/^model: .*emoji-clip, on this machine; there is nothing to download\nencoders: /
+
+      assert {{:error, message}, ""} =
+               prefetch(["--zero-shot", "--repo", "embedded", "--revision", "main"])
+
+      assert message =~ "expected :repo to be the name of a model where :revision is given"
+      assert HubSite.requests(site) == []
     end
   end
 
@@ -186,8 +203,10 @@ defmodule Image.ZeroShot.PrefetchTest do
     test "from the Hub" do
       assert {{:error, message}, _} = prefetch(["--zero-shot", "--repo", "acme/nothing"])
       assert message =~ "acme/nothing" and not (message =~ "\n")
-      assert {{:error, message}, _} = prefetch(["--zero-shot", "--repo", "../x"])
+      assert {{:error, message}, _} = prefetch(["--zero-shot", "--repo", "acme/no:thing"])
       assert message =~ "expected the repository to be"
+      assert {{:error, message}, _} = prefetch(["--zero-shot", "--repo", "../x"])
+      assert message =~ ~r{\Ano model directory at /.*/x\z}
     end
 
     test "from the configuration" do

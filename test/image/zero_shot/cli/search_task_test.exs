@@ -105,6 +105,17 @@ defmodule Image.ZeroShot.SearchTaskTest do
     for row <- rows, do: assert_in_delta(row["score"], 1.0, 1.0e-3)
   end
 
+  test "a picture of the folder is not like itself, by whatever name", %{tmp_dir: dir} do
+    album!(dir)
+    link = Path.join(dir, "link to dog")
+    File.ln_s!("dog.jpg", link)
+
+    for like <- [Path.join(dir, "dog.jpg"), Path.join(dir, "./more/../dog.jpg"), link] do
+      assert {:ok, shown, _told} = search([dir, "--like", like, "--top", "1"])
+      assert shown =~ ~r/^ 1\.0000  .*copy of dog\.jpg\n\z/
+    end
+  end
+
   test "finds groups of duplicates as CSV", %{tmp_dir: dir} do
     album!(dir)
     picture!(dir, "x/cat again.png", "cat.png")

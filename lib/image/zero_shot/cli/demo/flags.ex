@@ -75,7 +75,11 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
 
   # The pictures that come with the library are few, and nothing of theirs is written.
   defp folder(nil, nil), do: {:ok, samples(""), :memory}
-  defp folder(nil, _index), do: {:error, "expected --pictures DIR beside --index"}
+
+  defp folder(nil, _index),
+    do:
+      {:error,
+       "expected --pictures DIR together with --index, which keeps the index of those pictures"}
 
   defp folder(folder, index) do
     if File.dir?(folder),

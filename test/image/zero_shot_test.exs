@@ -207,6 +207,22 @@ defmodule Image.ZeroShotTest do
                  ~s({:path, "priv/samples/dog.jpg"})
              )
 
+      for address <- [
+            "https://example.org/dog.jpg",
+            "HTTP://example.org/dog.jpg",
+            "data:image/png;base64,aGk="
+          ],
+          picture <- [address, {:path, address}] do
+        assert {:error, error} = ZeroShot.try_label(picture, ["dog"], opts())
+
+        assert String.ends_with?(
+                 error.message,
+                 "; addresses are not fetched: download the picture first, and give its bytes"
+               )
+
+        refute error.message =~ "give {:path"
+      end
+
       assert {:error, error} = ZeroShot.try_label(<<1, 2, 3, 255>>, ["dog"], opts())
       refute error.message =~ ":path"
     end

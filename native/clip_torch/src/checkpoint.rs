@@ -120,7 +120,13 @@ fn read_config(directory: &Path) -> Result<Config> {
 fn without_config(directory: &Path) -> Error {
     let message = format!("no {CONFIG} in {}", directory.display());
     match NOT_CLIP.iter().find(|(name, _)| is_there(&directory.join(name))) {
-        None => Error::new(ErrorKind::NotFound, message),
+        None => Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "{message}; a model's directory holds {CONFIG}, weights such as model.safetensors, and a \
+                 tokenizer such as tokenizer.json"
+            ),
+        ),
         Some((_, what)) => Error::new(ErrorKind::UnsupportedModel, format!("{message}: {what}")),
     }
 }

@@ -255,6 +255,10 @@ fn a_directory_without_config_says_what_it_is_instead() {
     let error = Checkpoint::open(scratch.path()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().starts_with("no config.json in "), "{error}");
+    assert!(
+        error.to_string().contains("; a model's directory holds config.json, weights"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -219,8 +219,13 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   defp no_list(term, opts) do
-    Error.error(:invalid_label, "expected a list of #{noun(opts)}s, got: #{brief(term)}")
+    Error.error(:invalid_label, "expected #{accepted(opts)}, got: #{brief(term)}")
   end
+
+  defp accepted(%{noun: noun}), do: "a list of #{noun}s"
+
+  defp accepted(_labels),
+    do: "labels as a list, a map of label => prompts or an Image.ZeroShot.Classifier"
 
   defp brief(term), do: inspect(term, limit: 5, printable_limit: 80)
 end

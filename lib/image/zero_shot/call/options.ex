@@ -215,7 +215,7 @@ defmodule Image.ZeroShot.Call.Options do
   end
 
   @doc """
-  What is told of a bare vector, or `nil` where nothing is told of its model.
+  What the caller says about a bare vector, or `nil` for a binary that names its own model.
   """
   @spec embedding!(keyword()) :: t() | nil
   def embedding!([]), do: nil

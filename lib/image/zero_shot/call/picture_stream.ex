@@ -70,7 +70,7 @@ defmodule Image.ZeroShot.Call.PictureStream do
   def patiently(%{timeout: timeout}, call),
     do: retry(call, @pause_ms, Deadline.new(timeout))
 
-  # What is refused is refused as a whole.
+  # A full serving refuses all pictures of a group, so the first result tells.
   defp retry(call, pause, deadline) do
     with [{:error, %Error{reason: :overloaded}} | _] = refused <- call.() do
       if Deadline.remaining(deadline) > pause do

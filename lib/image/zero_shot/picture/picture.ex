@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Picture do
 
   alias Image.ZeroShot.{Error, Source, Stub, Telemetry}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.Picture.{Limits, Preprocess}
+  alias Image.ZeroShot.Picture.{Limits, Preprocess, Reader}
   alias Image.ZeroShot.Serving.{Admission, Lease}
 
   @numbers [:u8, :u16, :u32, :u64, :s8, :s16, :s32, :s64, :f16, :bf16, :f32, :f64]
@@ -107,8 +107,11 @@ defmodule Image.ZeroShot.Picture do
     if String.printable?(bytes) and not String.contains?(bytes, "\n") do
       name = inspect(bytes, printable_limit: 80)
 
-      hint = "; a string is taken as the bytes of a picture: to read a file give {:path, #{name}}"
-      %{error | message: error.message <> hint}
+      way_out =
+        Reader.address_hint(bytes) ||
+          "a string is taken as the bytes of a picture: to read a file give {:path, #{name}}"
+
+      %{error | message: "#{error.message}; #{way_out}"}
     else
       error
     end

@@ -101,8 +101,19 @@ defmodule Image.ZeroShot.Picture.Reader do
   defp posix({:ok, value}, _path), do: {:ok, value}
 
   defp posix({:error, :enoent}, path),
-    do: Error.error(:not_found, "#{inspect(path)}: no such file")
+    do: Error.error(:not_found, Enum.join(["#{inspect(path)}: no such file" | hint(path)], "; "))
 
   defp posix({:error, reason}, path),
     do: Error.error(:io, "#{inspect(path)}: #{:file.format_error(reason)}")
+
+  defp hint(path), do: path |> address_hint() |> List.wrap()
+
+  @doc """
+  What to do with an address where a picture is expected, or `nil` if it is none.
+  """
+  @spec address_hint(String.t()) :: String.t() | nil
+  def address_hint(text) do
+    if text =~ ~r{\A(https?|ftp|s3|data):}i,
+      do: "addresses are not fetched: download the picture first, and give its bytes"
+  end
 end

@@ -33,12 +33,14 @@ defmodule Image.ZeroShot.LabelsTest do
     assert {:ok, _} = Labels.new([String.duplicate("a", 4_096)], Options.classify!([]))
   end
 
+  @expected "expected labels as a list, a map of label => prompts or an Image.ZeroShot.Classifier"
+
   test "an empty list, or another term, is refused" do
     assert refused([]) == "expected at least one label, got: []"
-    assert refused("dog") == ~s(expected a list of labels, got: "dog")
-    assert refused(nil) == "expected a list of labels, got: nil"
+    assert refused("dog") == ~s(#{@expected}, got: "dog")
+    assert refused(nil) == "#{@expected}, got: nil"
     assert refused(%{}) == "expected at least one label, got: []"
-    assert refused(["dog" | "cat"]) == ~s(expected a list of labels, got: "cat")
+    assert refused(["dog" | "cat"]) == ~s(#{@expected}, got: "cat")
   end
 
   test "a label that is not a string is named by its index" do
@@ -113,7 +115,7 @@ defmodule Image.ZeroShot.LabelsTest do
         do: assert(refused(labels, max_label_bytes: 4) == "label at #{fault}")
 
     # A struct is a map, and no map of labels.
-    assert refused(MapSet.new(["dog"])) =~ "expected a list of labels, got: "
+    assert refused(MapSet.new(["dog"])) =~ "#{@expected}, got: "
     assert refused(Map.new(1..3, &{&1, "a"}), max_labels: 2) =~ ":max_labels, which is 2"
   end
 

@@ -117,8 +117,8 @@ defmodule Image.ZeroShot.Classifier do
   Two numbers are fitted: the `:logit_scale` (the inverse of the temperature), and the threshold.
   The order of the labels does not change. Use a hundred examples or more, like the pictures to
   come. Do not use pictures that you chose the labels by, or that a label was made of. With fewer
-  than five examples of a kind the fit says little, and a guard against overconfidence keeps its
-  scores low.
+  than five examples of a kind (of the labels, or of none of these) the fit says little: a guard against
+  overconfidence keeps its scores low, and a warning is logged.
 
   Returns the calibrated classifier. `info/1` has its `:calibration` with a reliability table and
   the expected calibration error before and after. The figures under `:after` are

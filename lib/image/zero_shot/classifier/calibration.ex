@@ -8,9 +8,15 @@ defmodule Image.ZeroShot.Classifier.Calibration do
   alias Image.ZeroShot.Call.{Argument, Deadline, Options, PictureStream, Vectors}
   alias Image.ZeroShot.Serving.Client
 
+  require Logger
+
   @bins 10
 
-  # No fit comes near. Beyond, a product of two such numbers may be none.
+  # With fewer examples of a kind a fit says little.
+  @few 5
+
+  # The largest scale or threshold that a binary may claim. Fits stay far below it, and the product of two such
+  # numbers is still finite.
   @most 1.0e12
 
   @doc """
@@ -27,6 +33,8 @@ defmodule Image.ZeroShot.Classifier.Calibration do
          deadline = Deadline.new(max_time),
          {:ok, {rows, answers}} <- rows(classifier, examples, deadline, opts, stream),
          {:ok, found} <- fit(classifier, rows, answers, deadline, opts) do
+      :ok = warn_of_few(answers, tuple_size(classifier.labels))
+
       {:ok,
        %{
          logit_scale: found.logit_scale,
@@ -158,6 +166,20 @@ defmodule Image.ZeroShot.Classifier.Calibration do
       {:error, {:timeout, message}} -> Error.error(:timeout, message <> ", or raise :max_time")
       {:error, {_reason, message}} -> Error.error(:invalid_label, message)
     end
+  end
+
+  defp warn_of_few(answers, labels) do
+    {none, some} = Enum.split_with(answers, &(&1 == labels))
+    {some, none} = {length(some), length(none)}
+
+    if some < @few or none in 1..(@few - 1)//1 do
+      Logger.warning(
+        "the classifier was calibrated with few examples (of its labels: #{some}, of none of these: #{none}); " <>
+          "with fewer than #{@few} of a kind the fit says little: give a hundred or more"
+      )
+    end
+
+    :ok
   end
 
   defp reliability(%{accuracy: accuracy, error: error, bins: bins}) do

@@ -125,7 +125,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
 
   defp fields?(_other), do: false
 
-  # A model without a bias has none in the binary either.
+  # The binary leaves out the key `:logit_bias` for a model that has none.
   defp bias?(%{logit_bias: bias} = rest), do: map_size(rest) == 1 and is_float(bias)
   defp bias?(rest), do: rest == %{}
 

@@ -1,11 +1,15 @@
 defmodule Image.ZeroShot.CalibrationTest do
   use ExUnit.Case, async: false
 
+  import ExUnit.CaptureLog
+
   alias Image.ZeroShot
   alias Image.ZeroShot.{Classifier, Embedding, Error, Native}
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Classifier.Calibration
   alias Image.ZeroShot.Test.JSON
+
+  @moduletag :capture_log
 
   @opts [repo: :embedded, device: :cpu]
   @folder "test/fixtures/emoji"
@@ -30,6 +34,30 @@ defmodule Image.ZeroShot.CalibrationTest do
   defp calibrated(context, more \\ []) do
     {:ok, calibrated} = Classifier.calibrate(context.classifier, context.examples, more)
     {calibrated, Classifier.info(calibrated).calibration}
+  end
+
+  test "logs a warning for fewer than five examples of a kind", context do
+    {none, some} = Enum.split_with(context.examples, fn {_picture, label} -> label == nil end)
+
+    for {count, others, told} <- [
+          {1, 0, "of its labels: 1, of none of these: 0"},
+          {4, 9, "of its labels: 4, of none of these: 9"},
+          {9, 4, "of its labels: 9, of none of these: 4"}
+        ] do
+      examples = Enum.take(some, count) ++ Enum.take(none, others)
+
+      log =
+        capture_log(fn -> assert {:ok, _} = Classifier.calibrate(context.classifier, examples) end)
+
+      assert log =~ "calibrated with few examples (#{told}); with fewer than 5 of a kind"
+    end
+
+    for others <- [0, 5] do
+      examples = Enum.take(some, 5) ++ Enum.take(none, others)
+
+      assert capture_log(fn -> {:ok, _} = Classifier.calibrate(context.classifier, examples) end) ==
+               ""
+    end
   end
 
   test "lowers the calibration error, and says so in a table", context do

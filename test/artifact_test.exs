@@ -46,6 +46,21 @@ defmodule Image.ZeroShot.ArtifactTest do
     File.read!(context.archive)
   end
 
+  test "without a folder nothing is packed, and no checksum is entered", context do
+    File.cd!(context.folder, fn ->
+      before = File.read(context.checksums)
+
+      for argv <- [[], ["out", "more"], ["--out"]] do
+        error = assert_raise Mix.Error, fn -> Mix.Task.rerun("image_zero_shot.artifact", argv) end
+
+        assert error.message =~ ~r/expected (one|a) folder/
+      end
+
+      refute File.exists?("_build/artifact")
+      assert File.read(context.checksums) == before
+    end)
+  end
+
   defp take(context, place) do
     env = %{"XDG_CACHE_HOME" => Path.join(context.folder, "cache")}
 

@@ -6,8 +6,8 @@ defmodule Mix.Tasks.ImageZeroShot.Artifact do
 
       $ mix image_zero_shot.artifact FOLDER
 
-  Writes the archive into the folder, `_build/artifact` by default, and enters its SHA-256 in
-  `native/build/checksums.txt`, which is to be committed. With `IMAGE_ZERO_SHOT_PRECOMPILED` set to
+  Writes the archive into the folder, and enters its SHA-256 in `native/build/checksums.txt`, which is to be
+  committed. With `IMAGE_ZERO_SHOT_PRECOMPILED` set to
   the archive's path or `https://` address, a project builds without Rust and without a C++ compiler.
 
   For maintainers: it works in a checkout of this library only.
@@ -31,18 +31,19 @@ defmodule Mix.Tasks.ImageZeroShot.Artifact do
     unless config[:app] == :image_zero_shot and File.regular?(@checksums),
       do: Mix.raise("expected to run in a checkout of image_zero_shot, found no #{@checksums}")
 
+    folder = folder!(argv)
     Mix.Task.run("compile")
-
-    archive =
-      Artifact.pack!(config[:cargo_crates], config[:version], "priv", folder!(argv), @checksums)
-
-    Mix.shell().info("Packed #{archive}, and entered it in #{@checksums}")
+    archive = Artifact.pack!(config[:cargo_crates], config[:version], "priv", folder, @checksums)
+    Mix.shell().info("Packed #{archive}, and entered it in #{@checksums}: commit that file")
   end
 
-  defp folder!([]), do: "_build/artifact"
   defp folder!(["-" <> _ = flag | _]), do: Mix.raise("expected a folder, got: #{flag}")
   defp folder!([folder]), do: folder
 
-  defp folder!(_several),
-    do: Mix.raise("expected one folder: mix image_zero_shot.artifact FOLDER")
+  defp folder!(_none_or_several) do
+    Mix.raise(
+      "expected one folder for the archive, whose checksum is entered in #{@checksums}: " <>
+        "mix image_zero_shot.artifact FOLDER"
+    )
+  end
 end

@@ -1,4 +1,4 @@
-# Relabelling stored embeddings, in turn with numpy's matrix product: the figures of bench/README.md.
+# Relabelling stored embeddings, interleaved with numpy's matrix product: the figures of bench/README.md.
 #
 #     MIX_ENV=prod mix run bench/embeddings.exs [COUNT] [LABELS] [PYTHON]
 #

@@ -1,4 +1,4 @@
-//! The image tower a second time, as one that tells parts from parts: see
+//! A second export of the image tower, which returns the parts that sum to the embedding: see
 //! [`VisionTower::parts`](crate::towers::vision::VisionTower::parts).
 
 use clip::checkpoint::config::Config;

@@ -72,7 +72,7 @@ defmodule Image.ZeroShot.PaceTest do
     assert ms(ahead, long) == 10 * (4 * @batch + 4 * @batch)
   end
 
-  test "what small batches cost is not taken for the cost of large ones while there is time to see" do
+  test "the pace of small batches does not refuse a large one before a large one was measured" do
     # A picture alone takes 160 ms; sixteen of them may take as long, or sixteen times as long.
     rates = {10 * @ms, 160 * @ms, 16}
     model = %{max_batch: 16, concurrency: 1}

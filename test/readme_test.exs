@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.ReadmeTest do
   import ExUnit.CaptureIO
 
   alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.CLI.Console
   alias Image.ZeroShot.Test.Markdown
 
   @documents ["README.md" | Path.wildcard("guides/*.md")]
@@ -78,6 +79,25 @@ defmodule Image.ZeroShot.ReadmeTest do
 
         assert path == "" or File.exists?(Path.join(Path.dirname(@document), path)),
                "#{@document} links to #{target}, which does not exist"
+      end
+    end
+  end
+
+  for document <- ["README.md", "lib/mix/tasks/zero_shot.classify.ex"] do
+    @document document
+
+    test "#{document}: the command for the samples gives each picture its own name" do
+      assert [_, flags] =
+               Regex.run(~r/mix zero_shot\.classify (".*priv\/samples.*)/, File.read!(@document))
+
+      argv = OptionParser.split(flags) ++ ["--format", "csv", "--top", "1"]
+      shown = capture_io(fn -> assert Console.run(argv) == :ok end)
+      [_head | rows] = String.split(shown, "\r\n", trim: true)
+      assert length(rows) == length(Path.wildcard("priv/samples/*.{jpg,png,webp}"))
+
+      for row <- rows, [path, label | _] = String.split(row, ",") do
+        name = path |> Path.basename() |> Path.rootname() |> String.replace("-", " ")
+        assert label == name
       end
     end
   end

@@ -8,6 +8,9 @@ defmodule Image.ZeroShot.ReadmeTest do
   alias Image.ZeroShot.CLI.Console
   alias Image.ZeroShot.Test.Markdown
 
+  # Few examples are shown to be calibrated with.
+  @moduletag :capture_log
+
   @documents ["README.md" | Path.wildcard("guides/*.md")]
 
   # Documents for those who work on the library.

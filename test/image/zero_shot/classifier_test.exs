@@ -8,6 +8,9 @@ defmodule Image.ZeroShot.ClassifierTest do
   alias Image.ZeroShot.{Classifier, Error}
   alias Image.ZeroShot.Test.{Embeddings, Pictures}
 
+  # Few examples are shown to be calibrated with.
+  @moduletag :capture_log
+
   doctest Image.ZeroShot.Classifier
 
   @opts [repo: :embedded, device: :cpu]

@@ -54,8 +54,9 @@ fn queue(
     images: Images,
 ) -> Result<Atom, Failure> {
     guarded(|| {
-        let length = |list: Term<'_>| list.list_length().map_err(|_| unexpected("a list"));
-        let (pictures, texts) = (length(pixels)?, length(prompts)?);
+        // The job says what is wrong with a term that is no list.
+        let length = |list: Term<'_>| list.list_length().unwrap_or(usize::MAX);
+        let (pictures, texts) = (length(pixels), length(prompts));
         let terms = OwnedEnv::new();
         let batch = Batch {
             caller: env.pid(),
@@ -106,10 +107,7 @@ impl Batch {
 }
 
 fn decode<'a, T: Decoder<'a>>(term: Term<'a>, expected: &str) -> clip::Result<T> {
-    term.decode().map_err(|_| unexpected(expected))
-}
-
-fn unexpected(expected: &str) -> Error {
-    let message = format!("expected {expected}, got another term");
-    Error::new(ErrorKind::InvalidArgument, message)
+    term.decode().map_err(|_| {
+        Error::new(ErrorKind::InvalidArgument, format!("expected {expected}, got another term"))
+    })
 }

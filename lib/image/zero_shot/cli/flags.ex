@@ -190,7 +190,12 @@ defmodule Image.ZeroShot.CLI.Flags do
     end)
   end
 
-  defp listed({:labels, text}), do: {:ok, parts(text, ",")}
+  # Only a name with an ending: a label may well be called like a file without one.
+  defp listed({:labels, text}) do
+    if Path.extname(text) != "" and File.regular?(text),
+      do: {:error, "expected labels after --labels, got the file #{text}; give --labels-file"},
+      else: {:ok, parts(text, ",")}
+  end
 
   defp listed({:labels_file, path}) do
     case File.read(path) do

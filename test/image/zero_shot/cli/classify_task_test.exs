@@ -95,6 +95,12 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
       assert {{:error, message}, "", ""} = classify(["priv/samples", "--labels-file", "gone.txt"])
       assert message == "--labels-file gone.txt: no such file or directory"
 
+      assert {{:error, message}, "", ""} =
+               classify(["priv/samples", "--labels", "priv/samples/labels.txt"])
+
+      assert message ==
+               "expected labels after --labels, got the file priv/samples/labels.txt; give --labels-file"
+
       too_long = String.duplicate("x", 5_000)
       assert {{:error, message}, "", ""} = classify(["priv/samples", "--labels", too_long])
       assert message =~ "label at index 0 has 5000 bytes"

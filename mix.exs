@@ -94,7 +94,7 @@ defmodule Image.ZeroShot.MixProject do
   defp package do
     [
       licenses: ["Apache-2.0"],
-      links: links(@source_url),
+      links: links(),
       files:
         ~w(lib guides livebooks priv/demo priv/models priv/samples priv/vocabulary native/**/src native/**/{Cargo.toml,build.rs}) ++
           ~w(native/build/*.{exs,py,txt} native/build/README.md .cargo/config.toml Cargo.toml Cargo.lock) ++
@@ -103,9 +103,11 @@ defmodule Image.ZeroShot.MixProject do
     ]
   end
 
-  defp links(nil), do: %{}
-
-  defp links(url) do
-    %{"Source" => url, "Changelog" => "#{url}/blob/v#{@version}/CHANGELOG.md"}
+  # None as long as there is no address.
+  defp links do
+    for url <- List.wrap(@source_url),
+        {name, path} <- [{"Source", ""}, {"Changelog", "/blob/v#{@version}/CHANGELOG.md"}],
+        into: %{},
+        do: {name, url <> path}
   end
 end

@@ -24,10 +24,18 @@ defmodule Image.ZeroShot.CLI.Paths do
   defp expand_word(word) do
     cond do
       File.dir?(word) -> word |> walk() |> found(word)
-      word =~ ~r/[*?\[{]/ and not File.exists?(word) -> word |> matches() |> found(word)
+      word =~ ~r/[*?\[{]/ and not File.exists?(word) -> wildcard(word)
       # A missing file fails in its turn, as a damaged one does.
       true -> {[word], []}
     end
+  end
+
+  defp wildcard(word) do
+    word |> matches() |> found(word)
+  rescue
+    # What Erlang makes of a pattern that it cannot read.
+    ErlangError ->
+      {[], ["#{inspect(word)}: is no wildcard; close each brace, and write no / between braces"]}
   end
 
   defp found({[], []}, word), do: {[], [empty(word)]}

@@ -33,6 +33,11 @@ defmodule Image.ZeroShot.ConsoleTest do
                   ~s(#{inspect(empty)}: contains no pictures),
                   ~s(#{inspect(at.("*.bmp"))}: contains no pictures)
                 ]}
+
+      for word <- ["{a", "{a,b/c}/*.png"] do
+        assert {[], [fault]} = Paths.expand([word])
+        assert fault =~ ~s("#{word}": is no wildcard; close each brace)
+      end
     end
 
     test "in a folder can have names that are not text", %{tmp_dir: dir} do

@@ -206,7 +206,7 @@ defmodule Image.ZeroShot.PrefetchTest do
       assert {{:error, message}, _} = prefetch(["--zero-shot", "--repo", "acme/no:thing"])
       assert message =~ "expected the repository to be"
       assert {{:error, message}, _} = prefetch(["--zero-shot", "--repo", "../x"])
-      assert message =~ ~r{\Ano model directory at /.*/x\z}
+      assert message == "no model directory at #{Path.expand("../x")}"
     end
 
     test "from the configuration" do

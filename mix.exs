@@ -103,7 +103,7 @@ defmodule Image.ZeroShot.MixProject do
     ]
   end
 
-  # None as long as there is no address.
+  # Empty until the library has a public address.
   defp links do
     for url <- List.wrap(@source_url),
         {name, path} <- [{"Source", ""}, {"Changelog", "/blob/v#{@version}/CHANGELOG.md"}],

@@ -172,7 +172,7 @@ fn a_tile_may_be_larger_than_the_limit_of_pictures() {
     for (width, height) in [(8192, 8192), (16, 65_536), (16_384, 16)] {
         let mut tile = vec![0; 12 * width];
         (0..48).for_each(|at| tile[at / 4 * width + at % 4] = at as u8);
-        // The rows below the picture are missing: nobody looks at them.
+        // The rows below the picture are missing, and are not decoded.
         for coding in [1, 8] {
             let chunk = if coding == 1 { tile.clone() } else { tiff::stored(&tile) };
             let tiff = Tiff::new(4, 12, 1, 1).with(259, [coding]);

@@ -225,9 +225,8 @@ impl Model {
     }
 
     /// Queues a job for the next inference thread that is free, and returns at once. `pictures` and
-    /// `prompts` say how many it encodes: a small job that comes while there is no other runs at a
-    /// higher priority. What the job returns is called last, when the job counts as finished: it is
-    /// where to answer.
+    /// `prompts` say how many it encodes: a small job runs at a higher priority if the model is idle. The job
+    /// returns a function that answers. It is called when the job counts as finished.
     ///
     /// A job that still waits when the model is unloaded or dropped is dropped, with all that it
     /// holds. A panic ends the job alone. A job must not unload its own model, which would wait for

@@ -54,7 +54,7 @@ fn queue(
     images: Images,
 ) -> Result<Atom, Failure> {
     guarded(|| {
-        // The job says what is wrong with a term that is no list.
+        // The job refuses a term that is not a list.
         let length = |list: Term<'_>| list.list_length().unwrap_or(usize::MAX);
         let (pictures, texts) = (length(pixels), length(prompts));
         let terms = OwnedEnv::new();

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Call.Labels do
   # A label set: the caller's labels, checked, with the prompts of each.
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Call.{Options, Templates}
+  alias Image.ZeroShot.Call.{Argument, Options, Templates}
 
   # Of one label. CLIP's own list of templates makes 80.
   @max_prompts 1_000
@@ -181,7 +181,7 @@ defmodule Image.ZeroShot.Call.Labels do
          do: {:ok, {label, Templates.prompts(opts.template, label)}}
   end
 
-  defp pair(other, %{noun: _}), do: {:error, "is not a string: #{brief(other)}"}
+  defp pair(other, %{noun: _}), do: {:error, "is not a string: #{Argument.shown(other)}"}
   defp pair({term, prompt}, opts) when is_binary(prompt), do: pair({term, [prompt]}, opts)
   defp pair({term, {:picture, _} = picture}, opts), do: pair({term, [picture]}, opts)
 
@@ -190,15 +190,20 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   defp pair(other, _opts),
-    do: {:error, "is not a string or {label, prompts}: #{brief(other)}"}
+    do: {:error, "is not a string or {label, prompts}: #{Argument.shown(other)}"}
 
   defp check_prompts([], _max), do: {:error, "has no prompts"}
 
   defp check_prompts(prompts, max) do
     cond do
-      List.improper?(prompts) -> {:error, "has prompts that are not a list: #{brief(prompts)}"}
-      length(prompts) > @max_prompts -> {:error, "has more than #{@max_prompts} prompts"}
-      true -> Enum.find_value(prompts, :ok, &fault(&1, max))
+      List.improper?(prompts) ->
+        {:error, "has prompts that are not a list: #{Argument.shown(prompts)}"}
+
+      length(prompts) > @max_prompts ->
+        {:error, "has more than #{@max_prompts} prompts"}
+
+      true ->
+        Enum.find_value(prompts, :ok, &fault(&1, max))
     end
   end
 
@@ -209,23 +214,21 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   defp check_text(text, _max) when not is_binary(text),
-    do: {:error, "is not a string: #{brief(text)}"}
+    do: {:error, "is not a string: #{Argument.shown(text)}"}
 
   defp check_text(text, max) when byte_size(text) > max,
     do: {:error, "has #{byte_size(text)} bytes, more than :max_label_bytes, which is #{max}"}
 
   defp check_text(text, _max) do
-    if String.valid?(text), do: :ok, else: {:error, "is not valid UTF-8: #{brief(text)}"}
+    if String.valid?(text), do: :ok, else: {:error, "is not valid UTF-8: #{Argument.shown(text)}"}
   end
 
   defp no_list(term, opts) do
-    Error.error(:invalid_label, "expected #{accepted(opts)}, got: #{brief(term)}")
+    Error.error(:invalid_label, "expected #{accepted(opts)}, got: #{Argument.shown(term)}")
   end
 
   defp accepted(%{noun: noun}), do: "a list of #{noun}s"
 
   defp accepted(_labels),
     do: "labels as a list, a map of label => prompts or an Image.ZeroShot.Classifier"
-
-  defp brief(term), do: inspect(term, limit: 5, printable_limit: 80)
 end

@@ -7,6 +7,8 @@ defmodule Image.ZeroShot.Call.ParallelMap do
   # keeps their results without a bound, and a task that is killed takes the consumer with it. Here at
   # most a window of elements is in flight, however each of them ends.
 
+  alias Image.ZeroShot.Call.Callers
+
   @typedoc "Runs on an element, in a process of its own."
   @type work :: (term() -> term())
 
@@ -66,12 +68,12 @@ defmodule Image.ZeroShot.Call.ParallelMap do
 
   # The result is the reason to exit: then there is one message, which goes with its monitor.
   defp begin(element, %{work: work, guard: guard}) do
-    callers = [self() | Process.get(:"$callers", [])]
+    callers = Callers.all()
 
     {_worker, monitor} =
       spawn_monitor(fn ->
         follow(guard)
-        Process.put(:"$callers", callers)
+        Callers.work_for(callers)
         outcome = run(work, element)
         Process.unlink(guard)
         exit({__MODULE__, outcome})

@@ -35,7 +35,10 @@ defmodule Image.ZeroShot.CLI.Paths do
   rescue
     # What Erlang makes of a pattern that it cannot read.
     ErlangError ->
-      {[], ["#{inspect(word)}: is no wildcard; close each brace, and write no / between braces"]}
+      {[],
+       [
+         "#{inspect(word)}: expected a wildcard, got one that cannot be read; close each brace, and leave out any / between braces"
+       ]}
   end
 
   defp found({[], []}, word), do: {[], [empty(word)]}

@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Index.Finder do
   alias Image.ZeroShot.{Error, Native}
   alias Image.ZeroShot.Call.{Deadline, Options}
   alias Image.ZeroShot.Index.Ids
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.Callers
 
   # Searches that are handed in together, of one caller.
   @together 64
@@ -88,7 +88,7 @@ defmodule Image.ZeroShot.Index.Finder do
     queries
     |> Enum.map(fn query ->
       tag = make_ref()
-      {tag, Native.index_search(tag, ref, query, settings, Turn.owner())}
+      {tag, Native.index_search(tag, ref, query, settings, Callers.owner())}
     end)
     |> Enum.map(fn {tag, job} -> await(tag, job, opts.deadline) end)
     |> all()

@@ -30,7 +30,7 @@ defmodule Image.ZeroShot.Picture.FileQueue do
     end
   end
 
-  # Without its alias no answer can arrive that nobody waits for.
+  # The alias drops an answer that comes after the call has given up.
   defp ask(queue, work, timeout) do
     reply_to = :erlang.monitor(:process, queue, alias: :reply_demonitor)
     send(queue, {:run, {work, reply_to, self(), Deadline.new(timeout)}})
@@ -69,7 +69,7 @@ defmodule Image.ZeroShot.Picture.FileQueue do
 
   def handle_info({:DOWN, monitor, :process, _reader, reason}, state) do
     {reply_to, running} = Map.pop(state.running, monitor)
-    # One that answered has a caller no more.
+    # A process that ends normally has answered.
     if reply_to && reason != :normal, do: answer(reply_to, crashed(reason))
     {:noreply, start(%{state | running: running})}
   end

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Picture do
   # From a picture as callers give it to the pixels that a model takes.
 
   alias Image.ZeroShot.{Error, Source, Stub, Telemetry}
-  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Call.{Argument, Options}
   alias Image.ZeroShot.Picture.{Limits, Preprocess, Reader}
   alias Image.ZeroShot.Serving.{Admission, Lease}
 
@@ -123,7 +123,7 @@ defmodule Image.ZeroShot.Picture do
     raise ArgumentError,
           "expected Image.ZeroShot.Source.prepare/2 to return {:ok, {:encoded, binary}}, " <>
             "{:ok, {:raw, binary, height, width, channels}} or {:error, %Image.ZeroShot.Error{}} " <>
-            "for #{inspect(picture, limit: 5, printable_limit: 80)}, got: " <>
-            inspect(answer, limit: 5, printable_limit: 80)
+            "for #{Argument.shown(picture)}, got: " <>
+            Argument.shown(answer)
   end
 end

@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Picture.Preprocess do
 
   alias Image.ZeroShot.{Error, Native, Source}
   alias Image.ZeroShot.Call.Deadline
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.Callers
   alias Image.ZeroShot.Serving.Lease
 
   @typedoc "The side of the model's patches in pixels, and whether to return the picture for drawing."
@@ -34,7 +34,7 @@ defmodule Image.ZeroShot.Picture.Preprocess do
   def run(source, preprocessing, limits, deadline, monitor \\ make_ref(), show \\ nil) do
     tag = make_ref()
     timeout = deadline |> Deadline.remaining() |> timeout()
-    turn = {Turn.owner(), timeout}
+    turn = {Callers.owner(), timeout}
     submitted = Native.preprocess(tag, source, preprocessing, limits, turn, show)
 
     with {:ok, job} <- Error.from_native(submitted) do

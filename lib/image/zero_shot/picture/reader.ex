@@ -4,6 +4,7 @@ defmodule Image.ZeroShot.Picture.Reader do
   # The bytes of a file, and the error for what is not a picture at all.
 
   alias Image.ZeroShot.{Error, Source}
+  alias Image.ZeroShot.Call.Argument
   alias Image.ZeroShot.Picture.{FileQueue, Limits}
 
   @kinds "a picture is the bytes of an image file, {:path, path}, {:rgb, binary, height, width}, " <>
@@ -33,7 +34,7 @@ defmodule Image.ZeroShot.Picture.Reader do
 
   @spec refuse(term()) :: {:error, Error.t()}
   def refuse(term) do
-    got = inspect(term, limit: 5, printable_limit: 80)
+    got = Argument.shown(term)
     Error.error(:unsupported_image, "expected a picture, got: #{got}; #{@kinds}")
   end
 

@@ -15,7 +15,7 @@ defmodule Image.ZeroShot.Serving.Gate do
   # Short calls, and long lists of prompts, which go in parts, take turns in the queue, and are counted
   # apart (see `Queue` and `Pace`).
 
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.Callers
   alias Image.ZeroShot.Serving.{Pace, Turns}
 
   @enforce_keys [:table, :max, :sums]
@@ -57,7 +57,7 @@ defmodule Image.ZeroShot.Serving.Gate do
   def enter(%__MODULE__{} = gate, work, model, left) do
     counted = counted(work)
 
-    if :ets.insert_new(gate.table, {self(), counted, Turn.owner()}) do
+    if :ets.insert_new(gate.table, {self(), counted, Callers.owner()}) do
       ahead = add(gate.sums, counted)
 
       with :ok <- check(gate, ahead, work),
@@ -136,7 +136,7 @@ defmodule Image.ZeroShot.Serving.Gate do
     owners =
       for {_pid, counted, owner} <- :ets.tab2list(gate.table), lane(counted) == lane, do: owner
 
-    owner = Turn.owner()
+    owner = Callers.owner()
     # This call is among them, as the last of its owner.
     others = Enum.frequencies(owners) |> Map.update(owner, 0, &(&1 - 1))
     Pace.part(ahead, lane, Turns.before_in(others, owner), max(length(owners) - 1, 0))

@@ -4,8 +4,7 @@ defmodule Image.ZeroShot.Serving.Local do
   # A lease of a serving of this node.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Call.Deadline
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.{Callers, Deadline}
 
   alias Image.ZeroShot.Serving.{
     Admission,
@@ -126,7 +125,7 @@ defmodule Image.ZeroShot.Serving.Local do
 
     request = %Request{
       caller: self(),
-      owner: Turn.owner(),
+      owner: Callers.owner(),
       reply_to: monitor,
       deadline: deadline,
       since: System.monotonic_time(),

@@ -15,8 +15,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   # sends the work there. The caller notices nothing.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Call.{Deadline, Started}
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.{Callers, Deadline, Started}
   alias Image.ZeroShot.Serving.{Client, Directory, Handle, Lease, Local, Request}
 
   # Raise it whenever the messages or the requests change.
@@ -42,10 +41,10 @@ defmodule Image.ZeroShot.Serving.Remote do
 
   defp checkout([server | _] = servers, deadline, caller, pictures) do
     reply_to = :erlang.alias()
-    turn = Turn.callers()
+    callers = Callers.all()
 
     {courier, monitor} =
-      spawn_monitor(fn -> courier(servers, deadline, {caller, turn}, reply_to, pictures) end)
+      spawn_monitor(fn -> courier(servers, deadline, {caller, callers}, reply_to, pictures) end)
 
     lease = %Lease{
       info: %{node: node(server)},
@@ -142,14 +141,14 @@ defmodule Image.ZeroShot.Serving.Remote do
 
   # The courier
 
-  defp courier(servers, deadline, {caller, turn}, reply_to, pictures) do
+  defp courier(servers, deadline, {caller, callers}, reply_to, pictures) do
     Process.flag(:trap_exit, true)
 
     state = %{
       servers: servers,
       deadline: deadline,
       caller: Process.monitor(caller),
-      turn: turn,
+      callers: callers,
       pictures: pictures,
       attendant: nil,
       server: nil,
@@ -167,7 +166,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   defp connect(%{servers: [server | others], caller: caller} = state, _error) do
     # The attendant has another clock, so it gets the remaining time instead of the deadline.
     timeout = Deadline.remaining(state.deadline)
-    call = %{timeout: timeout, pictures: state.pictures, callers: state.turn}
+    call = %{timeout: timeout, pictures: state.pictures, callers: state.callers}
     arguments = [@protocol, server, self(), call]
     request = :erlang.spawn_request(node(server), __MODULE__, :attend, arguments, [:link])
     state = %{state | servers: others, server: server}
@@ -253,7 +252,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   @doc false
   # Runs on the node of the serving. Its name, its arguments and how it refuses are for all versions.
   def attend(@protocol, server, courier, call) do
-    Turn.take_over(call.callers)
+    Callers.work_for(call.callers)
     needs = %{pictures: call.pictures, decoded_here: 0, prompts: [], parts: 1}
 
     with entry when entry != nil <- Handle.entry(server),

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Serving.Request do
   # What a caller asks of a serving: embeddings of pictures and of prompts, or the parts of pictures'
   # embeddings.
 
-  alias Image.ZeroShot.Native.Turn
+  alias Image.ZeroShot.Call.Callers
   alias Image.ZeroShot.Serving.Pace
 
   # Pictures and labels are the callers' own: no crash report shows them.
@@ -29,7 +29,7 @@ defmodule Image.ZeroShot.Serving.Request do
   """
   @type t :: %__MODULE__{
           caller: pid(),
-          owner: Turn.owner(),
+          owner: Callers.owner(),
           reply_to: reference(),
           deadline: integer() | :infinity,
           since: integer(),

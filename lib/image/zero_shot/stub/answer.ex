@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.Stub.Answer do
   # same arithmetic as any other vector.
 
   alias Image.ZeroShot.{Error, Serving}
-  alias Image.ZeroShot.Call.{Labels, Options, Templates}
+  alias Image.ZeroShot.Call.{Argument, Labels, Options, Templates}
   alias Image.ZeroShot.Stub.Words
 
   # The logit scale of a stub, the same as of OpenAI's models.
@@ -49,7 +49,7 @@ defmodule Image.ZeroShot.Stub.Answer do
     raise ArgumentError,
           "expected a stub to say what a picture shows: a text such as \"dog\", at most #{@most} " <>
             "scores such as %{\"cat\" => 0.2, \"dog\" => 0.8}, or {:error, %Image.ZeroShot.Error{}}, " <>
-            "got: #{inspect(answer, limit: 5, printable_limit: 80)}"
+            "got: #{Argument.shown(answer)}"
   end
 
   @doc """

@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Stub.Owners do
 
   use GenServer
 
-  alias Image.ZeroShot.Call.Argument
+  alias Image.ZeroShot.Call.{Argument, Callers}
   alias Image.ZeroShot.Serving.Directory
   alias Image.ZeroShot.Stub.Answer
 
@@ -26,16 +26,13 @@ defmodule Image.ZeroShot.Stub.Owners do
   def share(name), do: request!(name, {:share, self()})
 
   @spec calls(atom()) :: [call()]
-  def calls(name), do: request!(name, {:calls, callers()})
+  def calls(name), do: request!(name, {:calls, Callers.all()})
 
   @doc """
   The answer for the calling process. Remembers the call.
   """
   @spec fetch!(atom(), call()) :: Answer.t() | (term() -> Answer.t())
-  def fetch!(name, call), do: request!(name, {:fetch, callers(), call})
-
-  # As Mox, Ecto and Req look for the test behind a process.
-  defp callers, do: [self() | Process.get(:"$callers", [])]
+  def fetch!(name, call), do: request!(name, {:fetch, Callers.all(), call})
 
   defp request!(name, _request) when not is_atom(name),
     do: Argument.wrong!("the name of a stub, an atom", name)

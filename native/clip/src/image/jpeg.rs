@@ -35,18 +35,23 @@ const MAX_NANOS: u64 = 40;
 
 const SCAN: u8 = 0xda;
 
-/// How far a frame header is looked for that is wanted at once: farther than a profile and a thumbnail
-/// reach.
+/// How far [`stated_size`] looks: farther than a profile and a thumbnail reach, and no more than these bytes
+/// from one segment to the next. A megabyte of markers without meaning would keep a scheduler for milliseconds.
 const HEAD: usize = 1 << 20;
 const HEAD_SEGMENTS: usize = 1000;
+const HEAD_GAP: usize = 64;
 
-/// Width and height by the frame header, if it is near the start. Costs the same for every file.
+/// Width and height by the frame header, if it is near the start.
 pub(super) fn stated_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    let head = &bytes[..bytes.len().min(HEAD)];
-    let mut segments = Segments::of(head).take(HEAD_SEGMENTS);
-    let (marker, payload) = segments.find(|(marker, _)| begins_frame(*marker))?;
-    let frame = Frame::parse(marker, payload)?;
-    Some((frame.width.into(), frame.height.into()))
+    let mut segments = Segments::of(&bytes[..bytes.len().min(HEAD)]);
+    for _ in 0..HEAD_SEGMENTS {
+        let (marker, payload) = segments.next_within(HEAD_GAP)?;
+        if begins_frame(marker) {
+            let frame = Frame::parse(marker, payload)?;
+            return Some((frame.width.into(), frame.height.into()));
+        }
+    }
+    None
 }
 
 /// Decodes a file: to fewer pixels if each side keeps `least_side` of them.

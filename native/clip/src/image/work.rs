@@ -131,6 +131,16 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_header_behind_bytes_without_meaning_is_not_looked_for() {
+        let frame = b"\xff\xc0\0\x11\x08\0\x64\0\xc8\x03\x01\x22\0\x02\x11\0\x03\x11\0";
+        let file = |fill: usize| [b"\xff\xd8", &vec![0xff; fill][..], frame].concat();
+        assert_eq!(stated_size(&file(60)), Some((200, 100)));
+        // Each of these bytes is a step.
+        assert_eq!(stated_size(&file(64)), None);
+        assert_eq!(stated_size(&file(1_000_000)), None);
+    }
+
+    #[test]
     fn a_frame_header_behind_a_megabyte_is_not_looked_for() {
         let profile = [&b"\xff\xe2\xff\xff"[..], &vec![0; 65_533]].concat();
         let frame = b"\xff\xc0\0\x11\x08\0\x64\0\xc8\x03\x01\x22\0\x02\x11\0\x03\x11\0";

@@ -7,7 +7,7 @@ use super::pace::Pace;
 use super::{Task, Ticket};
 use crate::error::{Error, ErrorKind, Remedy};
 
-/// What is added to an estimate for what nobody foresees: one part of so many.
+/// An estimate gets a margin of one part in so many.
 const MARGIN: u32 = 4;
 
 /// A task on its way.
@@ -39,7 +39,7 @@ impl Running {
         }
     }
 
-    /// How much longer it will take: half of the whole, since nobody knows, but not longer than it may.
+    /// How much longer it will take: half of the estimate, and at most as long as it may.
     pub(super) fn left(&self, pace: &Pace, now: Instant) -> Duration {
         let half = pace.time(self.weight).unwrap_or_default() / 2;
         let may = self.longest.saturating_sub(now.saturating_duration_since(self.begun));

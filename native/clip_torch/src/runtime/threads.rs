@@ -5,8 +5,8 @@
 //! Several threads may run one module, as PyTorch's notes on CPU threading describe: a pass reads
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
 //!
-//! One more thread, on a CPU, runs a brief job that comes while no other is unfinished. Its priority is
-//! higher, so a lone picture does not wait behind busy schedulers, and those that bring much work gain nothing.
+//! On a CPU, one more thread runs a brief job that comes while no other is unfinished. Its priority is
+//! higher, so that a lone picture does not wait behind busy schedulers. Callers with much work gain nothing by it.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -34,8 +34,8 @@ const FIRST_JOBS: u32 = 16;
 /// Gets what the threads share, and the workers that divide a batch.
 pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) -> Answer + Send>;
 
-/// Tells whoever waits what came of a job. It runs when the job counts as finished, so that who brings
-/// the next one upon it finds the model idle.
+/// Sends the result of a job. It runs when the job counts as finished, so that a caller who submits the next
+/// job at once finds the model idle.
 pub(crate) type Answer = Box<dyn FnOnce()>;
 
 /// What a load gives.

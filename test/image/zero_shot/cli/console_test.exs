@@ -36,7 +36,9 @@ defmodule Image.ZeroShot.ConsoleTest do
 
       for word <- ["{a", "{a,b/c}/*.png"] do
         assert {[], [fault]} = Paths.expand([word])
-        assert fault =~ ~s("#{word}": is no wildcard; close each brace)
+
+        assert fault =~
+                 ~s("#{word}": expected a wildcard, got one that cannot be read; close each brace)
       end
     end
 

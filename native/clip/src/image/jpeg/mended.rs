@@ -77,7 +77,7 @@ impl<'a> Mending<'a, '_> {
         Ok(())
     }
 
-    /// Puts `instead`, which is no longer, in place of a part that follows those before.
+    /// Replaces a range by at most as many bytes. Ranges come in the order of the file.
     fn replace(&mut self, range: Range<usize>, instead: &[u8]) -> Result<()> {
         if self.done == 0 {
             self.budget.reserve(self.bytes.len() as u64)?;

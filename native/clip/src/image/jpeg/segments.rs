@@ -49,6 +49,15 @@ impl<'a> Segments<'a> {
     }
 }
 
+impl<'a> Segments<'a> {
+    /// The next segment, if its marker stands within so many bytes.
+    pub(crate) fn next_within(&mut self, bytes: usize) -> Option<(u8, &'a [u8])> {
+        let near = &self.rest[..self.rest.len().min(bytes)];
+        Self { rest: near, restarts: 0, last_restart: None }.next_marker()?;
+        self.next()
+    }
+}
+
 impl<'a> Iterator for Segments<'a> {
     type Item = (u8, &'a [u8]);
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use clip::priority::{BRIEF, BULK, lower_priority};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::queue::Queue;
@@ -73,6 +74,25 @@ impl<S> Jobs<S> {
         let is_alone = self.unfinished.fetch_add(1, Ordering::Relaxed) == 0;
         let pushed = if is_brief && is_alone { self.brief.push(job) } else { Err(job) };
         pushed.or_else(|job| self.bulk.push(job)).is_ok()
+    }
+
+    /// Lets the thread of brief jobs start its threads inside libtorch, if it runs, and waits for that: otherwise
+    /// the first brief job would, and the number of threads would depend on what is asked of the model.
+    fn begin_brief(&self, threads: usize) {
+        let (begun, has_begun) = channel();
+        let job: Job<S> = Box::new(move |_, _| {
+            let _ = start_team(threads);
+            Box::new(move || {
+                let _ = begun.send(());
+            })
+        });
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        match self.brief.push(job) {
+            Ok(()) => {
+                let _ = has_begun.recv();
+            }
+            Err(_) => self.finished(),
+        }
     }
 
     fn finished(&self) {
@@ -205,11 +225,13 @@ fn load_and_serve<S: Send + Sync + 'static, T>(
         };
     crate::runtime::exit::prepare();
     drop(loading);
-    if !divisible {
+    let shared = shared.get_or_init(|| encoders);
+    if divisible {
+        jobs.begin_brief(parallelism.threads);
+    } else {
         // The priority of a thread makes no GPU faster.
         jobs.brief.close();
     }
-    let shared = shared.get_or_init(|| encoders);
     let threads = if divisible { parallelism.threads } else { 1 };
     serve_together(jobs, parallelism, threads, shared, begin, |started| {
         let _ = loaded.send(started.map(|()| value));
@@ -317,6 +339,15 @@ fn run<S>(job: Job<S>, jobs: &Jobs<S>, shared: &S, workers: &Workers<S>) {
         answer?();
         Ok(())
     });
+}
+
+/// Starts the calling thread's team of OpenMP, by an operation that is large enough for all of it.
+fn start_team(threads: usize) -> Result<()> {
+    /// Elements for which libtorch takes a thread (`at::internal::GRAIN_SIZE`).
+    const GRAIN: i64 = 32_768;
+    let bytes = Tensor::f_zeros([GRAIN * threads as i64], (Kind::Uint8, Device::Cpu))?;
+    let _ = bytes.f_add_scalar(1)?;
+    Ok(())
 }
 
 /// Does the work of a thread of a model, with so many threads inside libtorch.

@@ -3,9 +3,11 @@ defmodule Image.ZeroShot.ReadmeTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.CLI.Console
+  alias Image.ZeroShot.Serving.Directory
   alias Image.ZeroShot.Test.Markdown
 
   # Few examples are shown to be calibrated with.
@@ -33,6 +35,11 @@ defmodule Image.ZeroShot.ReadmeTest do
     test "#{document}: blocks of Elixir run, and give what they promise" do
       blocks = @document |> File.read!() |> Markdown.blocks("elixir")
       assert blocks != []
+
+      # What blocks started ends with this process, and the next document starts one of the same name.
+      on_exit(fn ->
+        eventually(fn -> Directory.find({:keeper, {:name, MyApp.Clip}}) == nil end)
+      end)
 
       capture_io(fn ->
         for {line, code} <- blocks,

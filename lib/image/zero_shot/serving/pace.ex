@@ -16,7 +16,8 @@ defmodule Image.ZeroShot.Serving.Pace do
   # Batches of less than this part of a full one do not tell what a full one costs.
   @rough 0.25
 
-  # So many times as large as the mean is a batch at most, until more is known.
+  # So many times as large as the mean is a batch at most, until more is known; and so many pictures
+  # is the first one. A full batch of a slow model could outlast the time of all its callers.
   @growth 4
 
   defstruct time: 0.0, work: 0.0, batches: 0.0
@@ -59,7 +60,8 @@ defmodule Image.ZeroShot.Serving.Pace do
   The work of a batch at most, that of the next one being known from those before.
   """
   @spec room(t(), pos_integer()) :: pos_integer()
-  def room(%{batches: batches}, max_batch) when batches == 0, do: most(max_batch)
+  def room(%{batches: batches}, max_batch) when batches == 0,
+    do: min(most(max_batch), @growth * @prompts_a_picture)
 
   def room(pace, max_batch),
     do: min(most(max_batch), max(round(@growth * pace.work / pace.batches), @prompts_a_picture))

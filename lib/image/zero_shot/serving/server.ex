@@ -24,9 +24,6 @@ defmodule Image.ZeroShot.Serving.Server do
   alias Image.ZeroShot.Call.Started
   alias Image.ZeroShot.Serving.TextCache
 
-  # Batches after a load that tell nothing of the pace: the first one, and the first large ones.
-  @warm_up 3
-
   # How often the places of killed callers are freed.
   @sweep_ms 1_000
 
@@ -341,8 +338,8 @@ defmodule Image.ZeroShot.Serving.Server do
     |> finished(batch, :error)
   end
 
-  # The first batches pay for what libtorch sets up, and say nothing of later ones.
-  defp keep_pace(%{batches: %{count: count}} = state, _batch) when count < @warm_up, do: state
+  # The first batch pays for what libtorch sets up, and says nothing of later ones.
+  defp keep_pace(%{batches: %{count: 0}} = state, _batch), do: state
 
   # A batch of parts takes longer, so its time says nothing about other batches.
   defp keep_pace(state, %{kind: :parts}), do: state

@@ -8,6 +8,9 @@ use crate::error::Result;
 /// Up to so many results are picked while the cosines are read; more are sorted.
 const FEW: usize = 64;
 
+/// So many cosines are compared at once.
+const GROUP: usize = 16;
+
 /// What [`rank`](super::rank) says, of the cosines of labels and background, f32 or f64.
 ///
 /// Scores rise with cosines, so the best are known before any power is taken. `sum` is that of the
@@ -77,25 +80,52 @@ fn scorer<T: Copy + Into<f64>>(
 
 /// The highest cosines with their indices, in order. `other` has the index after the last label.
 fn best<T: Copy + Into<f64>>(labels: &[T], other: Option<f64>, top: usize) -> Vec<(usize, f64)> {
-    let all = labels.iter().map(|cosine| (*cosine).into()).chain(other).enumerate();
     if top > FEW {
+        let all = labels.iter().map(|cosine| (*cosine).into()).chain(other).enumerate();
         let mut all: Vec<_> = all.collect();
         all.sort_by(higher);
         all.truncate(top);
         return all;
     }
-    let mut best = Vec::with_capacity(top + 1);
-    let mut lowest = f64::NEG_INFINITY;
-    for one in all {
-        if best.len() == top && one.1 <= lowest {
-            continue;
+    let mut best = Best { top, kept: Vec::with_capacity(top + 1), lowest: f64::NAN };
+    let (groups, rest) = labels.as_chunks::<GROUP>();
+    for (number, group) in groups.iter().enumerate() {
+        // Most groups are passed over as a whole, for which the compiler makes vectors.
+        if group.iter().fold(false, |any, cosine| any | !((*cosine).into() <= best.lowest)) {
+            for (i, cosine) in group.iter().enumerate() {
+                best.see(number * GROUP + i, (*cosine).into());
+            }
         }
-        let at = best.partition_point(|kept| higher(kept, &one) != Ordering::Greater);
-        best.insert(at, one);
-        best.truncate(top);
-        lowest = best.last().map_or(lowest, |kept| kept.1);
     }
-    best
+    let first = groups.len() * GROUP;
+    let rest = rest.iter().map(|cosine| (*cosine).into()).chain(other);
+    for (i, cosine) in rest.enumerate() {
+        best.see(first + i, cosine);
+    }
+    best.kept
+}
+
+/// The highest of the cosines seen.
+struct Best {
+    top: usize,
+    kept: Vec<(usize, f64)>,
+    /// That of the last one, once all places are taken: before, nothing is at most this.
+    lowest: f64,
+}
+
+impl Best {
+    fn see(&mut self, index: usize, cosine: f64) {
+        if cosine <= self.lowest {
+            return;
+        }
+        let one = (index, cosine);
+        let at = self.kept.partition_point(|kept| higher(kept, &one) != Ordering::Greater);
+        self.kept.insert(at, one);
+        self.kept.truncate(self.top);
+        if self.kept.len() == self.top {
+            self.lowest = self.kept.last().map_or(self.lowest, |kept| kept.1);
+        }
+    }
 }
 
 fn higher(a: &(usize, f64), b: &(usize, f64)) -> Ordering {

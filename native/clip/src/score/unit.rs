@@ -18,11 +18,12 @@ pub fn unit(vector: &[f32]) -> Result<Cow<'_, [f32]>> {
             vector.len()
         )));
     }
-    if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
+    let length = length(vector);
+    if !length.is_finite()
+        && let Some(at) = vector.iter().position(|x| !x.is_finite())
+    {
         return Err(invalid(format!("component {at} of the vector is {}", vector[at])));
     }
-    // In f64 no f32 overflows, nor vanishes.
-    let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     if length == 0.0 {
         return Err(invalid("all components of the vector are 0, so it has no direction".into()));
     }
@@ -32,6 +33,20 @@ pub fn unit(vector: &[f32]) -> Result<Cow<'_, [f32]>> {
     Ok(vector.iter().map(|x| (f64::from(*x) / length) as f32).collect())
 }
 
+/// In f64 no square of an f32 overflows, nor vanishes.
+fn length(vector: &[f32]) -> f64 {
+    // Several sums at once, which the compiler makes vectors of.
+    let (groups, rest) = vector.as_chunks::<8>();
+    let mut sums = [0_f64; 8];
+    for group in groups {
+        for (sum, x) in sums.iter_mut().zip(group) {
+            *sum += f64::from(*x).powi(2);
+        }
+    }
+    let rest = rest.iter().map(|x| f64::from(*x).powi(2));
+    sums.into_iter().chain(rest).sum::<f64>().sqrt()
+}
+
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidEmbedding, message)
 }
@@ -39,10 +54,6 @@ fn invalid(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn length(vector: &[f32]) -> f64 {
-        vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
-    }
 
     #[test]
     fn any_length_becomes_one() {

@@ -5,11 +5,13 @@
 //! [`Budget`], reserves its memory there before it allocates, and reads through [`Budget::reader`],
 //! which ends the decode once the time is up or nobody waits for it any more.
 
+mod reader;
+
 use std::cell::{Cell, RefCell};
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use self::reader::Reader;
 use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 use crate::limits::Limits;
 
@@ -18,9 +20,8 @@ use crate::limits::Limits;
 const MAX_PASSES: u64 = 4;
 const MIN_READ: u64 = 1 << 16;
 
-/// A clock is read once for so many bytes, or so many reads of fewer.
+/// A clock is read once for so many bytes.
 const CHECK_BYTES: u64 = 1 << 15;
-const CHECK_READS: u32 = 1 << 10;
 
 /// Memory that several decodes share.
 #[derive(Debug)]
@@ -205,7 +206,7 @@ impl<'a> Budget<'a> {
     /// Reads `bytes`, the whole file, and ends with an error once the budget is spent.
     /// [`refusal`](Self::refusal) then tells why.
     pub fn reader<'b>(&'b self, bytes: &'b [u8]) -> Reader<'b> {
-        Reader { bytes, at: 0, unchecked: 0, reads: 0, budget: self }
+        Reader::new(bytes, self)
     }
 
     /// Why a [`reader`](Self::reader) refused to go on, if it did: decoders turn its error into one
@@ -238,123 +239,12 @@ fn processor_time() -> Duration {
     }
 }
 
-/// A file in memory, read on a [`Budget`].
-#[derive(Debug)]
-pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: u64,
-    unchecked: u64,
-    reads: u32,
-    budget: &'a Budget<'a>,
-}
-
-impl Reader<'_> {
-    fn rest(&self) -> &[u8] {
-        let at = usize::try_from(self.at).unwrap_or(usize::MAX).min(self.bytes.len());
-        &self.bytes[at..]
-    }
-
-    fn spend(&mut self, bytes: usize) -> io::Result<()> {
-        self.unchecked += bytes as u64;
-        self.reads += 1;
-        if self.unchecked < CHECK_BYTES && self.reads < CHECK_READS {
-            return Ok(());
-        }
-        let charged = self.budget.charge_read(self.unchecked, self.bytes.len() as u64);
-        (self.unchecked, self.reads) = (0, 0);
-        charged.and_then(|()| self.budget.check()).map_err(|error| {
-            let told = io::Error::other(error.to_string());
-            self.budget.refusal.replace(Some(error));
-            told
-        })
-    }
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.rest().read(buffer)?;
-        self.spend(count)?;
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-impl BufRead for Reader<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.spend(0)?;
-        let rest = self.rest();
-        Ok(&rest[..rest.len().min(CHECK_BYTES as usize)])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.at += count as u64;
-        self.unchecked += count as u64;
-    }
-}
-
-impl Seek for Reader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (from, by) = match to {
-            SeekFrom::Start(at) => (at, 0),
-            SeekFrom::End(by) => (self.bytes.len() as u64, by),
-            SeekFrom::Current(by) => (self.at, by),
-        };
-        let at = from.checked_add_signed(by);
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn limits() -> Limits {
         Limits::default()
-    }
-
-    #[test]
-    fn a_reader_reads_and_seeks_like_a_cursor() {
-        let bytes: Vec<u8> = (0..200_000).map(|i| (i % 251) as u8).collect();
-        let budget = Budget::new(limits());
-        let mut reader = budget.reader(&bytes);
-        let mut all = Vec::new();
-        reader.read_to_end(&mut all).unwrap();
-        assert_eq!(all, bytes);
-        assert_eq!(reader.seek(SeekFrom::End(-3)).unwrap(), 199_997);
-        assert_eq!(reader.fill_buf().unwrap(), &bytes[199_997..]);
-        assert_eq!(reader.seek(SeekFrom::Start(1 << 40)).unwrap(), 1 << 40);
-        assert_eq!(reader.fill_buf().unwrap(), b"");
-        assert!(reader.seek(SeekFrom::Current(i64::MIN)).is_err());
-    }
-
-    #[test]
-    fn reading_the_same_bytes_again_and_again_is_refused_with_the_figure() {
-        let bytes = vec![0; 100_000];
-        let budget = Budget::new(limits());
-        let mut reader = budget.reader(&bytes);
-        let mut passes = 0;
-        let failed = loop {
-            reader.seek(SeekFrom::Start(0)).unwrap();
-            match reader.read_to_end(&mut Vec::new()) {
-                Ok(_) if passes < 100 => passes += 1,
-                other => break other,
-            }
-        };
-        assert!(failed.is_err());
-        assert_eq!(passes, MAX_PASSES);
-        let error = budget.refusal().unwrap();
-        assert_eq!(error.kind(), ErrorKind::InvalidImage);
-        assert!(error.to_string().contains("read more than 400000 bytes"), "{error}");
-    }
-
-    #[test]
-    fn a_deadline_ends_a_read() {
-        let bytes = vec![0; 100_000];
-        let budget = Budget::new(limits()).until(Some(Instant::now()));
-        budget.reader(&bytes).read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(budget.refusal().unwrap().kind(), ErrorKind::Timeout);
-        assert!(budget.refusal().is_none());
     }
 
     #[test]

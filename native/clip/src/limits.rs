@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 
+/// The longest colour profile that is read. Those of presses are longer than others, up to 3 MB.
+pub(crate) const MAX_PROFILE: usize = 4 << 20;
+
 /// What a picture may cost before it is refused.
 ///
 /// The size is read from the header, so a picture over a limit is refused before its pixels are

@@ -1,143 +1,31 @@
 //! A loaded model: what callers hold.
 
+mod info;
+mod options;
+
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::thread::available_parallelism;
 
-use clip::checkpoint::family::{Family, Independent};
-use clip::checkpoint::fingerprint::fingerprint;
 use tch::{Device, Kind};
 
+pub use self::info::Info;
+use self::info::{Logits, Origin, Source};
+pub use self::options::LoadOptions;
 use crate::checkpoint::Checkpoint;
 use crate::encoders::encoder::Encoders;
 use crate::encoders::{export, user, warm_up};
 use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::preprocess::Preprocessing;
-use crate::runtime::device::{self, Chosen, DeviceRequest};
-use crate::runtime::precision::{self, Precision, PrecisionRequest};
-use crate::runtime::threads::{Answer, InferenceThreads, Loaded, Parallelism, unloaded};
+use crate::runtime::device;
+use crate::runtime::precision::Precision;
+use crate::runtime::threads::{Answer, InferenceThreads, Loaded, unloaded};
 use crate::runtime::workers::Workers;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::towers::matmul::Storage;
-use crate::weights::Weights;
 
-/// Most inference threads of a model, and most threads inside libtorch for each. OpenMP ends the
-/// process where the system refuses it a thread.
-const MAX_THREADS: usize = 1024;
 /// Prompts of a small job: some labels. They take about as long as a picture.
 const BRIEF_PROMPTS: usize = 16;
-
-/// How to load a model.
-#[derive(Debug, Clone)]
-pub struct LoadOptions {
-    /// Where its encoders run.
-    pub device: DeviceRequest,
-    /// Where exported encoders are kept. Without it they are made by every load.
-    pub cache: Option<PathBuf>,
-    /// A directory with encoders that the user exported, `image.pt` and `text.pt`, to use instead
-    /// of ours. TorchScript is a program and runs with the rights of this process: name nothing
-    /// that you would not run.
-    pub torchscript: Option<PathBuf>,
-    /// What our encoders compute in. Encoders of the user compute in what they were exported with.
-    pub precision: PrecisionRequest,
-    /// How many calls run at once, at least 1: a thread each, on one set of encoders.
-    pub concurrency: usize,
-    /// How many threads a call is spread over on the CPU, at least 1.
-    pub threads: usize,
-}
-
-impl LoadOptions {
-    /// Our own encoders in f32 on this device, exported ones kept in this directory, and one call at a
-    /// time on all processors.
-    pub fn new(device: DeviceRequest, cache: impl Into<PathBuf>) -> Self {
-        let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        Self {
-            device,
-            cache: Some(cache.into()),
-            torchscript: None,
-            precision: PrecisionRequest::default(),
-            concurrency: 1,
-            threads,
-        }
-    }
-
-    /// The precision on a device. Of encoders that the user exported it is not for us to choose.
-    fn precision(&self, device: Device, in_half: bool) -> Result<Option<Precision>> {
-        match (&self.torchscript, self.precision) {
-            (None, request) => precision::choose(request, device, in_half).map(Some),
-            (Some(_), PrecisionRequest::Auto | PrecisionRequest::Exactly(Precision::F32)) => {
-                Ok(None)
-            }
-            (Some(_), PrecisionRequest::Exactly(precision)) => {
-                let name = precision.name();
-                let message = format!(
-                    "precision {name} is for encoders made here; those of your own compute in what they \
-                     were exported with, so leave the precision out"
-                );
-                Err(Error::new(ErrorKind::InvalidArgument, message))
-            }
-        }
-    }
-
-    fn parallelism(&self) -> Result<Parallelism> {
-        for (name, number) in [("concurrency", self.concurrency), ("threads", self.threads)] {
-            if !(1..=MAX_THREADS).contains(&number) {
-                let message = format!("expected {name} to be 1 to {MAX_THREADS}, got {number}");
-                return Err(Error::new(ErrorKind::InvalidArgument, message));
-            }
-        }
-        Ok(Parallelism { concurrency: self.concurrency, threads: self.threads })
-    }
-}
-
-/// Facts about a loaded model.
-#[derive(Debug, Clone)]
-pub struct Info {
-    /// Where the encoders run: `cpu`, `cuda:0`, `mps`.
-    pub device: String,
-    /// Why it is the CPU although any device would do.
-    pub device_note: Option<String>,
-    /// Components of an embedding.
-    pub dim: usize,
-    /// What the model is.
-    pub family: &'static Family,
-    /// Factor between cosines and logits, `exp` of the trained weight.
-    pub logit_scale: f64,
-    /// What is added to logits before the sigmoid, for families whose probability of a label by itself
-    /// is one.
-    pub logit_bias: Option<f64>,
-    /// Most tokens of a prompt, start and end included.
-    pub context_length: usize,
-    /// Side of the square picture that the image tower takes, in pixels.
-    pub image_size: usize,
-    /// Side of a patch, in pixels of that picture.
-    pub patch_size: usize,
-    /// How the weights are written: `safetensors`, `pytorch` or `torchscript`.
-    pub format: &'static str,
-    /// Path of the weights: the one file, the index of several, or the directory of the encoders
-    /// that the user exported.
-    pub weights: PathBuf,
-    /// Files that the tokenizer was made of.
-    pub tokenizer: Vec<PathBuf>,
-    /// Commit of the repository, if the directory is a snapshot in Hugging Face's cache.
-    pub commit: Option<String>,
-    /// What tells it from others of the same name: the commit, or a hash of the weights.
-    pub version: String,
-    /// Folder of the exported encoders, or why they could not be kept.
-    pub encoders: Result<PathBuf>,
-    /// What the encoders compute in; unknown of encoders that the user exported.
-    pub precision: Option<Precision>,
-    /// Bytes that the encoders hold, on their device and once for all threads.
-    pub memory: u64,
-    /// How many calls run at once.
-    pub concurrency: usize,
-    /// How many threads a call is spread over on the CPU.
-    pub threads: usize,
-    /// What happens to a picture before the image tower.
-    pub preprocessing: Preprocessing,
-}
 
 /// Both towers, the tokenizer and the facts about them.
 ///
@@ -391,80 +279,6 @@ fn guarded_inference<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
     guarded("inference", ErrorKind::Internal, job)
 }
 
-/// What the thread that loaded the encoders tells of them.
-struct Origin {
-    folder: Result<PathBuf>,
-    precision: Option<Precision>,
-    bytes: u64,
-}
-
-impl Info {
-    fn new(
-        checkpoint: &Checkpoint,
-        source: Source,
-        chosen: Chosen,
-        origin: Origin,
-        tokenizer: &[PathBuf],
-        logits: Logits,
-        options: &LoadOptions,
-    ) -> Self {
-        let config = &checkpoint.config;
-        Self {
-            device: device::name(chosen.device),
-            device_note: chosen.note,
-            dim: config.projection_dim as usize,
-            logit_scale: logits.scale,
-            logit_bias: logits.bias,
-            family: config.family,
-            context_length: config.text.max_positions as usize,
-            image_size: config.vision.image_size as usize,
-            patch_size: config.vision.patch_size as usize,
-            format: source.format,
-            weights: source.path,
-            tokenizer: tokenizer.to_vec(),
-            commit: checkpoint.commit().map(str::to_owned),
-            version: source.version,
-            encoders: origin.folder,
-            precision: origin.precision,
-            memory: origin.bytes,
-            concurrency: options.concurrency,
-            threads: options.threads,
-            preprocessing: checkpoint.preprocessing.clone(),
-        }
-    }
-}
-
-/// Where the towers come from, for [`Info`].
-struct Source {
-    format: &'static str,
-    path: PathBuf,
-    version: String,
-}
-
-impl Source {
-    fn choose(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Self> {
-        if let Some(folder) = &options.torchscript {
-            // Whatever the commit beside them is.
-            let version = local_version(&[folder.join(export::IMAGE), folder.join(export::TEXT)]);
-            return Ok(Self { format: "torchscript", path: folder.clone(), version });
-        }
-        let weights = checkpoint.weights()?;
-        let version = match checkpoint.commit() {
-            Some(commit) => commit.to_owned(),
-            None => local_version(&weights.files),
-        };
-        Ok(Self { format: weights.format.name(), path: weights.path.clone(), version })
-    }
-}
-
-fn local_version(files: &[PathBuf]) -> String {
-    match fingerprint(files.iter().map(PathBuf::as_path)) {
-        Ok(hash) => format!("local-{hash:016x}"),
-        // Loading the file fails too, and says what is wrong with it.
-        Err(_) => String::new(),
-    }
-}
-
 fn encoders(
     checkpoint: &Checkpoint,
     options: &LoadOptions,
@@ -490,40 +304,4 @@ fn encoders(
         divisible,
         begin: (!divisible).then_some(Encoders::begin as _),
     })
-}
-
-/// What turns cosines into logits.
-struct Logits {
-    scale: f64,
-    bias: Option<f64>,
-}
-
-impl Logits {
-    /// `exp(logit_scale)`: the weight is the logarithm. Without weights, beside encoders that the user
-    /// exported, `config.json` has it. A bias is only in the weights.
-    fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        let _at_work = crate::runtime::exit::at_work();
-        let (config, files) = (&checkpoint.config, checkpoint.weights());
-        let has_bias = config.family.independent == Independent::Sigmoid;
-        let weights = match files {
-            Ok(files) => Some(Weights::open(files, config.family.prefix)?),
-            Err(error) if has_bias => return Err(error),
-            Err(_) => None,
-        };
-        let of =
-            |weights: &Weights, name| format!("tensor {name:?} of {}", weights.path().display());
-        let (log, place) = match &weights {
-            Some(weights) if has_bias || weights.contains("logit_scale") => {
-                (weights.number("logit_scale")?, of(weights, "logit_scale"))
-            }
-            _ => (config.logit_scale_init, "logit_scale_init_value of config.json".to_owned()),
-        };
-        let scale = log.exp();
-        if !scale.is_finite() {
-            let message = format!("expected {place} to be a logarithm near 4.6, got {log}");
-            return Err(Error::new(ErrorKind::InvalidWeights, message));
-        }
-        let bias = weights.filter(|_| has_bias).map(|weights| weights.number("logit_bias"));
-        Ok(Self { scale, bias: bias.transpose()? })
-    }
 }

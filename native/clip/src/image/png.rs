@@ -14,10 +14,10 @@ use png::{BitDepth, ColorType, Decoder, DecodingError, Transformations};
 use self::chunks::Chunks;
 use super::bitmap::{self, Bitmap, Channels};
 use super::format::Format;
-use super::profile::MAX_PROFILE;
 use super::{broken, orientation, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
+use crate::limits::MAX_PROFILE;
 
 pub(super) const MARK: &[u8] = b"\x89PNG\r\n\x1a\n";
 const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";

@@ -18,10 +18,7 @@ use super::format::Format;
 use super::{jpeg, png, tiff, webp};
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Remedy, Result, caught};
-use crate::limits::Limits;
-
-/// Profiles of presses are larger than others, and take 3 MB at most.
-pub(super) const MAX_PROFILE: usize = 4 << 20;
+use crate::limits::{Limits, MAX_PROFILE};
 
 /// What converting holds at most: copies of the profile and its tables as numbers of four bytes; and
 /// the tables that the crate computes, which depend on the kind of profile only.

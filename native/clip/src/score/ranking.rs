@@ -90,8 +90,11 @@ fn best<T: Copy + Into<f64>>(labels: &[T], other: Option<f64>, top: usize) -> Ve
     let mut best = Best { top, kept: Vec::with_capacity(top + 1), lowest: f64::NAN };
     let (groups, rest) = labels.as_chunks::<GROUP>();
     for (number, group) in groups.iter().enumerate() {
-        // Most groups are passed over as a whole, for which the compiler makes vectors.
-        if group.iter().fold(false, |any, cosine| any | !((*cosine).into() <= best.lowest)) {
+        // Most groups are passed over as a whole, for which the compiler makes vectors. The lowest is
+        // not a number at first, and then no group is.
+        #[allow(clippy::neg_cmp_op_on_partial_ord)]
+        let any = group.iter().fold(false, |any, cosine| any | !((*cosine).into() <= best.lowest));
+        if any {
             for (i, cosine) in group.iter().enumerate() {
                 best.see(number * GROUP + i, (*cosine).into());
             }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::super::profile::MAX_PROFILE;
 use super::SCAN;
 use super::segments::Segments;
+use crate::limits::MAX_PROFILE;
 
 const APP2: u8 = 0xe2;
 const MARK: &[u8] = b"ICC_PROFILE\0";

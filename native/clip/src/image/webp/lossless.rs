@@ -8,8 +8,8 @@
 mod bits;
 mod prefix;
 
-use self::bits::Bits;
-use self::prefix::{Code, Damaged};
+use self::bits::{Bits, Damaged};
+use self::prefix::Code;
 use crate::budget::Budget;
 use crate::error::Result;
 use crate::image::broken;

@@ -1,6 +1,8 @@
 //! Bits of a stream, the lowest of each byte first.
 
-use super::prefix::Damaged;
+/// The stream ends, or is none.
+#[derive(Debug)]
+pub(super) struct Damaged;
 
 /// Where a stream is read.
 #[derive(Debug)]

@@ -1,10 +1,6 @@
 //! Prefix codes, read bit by bit: little is read by them here.
 
-use super::bits::Bits;
-
-/// The stream ends, or is none.
-#[derive(Debug)]
-pub(super) struct Damaged;
+use super::bits::{Bits, Damaged};
 
 const MAX_LENGTH: usize = 15;
 

@@ -299,7 +299,7 @@ defmodule Image.ZeroShot do
           {:ok, [result()]} | {:error, Error.t()}
   def try_classify(picture, labels, opts \\ []) do
     opts = options(labels, opts)
-    picture |> Pipeline.rank(labels, opts) |> told(opts)
+    call(:classify, opts, fn -> Pipeline.rank(picture, labels, opts) end)
   end
 
   @doc """
@@ -339,7 +339,7 @@ defmodule Image.ZeroShot do
   def try_label(picture, labels, opts \\ []) do
     opts = %{options(labels, opts) | top_k: 1}
 
-    case picture |> Pipeline.rank(labels, opts) |> told(opts) do
+    case call(:label, opts, fn -> Pipeline.rank(picture, labels, opts) end) do
       {:ok, [%{label: label}]} -> {:ok, label}
       {:ok, []} -> {:ok, nil}
       {:error, error} -> {:error, error}
@@ -402,7 +402,7 @@ defmodule Image.ZeroShot do
   def try_explain(picture, labels, opts \\ []) do
     {own, opts} = Options.explain!(opts)
     opts = options(labels, opts)
-    picture |> Explain.run(labels, opts, own) |> told(opts)
+    call(:explain, opts, fn -> Explain.run(picture, labels, opts, own) end)
   end
 
   @doc """
@@ -498,7 +498,7 @@ defmodule Image.ZeroShot do
   @spec try_similarity(picture(), picture(), keyword()) :: {:ok, float()} | {:error, Error.t()}
   def try_similarity(picture, other, opts \\ []) do
     opts = Options.embed!(opts)
-    picture |> Pipeline.cosine(other, opts) |> told(opts)
+    call(:similarity, opts, fn -> Pipeline.cosine(picture, other, opts) end)
   end
 
   @doc """
@@ -550,7 +550,7 @@ defmodule Image.ZeroShot do
   @spec try_suggest(picture(), keyword()) :: {:ok, [result()]} | {:error, Error.t()}
   def try_suggest(picture, opts \\ []) do
     opts = Options.suggest!(opts)
-    picture |> Suggest.run(opts) |> told(opts)
+    call(:suggest, opts, fn -> Suggest.run(picture, opts) end)
   end
 
   @doc """
@@ -596,7 +596,7 @@ defmodule Image.ZeroShot do
           {:ok, Embedding.t() | [Embedding.t()]} | {:error, Error.t()}
   def try_embed(picture, opts \\ []) do
     opts = Options.embed!(opts)
-    picture |> Pipeline.embed(opts) |> told(opts)
+    call(:embed, opts, fn -> Pipeline.embed(picture, opts) end)
   end
 
   @doc """
@@ -638,7 +638,7 @@ defmodule Image.ZeroShot do
           {:ok, Embedding.t() | [Embedding.t()]} | {:error, Error.t()}
   def try_embed_text(text, opts \\ []) do
     opts = Options.embed_text!(opts)
-    text |> Pipeline.embed_text(opts) |> told(opts)
+    call(:embed_text, opts, fn -> Pipeline.embed_text(text, opts) end)
   end
 
   @doc """
@@ -722,7 +722,7 @@ defmodule Image.ZeroShot do
   @spec try_classifier(labels(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def try_classifier(labels, opts \\ []) do
     all = Options.classifier!(opts)
-    labels |> Pipeline.compile(all, opts) |> told(all)
+    call(:classifier, all, fn -> Pipeline.compile(labels, all, opts) end)
   end
 
   @doc """
@@ -809,12 +809,17 @@ defmodule Image.ZeroShot do
 
   defp options(_labels, opts), do: Options.classify!(opts)
 
-  defp told({:error, error}, opts) do
-    Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: opts.serving})
-    {:error, error}
-  end
+  # A whole call, as applications see it in their telemetry.
+  defp call(function, %{serving: serving} = opts, run) do
+    repo = if serving, do: nil, else: opts.repo
 
-  defp told(ok, _opts), do: ok
+    Telemetry.span(:call, %{function: function, repo: repo, serving: serving}, fn ->
+      with {:error, error} <- run.() do
+        Telemetry.emit(:error, %{count: 1}, %{reason: error.reason, serving: serving})
+        {:error, error}
+      end
+    end)
+  end
 
   defp bang!({:ok, result}), do: result
   defp bang!({:error, error}), do: raise(error)

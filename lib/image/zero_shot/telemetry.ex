@@ -7,21 +7,31 @@ defmodule Image.ZeroShot.Telemetry do
 
   ## Spans
 
-  `:load` and `:preprocess` are spans, in the shape of `:telemetry.span/3`: after `:start` comes either
+  `:call`, `:preprocess` and `:load` are spans, in the shape of `:telemetry.span/3`: after `:start` comes either
   `:stop` or `:exception`, with the same `:telemetry_span_context` in the metadata. Bridges such as
   OpenTelemetry pair them by it.
 
   | event | measurements | metadata | runs in |
   | --- | --- | --- | --- |
-  | `[:load, :start]` | `:monotonic_time`, `:system_time` | `:repo`, `:telemetry_span_context` | the process that loads |
-  | `[:load, :stop]` | `:duration`, `:monotonic_time` | `:repo`, `:result`, `:telemetry_span_context` | the process that loads |
-  | `[:load, :exception]` | `:duration`, `:monotonic_time` | `:repo`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the process that loads |
+  | `[:call, :start]` | `:monotonic_time`, `:system_time` | `:function`, `:repo`, `:serving`, `:telemetry_span_context` | the caller |
+  | `[:call, :stop]` | `:duration`, `:monotonic_time` | `:function`, `:repo`, `:serving`, `:result`, `:reason`, `:telemetry_span_context` | the caller |
+  | `[:call, :exception]` | `:duration`, `:monotonic_time` | `:function`, `:repo`, `:serving`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the caller |
   | `[:preprocess, :start]` | `:monotonic_time`, `:system_time` | `:bytes`, `:telemetry_span_context` | the caller |
-  | `[:preprocess, :stop]` | `:duration`, `:monotonic_time` | `:bytes`, `:result`, `:telemetry_span_context` | the caller |
+  | `[:preprocess, :stop]` | `:duration`, `:monotonic_time` | `:bytes`, `:result`, `:reason`, `:telemetry_span_context` | the caller |
   | `[:preprocess, :exception]` | `:duration`, `:monotonic_time` | `:bytes`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the caller |
+  | `[:load, :start]` | `:monotonic_time`, `:system_time` | `:repo`, `:telemetry_span_context` | the process that loads |
+  | `[:load, :stop]` | `:duration`, `:monotonic_time` | `:repo`, `:result`, `:reason`, `:telemetry_span_context` | the process that loads |
+  | `[:load, :exception]` | `:duration`, `:monotonic_time` | `:repo`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the process that loads |
 
-  An `Image.ZeroShot.Error` is a `:stop` with the `:result` `:error`. `:exception` means a bug or an
-  exit; the exception goes on afterwards.
+  `:call` spans a whole call, from its checked options to its result: `classify/3`, `label/3`, `explain/3`,
+  `similarity/3`, `suggest/2`, `embed/2`, `embed_text/2` and `classifier/2` of `Image.ZeroShot`, with and without
+  `try_`. `:function` is the name without `try_`, such as `:classify`. `:repo` is the model's option, or `nil` with
+  a serving. `:preprocess` lies inside it, in the same process. The streams `classify_many/3` and
+  `embed_many/2` are not calls: their pictures have the other events.
+
+  `:result` is `:ok` or `:error`. An `Image.ZeroShot.Error` is a `:stop` with the `:result` `:error` and the
+  error's `:reason`, which is `nil` otherwise, also where the function raises the error. `:exception` means a mistake
+  in the program, a bug or an exit; the exception goes on afterwards.
 
   ## Single events
 
@@ -84,6 +94,10 @@ defmodule Image.ZeroShot.Telemetry do
     end
 
     [
+      Telemetry.Metrics.summary("image_zero_shot.call.stop.duration",
+        unit: @milliseconds,
+        tags: [:function, :result]
+      ),
       Telemetry.Metrics.summary("image_zero_shot.batch.duration",
         unit: @milliseconds,
         tags: [:result]
@@ -123,10 +137,15 @@ defmodule Image.ZeroShot.Telemetry do
         :erlang.raise(kind, reason, __STACKTRACE__)
     else
       result ->
-        emit([event, :stop], since(started), Map.put(metadata, :result, elem(result, 0)))
+        emit([event, :stop], since(started), Map.merge(metadata, outcome(result)))
         result
     end
   end
+
+  defp outcome({:error, %Image.ZeroShot.Error{reason: reason}}),
+    do: %{result: :error, reason: reason}
+
+  defp outcome(result), do: %{result: elem(result, 0), reason: nil}
 
   defp since(started) do
     now = System.monotonic_time()

@@ -68,7 +68,8 @@ defmodule Image.ZeroShot.TelemetryTest do
     assert %{system_time: _, monotonic_time: at} = started
     assert %{repo: :stand_in, telemetry_span_context: context} = metadata
     assert {[:load, :stop], ended, result, ^from} = stop
-    assert result == %{repo: :stand_in, result: :ok, telemetry_span_context: context}
+    stopped = %{repo: :stand_in, result: :ok, reason: nil, telemetry_span_context: context}
+    assert result == stopped
     assert ended.monotonic_time - at == ended.duration and from != self()
 
     failing = %{opts | id: make_ref(), open: :ask}
@@ -101,7 +102,7 @@ defmodule Image.ZeroShot.TelemetryTest do
       case outcome do
         {:returned, {result, _}} ->
           assert last == :stop
-          assert stop == Map.put(start, :result, result)
+          assert stop == Map.merge(start, %{result: result, reason: nil})
 
         {kind, reason} ->
           assert last == :exception
@@ -109,6 +110,12 @@ defmodule Image.ZeroShot.TelemetryTest do
           assert [{__MODULE__, _, _, _} | _] = stop.stacktrace
       end
     end
+  end
+
+  test "a span that stops with an error of the library has its reason" do
+    failure = {:error, %Error{reason: :io, message: "no such luck"}}
+    assert Telemetry.span(:load, %{}, fn -> failure end) == failure
+    assert [_start, {[:load, :stop], _, %{result: :error, reason: :io}, _}] = events()
   end
 
   test "each span has a context of its own" do
@@ -171,15 +178,89 @@ defmodule Image.ZeroShot.TelemetryTest do
     caller = self()
 
     assert [
+             {[:call, :start], _, _, ^caller},
              {[:preprocess, :start], %{system_time: _}, %{bytes: ^size}, ^caller},
-             {[:preprocess, :stop], %{duration: _}, %{bytes: ^size, result: :ok}, ^caller}
-             | [{[:queue], _, %{model: "emoji-clip"}, _}, {[:batch], _, _, _}]
+             {[:preprocess, :stop], %{duration: _}, %{bytes: ^size, result: :ok}, ^caller},
+             {[:queue], _, %{model: "emoji-clip"}, _},
+             {[:batch], _, _, _},
+             {[:call, :stop], _, _, ^caller}
            ] = events()
 
     assert {:error, _} = ZeroShot.try_label("no picture", ["cat", "dog"], repo: :embedded)
 
-    assert [_start, {[:preprocess, :stop], _, %{result: :error}, _}, error] = events()
+    assert [_call, _start, {[:preprocess, :stop], _, stop, _}, error, _stop] = events()
+    assert %{result: :error, reason: :invalid_image} = stop
     assert {[:error], %{count: 1}, %{reason: :invalid_image, serving: nil}, ^caller} = error
+  end
+
+  describe "a call" do
+    setup do
+      :ok = ZeroShot.load(repo: :embedded)
+      _load = events()
+      :ok
+    end
+
+    # The spans of calls among all events: name, metadata, process.
+    defp calls do
+      for {[:call, step], times, metadata, from} <- events(), do: {step, times, metadata, from}
+    end
+
+    test "is a span of the caller, whichever function begins it" do
+      classifier = ZeroShot.classifier(["cat", "dog"], repo: :embedded)
+      opts = [repo: :embedded]
+      _classifier = events()
+
+      for {function, run} <- [
+            classify: fn -> ZeroShot.classify(@dog, ["cat", "dog"], opts) end,
+            classify: fn -> ZeroShot.try_classify(@dog, classifier) end,
+            label: fn -> ZeroShot.label(@dog, ["cat", "dog"], opts) end,
+            explain: fn -> ZeroShot.explain(@dog, ["cat", "dog"], opts) end,
+            similarity: fn -> ZeroShot.similarity(@dog, @dog, opts) end,
+            suggest: fn -> ZeroShot.suggest(@dog, [vocabulary: ["cat", "dog"]] ++ opts) end,
+            embed: fn -> ZeroShot.embed(@dog, opts) end,
+            embed_text: fn -> ZeroShot.embed_text("a dog", opts) end,
+            classifier: fn -> ZeroShot.classifier(["cat"], opts) end
+          ] do
+        caller = self()
+        run.()
+
+        assert [{:start, started, metadata, ^caller}, {:stop, ended, stop, ^caller}] = calls()
+        assert %{function: ^function, repo: :embedded, serving: nil} = metadata
+        assert map_size(metadata) == 4
+        assert stop == Map.merge(metadata, %{result: :ok, reason: nil})
+        assert ended.duration == ended.monotonic_time - started.monotonic_time
+      end
+    end
+
+    test "names its serving instead of a model" do
+      name = __MODULE__.Named
+      start_supervised!({Image.ZeroShot.Serving, name: name, repo: :embedded})
+      assert ZeroShot.label(@dog, ["cat", "dog"], serving: name) == "dog"
+      assert [_start, {:stop, _, %{serving: ^name, repo: nil, result: :ok}, _}] = calls()
+    end
+
+    test "that fails stops with the reason, also where it raises" do
+      missing = {:path, "no.jpg"}
+      assert {:error, _} = ZeroShot.try_classify(missing, ["cat"], repo: :embedded)
+      assert_raise Error, fn -> ZeroShot.classify(missing, ["cat"], repo: :embedded) end
+
+      assert [{:start, _, _, _}, first, {:start, _, _, _}, second] = calls()
+
+      for {step, _, metadata, _} <- [first, second] do
+        assert step == :stop
+        assert %{function: :classify, result: :error, reason: :not_found} = metadata
+      end
+    end
+
+    test "with a mistake in the program is an exception, and a wrong option no call" do
+      too_many = List.duplicate(@dog, 513)
+      assert_raise ArgumentError, fn -> ZeroShot.embed(too_many, repo: :embedded) end
+      assert [{:start, _, _, _}, {:exception, _, metadata, _}] = calls()
+      assert %{function: :embed, kind: :error, reason: %ArgumentError{}} = metadata
+
+      assert_raise ArgumentError, fn -> ZeroShot.classify(@dog, ["cat"], top: 1) end
+      assert calls() == []
+    end
   end
 
   test "error events come from the caller, for every kind of error" do

@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Application do
   @impl true
   def start(_type, _args) do
     :ok = Image.ZeroShot.Native.Loader.base!()
-    :ok = Image.ZeroShot.Call.Options.warn_of_unknown_configuration()
+    :ok = Image.ZeroShot.Call.OptionValues.warn_of_unknown_configuration()
 
     # A registry that restarts has forgotten which servings there are: those go with it.
     Supervisor.start_link(

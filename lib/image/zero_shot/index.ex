@@ -71,7 +71,7 @@ defmodule Image.ZeroShot.Index do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.{Embedding, Error, Native}
-  alias Image.ZeroShot.Call.{Argument, Options, Started}
+  alias Image.ZeroShot.Call.{Argument, Options, OptionValues, Started}
   alias Image.ZeroShot.Index.{Finder, Ids, Owner}
 
   # Entries that are put together.
@@ -173,7 +173,7 @@ defmodule Image.ZeroShot.Index do
   @doc false
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
-    opts = Options.keyword!(opts)
+    opts = OptionValues.keyword!(opts)
     # Time to write a large file.
     %{id: opts[:name] || __MODULE__, start: {__MODULE__, :start_link, [opts]}, shutdown: 60_000}
   end

@@ -96,7 +96,7 @@ defmodule Image.ZeroShot.Serving do
   """
 
   alias Image.ZeroShot.Error
-  alias Image.ZeroShot.Call.Options
+  alias Image.ZeroShot.Call.{Options, OptionValues}
   alias Image.ZeroShot.Serving.Keeper
 
   @typedoc """
@@ -113,7 +113,7 @@ defmodule Image.ZeroShot.Serving do
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
-    opts = Options.keyword!(opts)
+    opts = OptionValues.keyword!(opts)
     %{id: {__MODULE__, opts[:name]}, start: {__MODULE__, :start_link, [opts]}}
   end
 

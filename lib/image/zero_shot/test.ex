@@ -56,7 +56,7 @@ defmodule Image.ZeroShot.Test do
   """
 
   alias Image.ZeroShot.{Error, Source}
-  alias Image.ZeroShot.Call.{Argument, Options}
+  alias Image.ZeroShot.Call.{Argument, Options, OptionValues}
   alias Image.ZeroShot.Serving.Keeper
   alias Image.ZeroShot.Stub.{Answer, Model, Owners}
 
@@ -81,7 +81,7 @@ defmodule Image.ZeroShot.Test do
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
-    opts = Options.keyword!(opts)
+    opts = OptionValues.keyword!(opts)
     %{id: {__MODULE__, opts[:name]}, start: {__MODULE__, :start_link, [opts]}, type: :supervisor}
   end
 

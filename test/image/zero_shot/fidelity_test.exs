@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.FidelityTest do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Classifier
+  alias Image.ZeroShot.Classifier.Scores
   alias Image.ZeroShot.Call.{Labels, Options}
   alias Image.ZeroShot.Test.{Embeddings, JSON, Pictures, Safetensors}
 
@@ -55,7 +56,7 @@ defmodule Image.ZeroShot.FidelityTest do
       {:ok, {texts, []}} = Embeddings.texts(labels.prompts)
       embeddings = %{texts: texts, truncated: [], news: false}
       {:ok, classifier} = Classifier.new(labels, info, embeddings, nil, opts, [])
-      {:ok, results} = Classifier.rank(classifier, embedding, {nil, <<>>}, opts)
+      {:ok, results} = Scores.rank(classifier, embedding, {nil, <<>>}, opts)
       scores = Map.new(results, &{&1.label, &1.score})
       assert_probabilities(scores, labels.terms, golden, @probability_delta)
     end

@@ -7,6 +7,7 @@ defmodule Image.ZeroShot.Call.Compile do
   require Logger
 
   alias Image.ZeroShot.{Classifier, Error}
+  alias Image.ZeroShot.Classifier.Scores
   alias Image.ZeroShot.Call.{Labels, Options, Vectors}
   alias Image.ZeroShot.Picture.Reader
   alias Image.ZeroShot.Serving.{Client, Identity, Lease}
@@ -26,7 +27,7 @@ defmodule Image.ZeroShot.Call.Compile do
 
     with :ok <- check(labels.pictures, opts),
          {:ok, info} <- Client.load(opts),
-         :ok <- Classifier.check_scores(opts, Identity.of(info)),
+         :ok <- Scores.check(opts, Identity.of(info)),
          shown = Enum.take(labels.pictures, @part),
          {:ok, lease} <- Client.checkout(opts, Vectors.needs(shown, first, 1)) do
       try do

@@ -4,7 +4,8 @@ defmodule Image.ZeroShot.Call.Explain do
   # Which part of a picture speaks for each label: a classification whose image tower gives the parts of the
   # picture's vector instead of the vector.
 
-  alias Image.ZeroShot.{Classifier, Embedding, Error, Native, Picture}
+  alias Image.ZeroShot.{Embedding, Error, Native, Picture}
+  alias Image.ZeroShot.Classifier.Scores
   alias Image.ZeroShot.Call.{Deadline, Options, Pipeline, Vectors}
   alias Image.ZeroShot.Serving.Client
 
@@ -24,7 +25,7 @@ defmodule Image.ZeroShot.Call.Explain do
     run = fn lease, [{nil, picture}], prompts -> parts(lease, picture, prompts, opts, own) end
 
     finish = fn classifier, done, background ->
-      with {:ok, explained} <- Classifier.explain(classifier, done.images, background, opts),
+      with {:ok, explained} <- Scores.explain(classifier, done.images, background, opts),
            do: {:ok, {explained, done}}
     end
 

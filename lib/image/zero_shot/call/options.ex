@@ -1,16 +1,14 @@
 defmodule Image.ZeroShot.Call.Options do
   @moduledoc false
 
-  # The options of each call, from `OptionTable`. An option given in a call wins over
-  # `config :image_zero_shot`, which every call reads anew, and that wins over the default.
+  # Which options each call takes, and what holds for several of them together. `OptionTable` describes
+  # the options, `OptionValues` reads them.
 
-  require Logger
+  import Image.ZeroShot.Call.OptionValues,
+    only: [build!: 2, build!: 3, check_names!: 2, keyword!: 1]
 
-  alias Image.ZeroShot.Call.{OptionTable, OptionType, Secret}
+  alias Image.ZeroShot.Call.{OptionTable, OptionValues, Secret}
   alias Image.ZeroShot.Hub.Repo
-
-  @app :image_zero_shot
-  @in_config " in the config of image_zero_shot"
 
   @model [:repo, :model, :hub]
   @call [:call, :target] ++ @model
@@ -26,25 +24,7 @@ defmodule Image.ZeroShot.Call.Options do
   # What a calibration does not hold for.
   @void [:other, :logit_scale, :multi_label]
 
-  # Not for the configuration: they belong to one call.
-  @index [:index, :index_limit, :index_process, :nearest]
-  @given_only [:name, :stub, :stream, :embedding, :calibration, :explain] ++ @index
-
-  @type t :: %{required(atom()) => term()}
-
-  @doc """
-  Logs what no call will read. A call cannot: it looks for its own options only.
-  """
-  @spec warn_of_unknown_configuration() :: :ok
-  def warn_of_unknown_configuration do
-    names = OptionTable.names(OptionTable.groups() -- @given_only)
-
-    for {name, _value} <- Application.get_all_env(@app),
-        name not in names,
-        do: Logger.warning("config #{inspect(@app)} has an #{unknown(name, names)}")
-
-    :ok
-  end
+  @type t :: OptionValues.t()
 
   @spec classify!(keyword()) :: t()
   def classify!(opts), do: opts |> call!(@classify) |> one_scoring!() |> reachable_score!()
@@ -300,112 +280,5 @@ defmodule Image.ZeroShot.Call.Options do
 
     check_names!(opts, [:hub, :fetch])
     build!([{:repo, repo} | opts], [:repo, :hub, :fetch])
-  end
-
-  # `configured` are groups that the call itself cannot give.
-  defp build!(opts, groups, configured \\ []) do
-    check_names!(opts, groups)
-
-    (groups ++ configured)
-    |> OptionTable.rows()
-    |> Map.new(fn {name, _type, _default, _group, _doc} = row -> {name, value!(row, opts)} end)
-    |> put_revision(opts)
-  end
-
-  defp check_names!(opts, groups) do
-    names = OptionTable.names(groups)
-    for name <- opts |> keyword!() |> Keyword.keys(), name not in names, do: unknown!(name, names)
-  end
-
-  @doc """
-  Options of any name, not yet checked.
-  """
-  @spec keyword!(term()) :: keyword()
-  def keyword!(opts) do
-    if Keyword.keyword?(opts),
-      do: opts,
-      else:
-        raise(
-          ArgumentError,
-          "expected options to be a keyword list, got: #{inspect(Secret.redact(opts))}"
-        )
-  end
-
-  defp unknown!(name, names), do: raise(ArgumentError, unknown(name, names))
-
-  defp unknown(name, names) do
-    nearest = Enum.max_by(names, &likeness(&1, name))
-
-    hint =
-      cond do
-        name in OptionTable.names([:serving]) ->
-          "it belongs to Image.ZeroShot.load/1, to Image.ZeroShot.Serving and to the configuration"
-
-        likeness(nearest, name) > 0.77 ->
-          "did you mean #{inspect(nearest)}?"
-
-        true ->
-          "the options are #{Enum.map_join(names, ", ", &inspect/1)}"
-      end
-
-    "unknown option #{inspect(name)}; #{hint}"
-  end
-
-  # Who mistypes a word rarely mistypes its first letter.
-  defp likeness(option, name) do
-    [option, name] = [to_string(option), to_string(name)]
-    same_start = String.first(option) == String.first(name)
-    String.jaro_distance(option, name) - if(same_start, do: 0, else: 0.15)
-  end
-
-  # A revision belongs to a repository: the one in the configuration does not go with a repository
-  # that the call names.
-  defp put_revision(%{repo: repo} = built, opts) do
-    own = opts[:revision]
-
-    cond do
-      own && Repo.hub_name(repo) == nil ->
-        raise ArgumentError,
-              "expected :repo to be the name of a model where :revision is given, " <>
-                "got: #{inspect(repo)}"
-
-      Keyword.has_key?(opts, :revision) ->
-        built
-
-      match?({:hf, _, [revision: _]}, repo) ->
-        %{built | revision: repo |> elem(2) |> Keyword.fetch!(:revision)}
-
-      Keyword.has_key?(opts, :repo) ->
-        %{built | revision: nil}
-
-      true ->
-        built
-    end
-  end
-
-  defp put_revision(built, _opts), do: built
-
-  defp value!({name, type, default, group, _doc}, opts) do
-    with :error <- given!(Keyword.fetch(opts, name), name, type, ""),
-         :error <- given!(configured(name, group), name, type, @in_config),
-         do: cast!(name, type, if(default == :required, do: nil, else: default), "")
-  end
-
-  defp configured(_name, group) when group in @given_only, do: :error
-  defp configured(name, _group), do: Application.fetch_env(@app, name)
-
-  defp given!({:ok, value}, name, type, where), do: cast!(name, type, value, where)
-  defp given!(:error, _name, _type, _where), do: :error
-
-  defp cast!(name, type, value, where) do
-    case OptionType.cast(type, value) do
-      {:ok, value} ->
-        value
-
-      :error ->
-        raise ArgumentError,
-              "expected #{inspect(name)}#{where} to be #{OptionType.expected(type)}, " <>
-                "got: #{OptionType.shown(type, value)}"
-    end
   end
 end

@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   # pixels, run the model, score.
 
   alias Image.ZeroShot.{Classifier, Embedding, Error}
+  alias Image.ZeroShot.Classifier.Scores
   alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Started, Vectors}
   alias Image.ZeroShot.Serving.{Client, Identity, Lease}
 
@@ -25,15 +26,15 @@ defmodule Image.ZeroShot.Call.Pipeline do
     # There is nothing left for a model to do.
     with :ok <- Started.check(),
          :ok <- Embedding.check_model(embedding, classifier.model),
-         :ok <- Classifier.check_scores(opts, classifier.model),
-         do: Classifier.rank(classifier, Embedding.row(embedding), {nil, <<>>}, opts)
+         :ok <- Scores.check(opts, classifier.model),
+         do: Scores.rank(classifier, Embedding.row(embedding), {nil, <<>>}, opts)
   end
 
   def rank(picture, labels, opts) do
     run = fn lease, pictures, prompts -> Vectors.run(lease, pictures, prompts, opts) end
 
     finish = fn classifier, done, background ->
-      Classifier.rank(classifier, done.images, background, opts)
+      Scores.rank(classifier, done.images, background, opts)
     end
 
     compare(picture, labels, opts, run, finish)
@@ -62,12 +63,12 @@ defmodule Image.ZeroShot.Call.Pipeline do
         model = Identity.of(lease.info)
         background = Labels.background_for(background, model, opts)
 
-        with :ok <- Classifier.check_scores(opts, model),
+        with :ok <- Scores.check(opts, model),
              {:ok, labels} <- compiled(labels, lease, opts),
              prompts = prompts(labels) ++ background.prompts,
              {:ok, embeddings} <- run.(lease, pictures, prompts),
              {:ok, classifier, texts} <- classifier(labels, embeddings, lease, opts),
-             {:ok, rows} <- Classifier.ensemble(background.counts, texts),
+             {:ok, rows} <- Scores.ensemble(background.counts, texts),
              do: finish.(classifier, embeddings, {background.term, rows})
       after
         Client.checkin(lease)
@@ -119,11 +120,11 @@ defmodule Image.ZeroShot.Call.Pipeline do
   defp rank_group([picture], classifier, opts), do: [rank(picture, classifier, opts)]
 
   defp rank_rows(rows, classifier, opts) do
-    with :ok <- Classifier.check_scores(opts, classifier.model),
+    with :ok <- Scores.check(opts, classifier.model),
          {:ok, background} <- Labels.background(opts),
          background = Labels.background_for(background, classifier.model, opts),
          {:ok, texts} <- background_rows(background, classifier, opts),
-         do: Classifier.rank_many(classifier, rows, {background.term, texts}, opts)
+         do: Scores.rank_many(classifier, rows, {background.term, texts}, opts)
   end
 
   defp background_rows(%{prompts: []}, _classifier, _opts), do: {:ok, <<>>}
@@ -131,7 +132,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   defp background_rows(background, classifier, opts) do
     with {:ok, {info, %{texts: texts}}} <- Client.embed_prompts(background.prompts, opts),
          :ok <- Classifier.check_model(classifier, info),
-         do: Classifier.ensemble(background.counts, texts)
+         do: Scores.ensemble(background.counts, texts)
   end
 
   defp answers(checked, ranked) do

@@ -5,6 +5,7 @@ defmodule Image.ZeroShot.EnsembleTest do
 
   alias Image.ZeroShot
   alias Image.ZeroShot.Classifier
+  alias Image.ZeroShot.Classifier.Scores
   alias Image.ZeroShot.Call.Options
   alias Image.ZeroShot.Test.{Embeddings, JSON, Safetensors}
 
@@ -46,7 +47,7 @@ defmodule Image.ZeroShot.EnsembleTest do
 
         for {pixels, golden} <- Enum.zip(tensors["pixels"], tensors["#{list}.logits"]) do
           {:ok, image} = Embeddings.images([pixels], @theirs)
-          {:ok, results} = Classifier.rank(classifier, image, {nil, <<>>}, opts)
+          {:ok, results} = Scores.rank(classifier, image, {nil, <<>>}, opts)
           logits = Map.new(results, &{&1.label, &1.score / classifier.model.logit_scale})
 
           for {label, theirs} <- Enum.zip(expected["labels"], Safetensors.floats(golden)),

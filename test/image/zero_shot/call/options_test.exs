@@ -5,7 +5,7 @@ defmodule Image.ZeroShot.OptionsTest do
   import ExUnit.CaptureLog
 
   alias Image.ZeroShot.Packaging
-  alias Image.ZeroShot.Call.{OptionTable, OptionType, Options, Secret, Templates}
+  alias Image.ZeroShot.Call.{OptionTable, OptionType, Options, OptionValues, Secret, Templates}
 
   defp message(opts, verb \\ :classify!) do
     assert_raise(ArgumentError, fn -> apply(Options, verb, [opts]) end).message
@@ -132,7 +132,7 @@ defmodule Image.ZeroShot.OptionsTest do
     test "that are unknown in the configuration are logged when the application starts" do
       configure(:tempalte, nil)
       configure(:max_queue, 3)
-      log = capture_log(&Options.warn_of_unknown_configuration/0)
+      log = capture_log(&OptionValues.warn_of_unknown_configuration/0)
 
       assert log =~
                "config :image_zero_shot has an unknown option :tempalte; did you mean :template?"

@@ -515,7 +515,19 @@ defmodule Image.ZeroShot do
   The prompts of the vocabulary go through the model once. They are then kept with the exported
   encoders, in `:cache_dir`, and loaded from there by the next VM. A vocabulary given as a list
   is only kept in memory. Until the prompts are kept, one caller embeds them and the others wait for it:
-  call `suggest/2` once at boot.
+  call `suggest/2` once at boot. `:timeout` is the time for the picture, and for each 512 prompts that are not
+  kept yet; it includes the wait for another caller.
+
+  For a folder, embed the pictures in full batches and suggest for each embedding, or use
+  `mix zero_shot.classify FOLDER --suggest`:
+
+      paths
+      |> Enum.map(&{:path, &1})
+      |> Image.ZeroShot.embed_many()
+      |> Enum.map(fn
+        {picture, {:ok, embedding}} -> {picture, Image.ZeroShot.try_suggest(embedding)}
+        {picture, {:error, error}} -> {picture, {:error, error}}
+      end)
 
   ## Options
 

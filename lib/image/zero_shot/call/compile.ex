@@ -8,7 +8,7 @@ defmodule Image.ZeroShot.Call.Compile do
 
   alias Image.ZeroShot.{Classifier, Error}
   alias Image.ZeroShot.Classifier.Scores
-  alias Image.ZeroShot.Call.{Labels, Options, Vectors}
+  alias Image.ZeroShot.Call.{Deadline, Labels, Options, Vectors}
   alias Image.ZeroShot.Picture.Reader
   alias Image.ZeroShot.Serving.{Client, Identity, Lease}
 
@@ -19,10 +19,11 @@ defmodule Image.ZeroShot.Call.Compile do
   @probe "a photo"
 
   @doc """
-  Compiles labels for the model that the options name. `given` are the caller's own options.
+  Compiles labels for the model that the options name, until a deadline. `given` are the caller's own options.
   """
-  @spec run(Labels.t(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
-  def run(labels, opts, given) do
+  @spec run(Labels.t(), Options.t(), keyword(), Deadline.t()) ::
+          {:ok, Classifier.t()} | {:error, Error.t()}
+  def run(labels, opts, given, deadline \\ :infinity) do
     first = Enum.take(labels.prompts, @part)
 
     with :ok <- check(labels.pictures, opts),
@@ -31,8 +32,9 @@ defmodule Image.ZeroShot.Call.Compile do
          shown = Enum.take(labels.pictures, @part),
          {:ok, lease} <- Client.checkout(opts, Vectors.needs(shown, first, 1)) do
       try do
-        # Each part has the time of a call, and so has each batch of pictures.
-        parts(labels, opts, given, fn -> Lease.renew(lease, opts.timeout) end)
+        # Each part has the time of a call, and so has each batch of pictures. No time is less than `:infinity`.
+        time = fn -> min(opts.timeout, Deadline.remaining(deadline)) end
+        parts(labels, opts, given, fn -> Lease.renew(lease, time.()) end)
       after
         Client.checkin(lease)
       end

@@ -20,13 +20,13 @@ defmodule Image.ZeroShot.Call.Vocabulary do
     with {:ok, labels} <- labels(opts),
          {:ok, info} <- Client.load(opts) do
       key = key(info, labels)
-      # The caller that embeds it has the time of a call for each part.
-      timeout =
-        if opts.timeout == :infinity, do: :infinity, else: Compile.count(labels) * opts.timeout
-
-      VocabularyCache.fetch(key, timeout, fn -> find(key, labels, opts) end)
+      VocabularyCache.fetch(key, timeout(labels, opts), &find(key, labels, opts, &1))
     end
   end
+
+  # That of a call for each part.
+  defp timeout(_labels, %{timeout: :infinity}), do: :infinity
+  defp timeout(labels, %{timeout: timeout}), do: Compile.count(labels) * timeout
 
   @doc """
   The labels of the vocabulary, checked. Needs no model.
@@ -100,11 +100,11 @@ defmodule Image.ZeroShot.Call.Vocabulary do
     {Identity.of(info), :erlang.md5(:erlang.term_to_binary(content))}
   end
 
-  defp find(key, labels, opts) do
+  defp find(key, labels, opts, deadline) do
     file = file(key, opts)
 
     with :error <- read(file, key, labels),
-         {:ok, classifier} <- Compile.run(labels, opts, []) do
+         {:ok, classifier} <- Compile.run(labels, opts, [], deadline) do
       write(file, classifier)
       {:ok, classifier}
     end

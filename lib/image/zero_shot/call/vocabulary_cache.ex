@@ -20,14 +20,17 @@ defmodule Image.ZeroShot.Call.VocabularyCache do
   def start_link(_), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
   @doc """
-  Returns what is kept under a key, or what `make` returns. `timeout` is for the wait for another caller.
+  Returns what is kept under a key, or what `make` returns. `timeout` is for both: `make` gets the deadline, so
+  that waiting for another caller comes off its time.
   """
-  @spec fetch(term(), timeout(), (... -> made)) :: made
+  @spec fetch(term(), timeout(), (Deadline.t() -> made)) :: made
         when made: {:ok, Classifier.t()} | {:error, Error.t()}
   def fetch(key, timeout, make) do
+    deadline = Deadline.new(timeout)
+
     case call({:recall, key}, @answer_ms) do
       {:kept, classifier} -> {:ok, classifier}
-      _none_or_no_answer -> claim(key, Deadline.new(timeout), make)
+      _none_or_no_answer -> claim(key, deadline, make)
     end
   end
 
@@ -50,15 +53,15 @@ defmodule Image.ZeroShot.Call.VocabularyCache do
         )
 
       _turn_or_no_process ->
-        make(key, make)
+        make(key, deadline, make)
     end
   end
 
   defp wait(:infinity), do: :infinity
   defp wait(remaining), do: min(remaining, @longest_ms)
 
-  defp make(key, make) do
-    with {:ok, classifier} <- make.() do
+  defp make(key, deadline, make) do
+    with {:ok, classifier} <- make.(deadline) do
       GenServer.cast(__MODULE__, {:keep, key, classifier})
       {:ok, classifier}
     end

@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Call.VocabularyTest do
 
   import Image.ZeroShot.Test.Wait
 
-  alias Image.ZeroShot.Call.{Options, Vocabulary, VocabularyCache}
+  alias Image.ZeroShot.Call.{Compile, Deadline, Options, Vocabulary, VocabularyCache}
   alias Image.ZeroShot.Error
   alias Image.ZeroShot.Serving.Client
   alias Image.ZeroShot.Test.Runner
@@ -174,6 +174,44 @@ defmodule Image.ZeroShot.Call.VocabularyTest do
     assert await(call(%{opts | timeout: 0})) == {:ok, classifier}
   end
 
+  test "what a caller has waited comes off the time that it has to embed" do
+    key = make_ref()
+    test = self()
+    fail = fn _deadline -> Error.error(:internal, "no such luck") end
+
+    first =
+      Task.async(fn ->
+        VocabularyCache.fetch(key, :infinity, fn deadline ->
+          send(test, :making)
+          receive do: (:fail -> fail.(deadline))
+        end)
+      end)
+
+    assert_receive :making, 30_000
+
+    next =
+      Task.async(fn ->
+        VocabularyCache.fetch(key, 60_000, &(send(test, {:deadline, &1}) && fail.(&1)))
+      end)
+
+    waiting(first, 1)
+    latest = Deadline.new(60_000)
+    # A deadline made when its turn comes would be later.
+    Process.sleep(5)
+    send(first.pid, :fail)
+    assert_receive {:deadline, deadline}, 30_000
+    assert deadline <= latest
+    assert [{:error, _}, {:error, _}] = await_all([first, next])
+  end
+
+  test "the deadline ends the work, however much time each part may have" do
+    words = words()
+    {:ok, labels} = Vocabulary.labels(opts(words))
+    opts = opts(words)
+    assert {:ok, _info} = Client.load(opts)
+    assert {:error, %{reason: :timeout}} = Compile.run(labels, opts, [], Deadline.new(0))
+  end
+
   test "a caller that gave up does not hold the turn" do
     words = words()
     opts = opts(words)
@@ -198,10 +236,12 @@ defmodule Image.ZeroShot.Call.VocabularyTest do
     key = make_ref()
     classifier = {:ok, Image.ZeroShot.classifier(["a"], repo: :embedded, device: :cpu)}
     # No time to wait for the answer, which comes all the same.
-    late = fn -> Error.error(:timeout, "in time after all") end
+    late = fn _deadline -> Error.error(:timeout, "in time after all") end
     assert {:error, %{reason: :timeout}} = VocabularyCache.fetch(key, 0, late)
 
-    next = Task.async(fn -> VocabularyCache.fetch(key, :infinity, fn -> classifier end) end)
+    next =
+      Task.async(fn -> VocabularyCache.fetch(key, :infinity, fn _deadline -> classifier end) end)
+
     assert await(next) == classifier
   end
 
@@ -210,19 +250,21 @@ defmodule Image.ZeroShot.Call.VocabularyTest do
     classifier = {:ok, Image.ZeroShot.classifier(["a"], repo: :embedded, device: :cpu)}
 
     assert_raise ArgumentError, "oops", fn ->
-      VocabularyCache.fetch(key, :infinity, fn -> raise ArgumentError, "oops" end)
+      VocabularyCache.fetch(key, :infinity, fn _deadline -> raise ArgumentError, "oops" end)
     end
 
-    next = Task.async(fn -> VocabularyCache.fetch(key, :infinity, fn -> classifier end) end)
+    next =
+      Task.async(fn -> VocabularyCache.fetch(key, :infinity, fn _deadline -> classifier end) end)
+
     assert await(next) == classifier
   end
 
   test "callers need no cache: one that is killed is back with the next call" do
     classifier = {:ok, Image.ZeroShot.classifier(["a"], repo: :embedded, device: :cpu)}
     key = make_ref()
-    make = fn -> kill(Process.whereis(VocabularyCache)) && classifier end
+    make = fn _deadline -> kill(Process.whereis(VocabularyCache)) && classifier end
     assert VocabularyCache.fetch(key, :infinity, make) == classifier
     eventually(fn -> Process.whereis(VocabularyCache) != nil end)
-    assert VocabularyCache.fetch(key, :infinity, fn -> classifier end) == classifier
+    assert VocabularyCache.fetch(key, :infinity, fn _deadline -> classifier end) == classifier
   end
 end

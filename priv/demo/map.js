@@ -131,15 +131,23 @@ function hint() {
 function explain(map) {
   const whole = map.explained !== null && map.explained >= 0 && map.explained <= 1;
   const share = whole ? ` · ${Math.round(map.explained * 100)} % accounted for` : "";
-  $("where").replaceChildren(make("strong", { textContent: map.label ?? "none of these" }), `: most ${place(map.contrast)}${share}`);
+  $("where").replaceChildren(make("strong", { textContent: map.label ?? "none of these" }), `: ${place(map.contrast)}${share}`);
 }
 
-// The map in words, for who does not see it.
+// The map in words, for who does not see it: the middle of what speaks for the label. Squared, so that many faint
+// patches do not outweigh a few strong ones.
 function place(rows) {
-  const values = rows.flat();
-  const at = values.indexOf(Math.max(...values));
-  const [row, column] = [Math.floor(at / rows[0].length), at % rows[0].length];
-  const third = (index, count, names) => names[Math.min(2, Math.floor(((index + 0.5) / count) * 3))];
-  const words = [third(row, rows.length, ["top", "", "bottom"]), third(column, rows[0].length, ["left", "", "right"])].filter((word) => word !== "");
-  return words.length === 0 ? "in the middle" : `at the ${words.join(" ")}`;
+  let [sum, down, across] = [0, 0, 0];
+  rows.forEach((row, y) =>
+    row.forEach((value, x) => {
+      const weight = Math.max(value, 0) ** 2;
+      sum += weight;
+      down += (weight * (y + 0.5)) / rows.length;
+      across += (weight * (x + 0.5)) / row.length;
+    }),
+  );
+  if (sum === 0) return "nowhere";
+  const side = (part, before, after) => (part / sum < 0.4 ? before : part / sum > 0.6 ? after : "");
+  const words = [side(down, "top", "bottom"), side(across, "left", "right")].filter((word) => word !== "");
+  return words.length === 0 ? "most in the middle" : `most at the ${words.join(" ")}`;
 }

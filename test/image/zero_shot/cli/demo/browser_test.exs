@@ -162,6 +162,20 @@ defmodule Image.ZeroShot.DemoBrowserTest do
     in_order!(context)
   end
 
+  test "a map is told in words too", %{browser: browser} = context do
+    click(browser, "#thumbs button[title=\"together/dog-and-pizza.png\"]")
+    wait_for_best(browser, "dog")
+
+    for {label, place} <- [{"dog", "top left"}, {"pizza", "bottom right"}] do
+      evaluate(browser, "document.querySelector('#results button[title=\"#{label}\"]').focus()")
+      wait_for_map(browser, label)
+      words = evaluate(browser, "document.querySelector('#where').textContent")
+      assert words =~ "#{label}: most at the #{place}"
+    end
+
+    in_order!(context)
+  end
+
   defp mapped?(browser),
     do: evaluate(browser, "document.querySelector('#frame').classList.contains('mapped')")
 

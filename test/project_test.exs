@@ -40,6 +40,20 @@ defmodule Image.ZeroShot.ProjectTest do
     end
   end
 
+  # ExDoc's pages of notebooks have a badge of their own, with the address that they are read at.
+  test "README has a badge for each notebook once mix.exs has the address of the repository" do
+    readme = File.read!("README.md")
+    url = Mix.Project.config()[:source_url]
+
+    for path <- Path.wildcard("livebooks/*.livemd") do
+      run = "https://livebook.dev/run?url=" <> URI.encode_www_form("#{url}/blob/main/#{path}")
+      badge = "[![Run in Livebook](https://livebook.dev/badge/v1/blue.svg)](#{run})"
+      assert url == nil or readme =~ badge, "README.md lacks #{badge}"
+    end
+
+    assert url != nil or not (readme =~ "livebook.dev/run")
+  end
+
   test "every picture of the guides is shown, and says in words what it shows" do
     guides = "guides/*.md" |> Path.wildcard() |> Enum.map_join(&File.read!/1)
     pictures = Path.wildcard("guides/images/*")

@@ -50,7 +50,8 @@ defmodule Image.ZeroShot.Test do
   `Task`, by `classify_many/3` or by whatever else sets `$callers` use the stub of the test that
   started them. Any other process needs `allow/3`, such as a GenServer or a LiveView that the
   test talks to. Where you cannot name the process, use `share/1` in tests that are not `async`.
-  A call from a process without a stub raises an `ArgumentError` that says so.
+  A call from a process without a stub raises an `ArgumentError` that says so. So does a call from another node that
+  has no stub of that name: a stub answers calls of its own node.
 
   The guide "Testing" says when to use a stub, and when `repo: :embedded`.
   """

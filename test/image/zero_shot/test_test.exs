@@ -527,7 +527,7 @@ defmodule Image.ZeroShot.StubTest do
 
     test "that is not started is named" do
       assert message(fn -> Stub.stub(Elixir.NoSuch, "dog") end) ==
-               "no stub of the name NoSuch is running; start it with " <>
+               "no stub of the name NoSuch is running on this node; start it with " <>
                  "{Image.ZeroShot.Test, name: NoSuch} where the application starts its serving"
     end
   end

@@ -48,7 +48,7 @@ defmodule Image.ZeroShot.Stub.Owners do
   end
 
   defp not_started(name) do
-    "no stub of the name #{inspect(name)} is running; start it with " <>
+    "no stub of the name #{inspect(name)} is running on this node; start it with " <>
       "{Image.ZeroShot.Test, name: #{inspect(name)}} where the application starts its serving"
   end
 

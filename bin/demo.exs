@@ -122,7 +122,11 @@ defmodule Demo do
         picture = {:path, "priv/samples/cat.png"}
         Image.ZeroShot.label(picture, ["dog", "cat"], repo: :embedded)
 
-    README.md has the rest: pictures of your own, models that know the world.
+    In a browser, with pictures and labels of your own:
+
+        mix zero_shot.demo --repo embedded
+
+    README.md has the rest, such as models that know the world.
     """)
   end
 

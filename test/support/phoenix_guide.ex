@@ -14,8 +14,9 @@ defmodule Image.ZeroShot.Test.PhoenixGuide do
   @type project :: %{String.t() => {line :: pos_integer(), code :: String.t()}}
 
   @doc "The files by their path, each with the line of the guide that it begins at, or `1`."
-  @spec project() :: project()
-  def project, do: Enum.reduce(additions() ++ changes(), generated(), &follow/2)
+  @spec project(project()) :: project()
+  def project(generated \\ generated()),
+    do: Enum.reduce(additions() ++ changes(), generated, &follow/2)
 
   @doc "The changes for two nodes on top of that."
   @spec clustered(project()) :: project()

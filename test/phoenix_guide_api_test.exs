@@ -4,6 +4,7 @@ defmodule Image.ZeroShot.PhoenixGuideAPITest do
 
   import ExUnit.CaptureLog
   import Image.ZeroShot.Test.PhoenixApp
+  import Image.ZeroShot.Test.Wait
 
   alias Image.ZeroShot.Test.Pictures
 
@@ -23,6 +24,9 @@ defmodule Image.ZeroShot.PhoenixGuideAPITest do
   @health MyAppWeb.Health
 
   setup_all do: start!()
+
+  # The registry may still know processes of the test before.
+  setup do: counted(0)
 
   describe "controller" do
     test "answers with labels" do
@@ -128,8 +132,10 @@ defmodule Image.ZeroShot.PhoenixGuideAPITest do
     @admit.call(conn, @admit.init([]))
   end
 
-  defp counted(number),
-    do: if(Registry.count(MyApp.Uploads) < number, do: counted(number), else: :ok)
+  defp counted(number) do
+    eventually(fn -> Registry.count(MyApp.Uploads) == number end)
+    :ok
+  end
 
   defp health(path), do: @health.call(%Plug.Conn{path_info: path}, @health.init([]))
 end

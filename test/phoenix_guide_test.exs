@@ -80,7 +80,7 @@ defmodule Image.ZeroShot.PhoenixGuideTest do
       {server, _entry} = Directory.lookup({:name, MyApp.Clip})
       monitor = Process.monitor(server)
       Process.exit(server, :kill)
-      assert_receive {:DOWN, ^monitor, :process, ^server, :killed}
+      assert_receive {:DOWN, ^monitor, :process, ^server, :killed}, 30_000
 
       assert restarted(server) != server
       assert Image.ZeroShot.load() == :ok

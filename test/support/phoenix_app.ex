@@ -85,10 +85,10 @@ defmodule Image.ZeroShot.Test.PhoenixApp do
         end)
       end
 
-    for _ <- callers, do: assert_receive(:inside)
+    for _ <- callers, do: assert_receive(:inside, 30_000)
     function.()
     for caller <- callers, do: send(caller, :leave)
-    for _ <- callers, do: assert_receive({:left, :ok})
+    for _ <- callers, do: assert_receive({:left, :ok}, 30_000)
   end
 
   def without_serving(function) do

@@ -47,18 +47,28 @@ impl Limits {
         if len as u64 <= self.max_bytes {
             return Ok(());
         }
+        Err(self.too_long(&len.to_string()))
+    }
+
+    /// The error for a picture that turned out longer than `max_bytes` while it was read.
+    pub fn grown(&self) -> Error {
+        self.too_long(&format!("more than {}", self.max_bytes))
+    }
+
+    fn too_long(&self, len: &str) -> Error {
         let most = self.max_bytes;
         let message =
             format!("picture is {len} bytes long, the limit is {most} bytes; compress it or");
-        Err(too_large(message, Limit::Bytes))
+        too_large(message, Limit::Bytes)
     }
 
     /// Refuses a picture of no pixels, of too many, or with too long a side.
     ///
     /// # Errors
     /// `InvalidImage` when a side is 0, otherwise `ImageTooLarge`.
-    pub fn check_size(&self, width: u32, height: u32) -> Result<()> {
-        let pixels = u64::from(width) * u64::from(height);
+    pub fn check_size(&self, width: impl Into<u64>, height: impl Into<u64>) -> Result<()> {
+        let (width, height) = (width.into(), height.into());
+        let pixels = width.saturating_mul(height);
         if pixels == 0 {
             let message =
                 format!("picture is {width} x {height} pixels, it has to have at least one");
@@ -68,7 +78,7 @@ impl Limits {
             let most = format!("{} pixels", self.max_pixels);
             return Err(size_too_large(width, height, &most, Limit::Pixels));
         }
-        if width.max(height) > self.max_side {
+        if width.max(height) > self.max_side.into() {
             let most = format!("{} pixels a side", self.max_side);
             return Err(size_too_large(width, height, &most, Limit::Side));
         }
@@ -92,7 +102,7 @@ impl Limits {
     }
 }
 
-fn size_too_large(width: u32, height: u32, most: &str, limit: Limit) -> Error {
+fn size_too_large(width: u64, height: u64, most: &str, limit: Limit) -> Error {
     let message =
         format!("picture is {width} x {height} pixels, the limit is {most}; resize it first or");
     too_large(message, limit)

@@ -85,6 +85,24 @@ fn preprocess_cancel(job: Job) -> Result<Atom, Failure> {
     guarded(|| Ok(if job.0.cancel() { atoms::cancelled() } else { atoms::sent() }))
 }
 
+/// Whether a picture of this size is within limits, as decoders ask for one of a file.
+#[rustler::nif]
+fn check_picture_size(
+    (height, width): (u64, u64),
+    max_pixels: u64,
+    max_side: u32,
+) -> Result<(), Failure> {
+    guarded(|| Limits { max_pixels, max_side, ..Limits::default() }.check_size(width, height))
+}
+
+/// Whether a picture of `len` bytes is within a limit; `None` for one that is longer, whose length is
+/// unknown.
+#[rustler::nif]
+fn check_picture_bytes(len: Option<usize>, max_bytes: u64) -> Result<(), Failure> {
+    let limits = Limits { max_bytes, ..Limits::default() };
+    guarded(|| len.map_or_else(|| Err(limits.grown()), |len| limits.check_bytes(len)))
+}
+
 /// What the threads are doing, and what memory they have reserved.
 #[rustler::nif]
 fn pixel_threads() -> Result<PixelThreads, Failure> {

@@ -16,6 +16,8 @@ defmodule Image.ZeroShot.Native do
 
   def preprocess_cancel(_job), do: not_loaded()
   def pixel_threads, do: not_loaded()
+  def check_picture_size(_size, _max_pixels, _max_side), do: not_loaded()
+  def check_picture_bytes(_length, _max_bytes), do: not_loaded()
 
   # Pixels of a square to a JPEG file
   def thumbnail(_pixels, _side), do: not_loaded()

@@ -84,7 +84,7 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
         Pixel::Rgb if header.grey => Channels::GreyRgb,
         Pixel::Rgb => Channels::Rgb,
         Pixel::Cmyk => {
-            // As Pillow takes it, whoever wrote the file: 255 is no ink.
+            // As Pillow takes it, whichever program wrote the file: 255 means no ink.
             data.iter_mut().for_each(|ink| *ink = !*ink);
             Channels::Cmyk
         }
@@ -119,7 +119,7 @@ fn check(outline: &Outline, limits: &Limits) -> Result<u64> {
     if frame.height == 0 && outline.late_height {
         return Err(unsupported(Format::Jpeg, "a height that follows the pixels (DNL)"));
     }
-    limits.check_size(frame.width.into(), frame.height.into())?;
+    limits.check_size(frame.width, frame.height)?;
     check_kind(frame)?;
     check_cost(frame, outline, limits)
 }

@@ -35,7 +35,7 @@ defmodule Image.ZeroShot.PreprocessTest do
     assert_nothing_left()
   end
 
-  test "limits have the same words here and in the native library" do
+  test "a picture over a limit is refused in the same words before and after it is handed in" do
     native = fn source, limits ->
       Preprocess.run(source, @preprocessing, Map.merge(@limits, limits), :infinity)
     end

@@ -77,9 +77,9 @@ defmodule Image.ZeroShot.LiveDashboard do
       card("State", state),
       card("Queue", info.queue),
       card("Batches since loading", info.batches),
-      card("Decode threads", info.pixels),
+      card("Decoding", info.decoding),
       card("Prompts in the cache", info.text_cache),
-      card("Model", Map.drop(model, [:queue, :batches, :pixels, :text_cache]))
+      card("Model", Map.drop(model, [:queue, :batches, :decoding, :text_cache]))
     ]
   end
 

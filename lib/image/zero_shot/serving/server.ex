@@ -399,8 +399,8 @@ defmodule Image.ZeroShot.Serving.Server do
       dropped: if(state.queue, do: state.queue.dropped, else: 0)
     }
 
-    {:ok, pixels} = Native.pixel_threads()
-    more = %{queue: queue, batches: state.batches, pixels: pixels, node: node()}
+    {:ok, decoding} = Native.pixel_threads()
+    more = %{queue: queue, batches: state.batches, decoding: decoding, node: node()}
     more = Map.put(more, :text_cache, TextCache.stats(state.cache))
     {:ok, state.load.facts |> Map.merge(more) |> Map.merge(Load.describe(state.load))}
   end

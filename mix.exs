@@ -17,7 +17,7 @@ defmodule Image.ZeroShot.MixProject do
       compilers: [:cargo] ++ Mix.compilers(),
       cargo_crates: ["nif", "nif_torch"],
       elixirc_paths: elixirc_paths(Mix.env()),
-      # Mix names files in test/ that are no tests.
+      # Mix names files in test/ that are not tests.
       test_ignore_filters: [&String.starts_with?(&1, ["test/support/", "test/fixtures/"])],
       deps: [],
       name: "Image.ZeroShot",

@@ -17,8 +17,8 @@ defmodule Image.ZeroShot do
   `classify/3`, `label/3`, `explain/3`, `similarity/3`, `suggest/2`, `classifier/2`, `embed/2` and
   `embed_text/2` return the result, and raise an `Image.ZeroShot.Error` when a picture, a label
   or a model is at fault. With `try_` in front, the same verb returns `{:ok, result}` or
-  `{:error, error}` instead. So do, without `try_`, `info/1` and `devices/0`, the functions of
-  `Image.ZeroShot.Hub`, `Image.ZeroShot.Classifier.calibrate/3`, both `from_binary/2`, and those of
+  `{:error, error}` instead. These return the same without `try_`: `info/1` and `devices/0`, the functions
+  of `Image.ZeroShot.Hub`, `Image.ZeroShot.Classifier.calibrate/3`, both `from_binary/2`, and those of
   `Image.ZeroShot.Index` that search or load. `load/1` and the functions that put, delete or save return `:ok` or
   `{:error, error}`. `classify_many/3` and `embed_many/2` have an `{:ok, result}` or `{:error, error}` for each
   picture. A mistake in the program, such as an unknown option, raises an `ArgumentError` everywhere.
@@ -170,8 +170,9 @@ defmodule Image.ZeroShot do
     * `:rest` - what no patch adds. All of `:map` and `:rest` sum to `:cosine`
     * `:explained` - the sum of `:map` divided by `:cosine`, such as 0.62. It can be below 0 or above 1, where patches
       and rest have opposite signs; `nil` if the cosine is 0
-    * `:contrast` - `:map` less the mean of the maps of all other labels. `:other`, or the background of `multi_label: true`,
-      is one of them: the prompt with the highest cosine. The same as `:map` if there is nothing else
+    * `:contrast` - `:map` less the mean of the maps of all other labels. `:other`, or the background of
+      `multi_label: true`, is one of them: the prompt with the highest cosine. The same as `:map` if there is
+      nothing else
     * `:box` - where the map lies in the picture: `{left, top, width, height}` as floats, in pixels of the upright
       original. What lies outside was cropped away
     * `:size` - `{width, height}` of the upright original in pixels
@@ -231,7 +232,7 @@ defmodule Image.ZeroShot do
     * `:queue` - how many callers are `:admitted`, of at most `:max`; how many of their requests are
       `:waiting`; how many batches are `:running`; how many requests were `:dropped` because their
       caller was gone
-    * `:pixels` - the threads of that node that decode and resize pictures, shared by its servings:
+    * `:decoding` - the threads of that node that decode and resize pictures, shared by its servings:
       * `:threads` - the most threads there can be
       * `:busy` - how many pictures are being worked on
       * `:waiting` - how many pictures wait
@@ -615,8 +616,8 @@ defmodule Image.ZeroShot do
   Embeds a text, or each of a list of texts.
 
   The result is an `Image.ZeroShot.Embedding` of the kind `:text`, or a list of them in the order given, with
-  as many dimensions as those of pictures. The text is embedded alone: `:template` has no default here,
-  not even from the configuration. Several templates make one vector of a text, their mean. Raises an
+  as many dimensions as those of pictures. The text is embedded without a template: `:template` has no default
+  here, not even from the configuration. Several templates make one vector of a text, their mean. Raises an
   `Image.ZeroShot.Error` where `try_embed_text/2` returns one, with the reason `:invalid_label` for a text that
   is not a string of valid UTF-8, or is too long.
 

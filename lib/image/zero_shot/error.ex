@@ -4,9 +4,9 @@ defmodule Image.ZeroShot.Error do
 
   `Image.ZeroShot.classify/3`, `Image.ZeroShot.label/3`, `Image.ZeroShot.explain/3`,
   `Image.ZeroShot.similarity/3`, `Image.ZeroShot.suggest/2`, `Image.ZeroShot.classifier/2`,
-  `Image.ZeroShot.embed/2` and `Image.ZeroShot.embed_text/2` raise it. Their `try_` forms and all other functions that can fail return
-  `{:error, error}`. A mistake in the program, such as an option that does not exist, is an
-  `ArgumentError` instead.
+  `Image.ZeroShot.embed/2` and `Image.ZeroShot.embed_text/2` raise it. Their `try_` forms and all other
+  functions that can fail return `{:error, error}`. A mistake in the program, such as an option that
+  does not exist, is an `ArgumentError` instead.
 
   Match on `:reason`. `:message` is for people, and its words may change.
 

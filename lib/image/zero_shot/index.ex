@@ -31,10 +31,12 @@ defmodule Image.ZeroShot.Index do
   | `:f16` | 2 | 1.0 GB | off by 0.0005 at most |
   | `:i8` | 2 | 1.0 GB | off by 0.00003 at most in tests; one search takes a third of the processor time of `:f32` |
 
-  `:i8` stores each component in two bytes, relative to the largest component of its vector. A
-  search reads the upper bytes of all entries to choose 4 x `:k` + 100 candidates, and computes
-  their scores with both bytes. A neighbour that is not among the candidates is missed: `:i8`
-  is therefore not exact. In tests on vectors like CLIP's, it found all of the ten nearest.
+  `:i8` stores each component in two bytes, relative to the largest component of its vector. Its name
+  says what a search reads: an integer of 8 bits, the upper byte of each component. By these it
+  chooses 4 x `:k` + 100 candidates, and computes their scores with both bytes. So it takes as much
+  memory as `:f16`, and half as much reading. A neighbour that is not among the candidates is
+  missed: `:i8` is therefore not exact. In tests on vectors like CLIP's, it found all of the ten
+  nearest.
 
   An id takes its size in Erlang's external format, plus about 100 bytes.
 
@@ -88,7 +90,7 @@ defmodule Image.ZeroShot.Index do
   @type id :: term()
 
   @typedoc """
-  What is looked for: an entry that is there, a text, an embedding, or a picture (see
+  A query: an entry of the index, a text, an embedding, or a picture (see
   `t:Image.ZeroShot.picture/0`).
   """
   @type query :: {:id, id()} | {:text, String.t()} | ZeroShot.picture()

@@ -66,7 +66,7 @@ defprotocol Image.ZeroShot.Source do
   model, such as a grey picture with a profile for RGB; libvips takes such a picture for sRGB too. CMYK
   without a profile for CMYK is converted by Pillow's plain formula.
 
-  A profile that is damaged, lacks a part, is no profile of a camera, monitor, press or colour space, or has
+  A profile that is damaged, lacks a part, is not a profile of a camera, monitor, press or colour space, or has
   more than 100 tags or 4 MiB is an `:invalid_image`. So is one whose primaries do not add up to white. A
   profile that moxcms, the crate behind it, cannot apply is an `:unsupported_image`. Both messages name
   `color_profile: :ignore`, which never reads the profile. Of 16 bits a channel the high 8 are converted.

@@ -35,7 +35,8 @@ defmodule Image.ZeroShot.Test do
   production, with the same message: pictures are opened, decoded and held to their limits,
   labels become prompts, scores are computed from vectors, and `:top_k`, `:min_score`, `:other`
   and `:multi_label` apply to them. Classifiers, embeddings, streams and the telemetry of calls
-  work. A stub has not looked at the picture, so in `explain/3` every patch has the same part. There are no batches: each calling process computes for itself.
+  work. A stub does not look at the picture, so in `explain/3` every patch has the same part. There
+  are no batches: each calling process computes for itself.
 
   A text's vector is made of its words. Texts that share words are alike; texts that share none have a cosine
   of about 0. The words a, an, the, of, photo, picture and image do not count. So a stub that says "dog"

@@ -6,9 +6,9 @@ defmodule Mix.Tasks.ImageZeroShot.Artifact do
 
       $ mix image_zero_shot.artifact FOLDER
 
-  Writes the archive into the folder, and enters its SHA-256 in `native/build/checksums.txt`, which is to be
-  committed. With `IMAGE_ZERO_SHOT_PRECOMPILED` set to
-  the archive's path or `https://` address, a project builds without Rust and without a C++ compiler.
+  Writes the archive into the folder, and enters its SHA-256 in `native/build/checksums.txt`. Commit that file.
+  With `IMAGE_ZERO_SHOT_PRECOMPILED` set to the archive's path or `https://` address, a project builds without Rust
+  and without a C++ compiler.
 
   For maintainers: it works in a checkout of this library only.
   """

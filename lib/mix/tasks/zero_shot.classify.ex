@@ -58,8 +58,9 @@ defmodule Mix.Tasks.ZeroShot.Classify do
   The first run with a model and a vocabulary embeds all its prompts, before the first picture. Later runs read
   them from a file in the user's cache.
 
-  All other flags mean the same, but for `--labels`, `--labels-file`, `--multi-label`, `--other` and `--scores`, which
-  are an error together with `--suggest`. `--vocabulary` is one without it. The vocabulary is checked before any picture is read.
+  `--labels`, `--labels-file`, `--multi-label`, `--other` and `--scores` are an error together with `--suggest`, and
+  `--vocabulary` is one without it. All other flags mean the same. The vocabulary is checked before any picture is
+  read.
 
   ## Formats
 

@@ -3,8 +3,9 @@
 //!
 //! JPEG, PNG, GIF, WebP, BMP and TIFF are read, told apart by content. Of an animation or a
 //! multi-page file the first picture counts. It is laid over white or another colour, grey is
-//! repeated, colour profiles are ignored unless [`ColorProfile::Srgb`] is asked for. One rule is not Pillow's: of 16 bits a sample the high 8 are kept for grey too,
-//! where Pillow clips to 255 and so turns nearly everything white.
+//! repeated, and colour profiles are ignored unless [`ColorProfile::Srgb`] is asked for. One rule is
+//! not Pillow's: of 16 bits a sample the high 8 are kept for grey too, where Pillow clips to 255 and so
+//! turns nearly everything white.
 //!
 //! Whatever the bytes are, [`decode`] answers with pixels or an error: sizes are checked against
 //! [`Limits`](crate::limits::Limits) from the header, and a decoder that panics is caught.

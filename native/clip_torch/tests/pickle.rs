@@ -156,10 +156,10 @@ fn programs_that_no_pickler_writes_are_refused() {
         run(b"q\x01.", "takes more from the stack than is there");
         run(b"h\x05.", "recalls object 5, which it never stored");
         run(b"j\xff\xff\xff\xff.", "recalls object 4294967295");
-        run(b"N(NNu.", "fills something that is no container");
-        run(b"}(Nu.", "fills something that is no container");
+        run(b"N(NNu.", "fills something that is not a container");
+        run(b"}(Nu.", "fills something that is not a container");
         run(b"\x80\x00.", "its pickle is of protocol 0");
-        run(b"KK\x93.", "asks for a name that is no text");
+        run(b"KK\x93.", "asks for a name that is not text");
         run(b"\x82\x01.", "its pickle has the instruction 0x82");
         run(b"N.", "is not a dictionary of tensors");
         run(&b"}".repeat(2_000_000), "more than 1000000 objects");

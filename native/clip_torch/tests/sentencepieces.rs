@@ -262,7 +262,7 @@ fn a_vocabulary_that_makes_no_sense_is_an_error() {
     };
     let merge =
         |document: &mut Value| document["model"]["merges"][0] = json!(["a", "no such piece"]);
-    expect("siglip2", &merge, "merge 0 needs \"no such piece\", which is no piece");
+    expect("siglip2", &merge, "merge 0 needs \"no such piece\", which is not a piece");
     let merge = |document: &mut Value| document["model"]["merges"][0] = json!(["a", "b", "c"]);
     expect("siglip2", &merge, "invalid length 3, expected two halves of a merge");
     for unknown in [json!(99_999_999), Value::Null] {

@@ -29,7 +29,7 @@ defmodule Image.ZeroShot.Call.Explain do
            do: {:ok, {explained, done}}
     end
 
-    # What is drawn is drawn after the place in the serving is free again.
+    # Drawing starts when the place in the serving is free again.
     with {:ok, {explained, done}} <- Pipeline.compare(picture, labels, opts, run, finish),
          do: explained |> Enum.map(&result(&1, done)) |> drawn(explained, done, own.format)
   end

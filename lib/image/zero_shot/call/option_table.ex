@@ -311,7 +311,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:storage, {:one_of, [:f32, :f16, :i8]}, :f32, :index,
      """
      how vectors are stored: `:f32` as they are, `:f16` rounded, or `:i8` as two bytes for each component,
-     of which a search reads one. See "Storage" below
+     of which a search first reads one, an integer of 8 bits. See
+     [Storage](`m:Image.ZeroShot.Index#module-storage`)
      """},
     {:max_size, @limit, 1_000_000, :index_limit,
      """

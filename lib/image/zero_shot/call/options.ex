@@ -104,7 +104,7 @@ defmodule Image.ZeroShot.Call.Options do
   def index!(opts, :process), do: build!(opts, [:index, :index_limit, :index_process])
 
   @doc """
-  The options of a search in an index, and those for embedding what is searched for, if it has to be.
+  The options of a search in an index, and those for embedding the query where that is needed.
   """
   @spec nearest!(keyword(), :embed | :ready) :: {t(), keyword()}
   def nearest!(opts, :ready), do: {build!(opts, [:nearest, :call]), []}

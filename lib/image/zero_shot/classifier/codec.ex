@@ -141,8 +141,7 @@ defmodule Image.ZeroShot.Classifier.Codec do
   defp indices?(list, count),
     do: not List.improper?(list) and Enum.all?(list, &(is_integer(&1) and &1 in 0..(count - 1)))
 
-  # That they can be normalised says that they are numbers: what is none has no place in an order,
-  # and no score.
+  # Rows that can be normalised hold numbers only. A NaN has no place in an order, and no score.
   defp unit?(rows, count),
     do: match?({:ok, _}, rows |> Floats.swap() |> Native.ensemble(List.duplicate(1, count)))
 

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.CLI.SearchFlags do
   @moduledoc false
 
-  # From the command line of `mix zero_shot.search` to a folder, what is looked for, and options.
+  # From the command line of `mix zero_shot.search` to a folder, a query, and options.
 
   alias Image.ZeroShot.CLI.Flags
 

@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Hub.Announcer do
   @moduledoc false
 
-  # Logs a download that nobody watches: otherwise the first call of an application seems to hang.
+  # Logs a download without a watcher: otherwise the first call of an application seems to hang.
   #
   # A process of its own, because the one that downloads is inside the native library. It ends when
   # that one ends, and the download ends with it.

@@ -73,7 +73,7 @@ defmodule Image.ZeroShot.Picture do
   end
 
   @doc """
-  The same with what is needed to show where the model looked: the picture itself too, if `view?`.
+  Same as `pixels/3`, with the facts that show where the model looked; with `view?` also the picture itself.
   """
   @spec shown(t(), Lease.t(), Options.t(), boolean()) ::
           {:ok, Preprocess.shown()} | {:error, Error.t()}

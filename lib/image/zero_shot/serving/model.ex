@@ -10,7 +10,7 @@ defmodule Image.ZeroShot.Serving.Model do
   alias Image.ZeroShot.Native.{Loader, Torch}
 
   # Pictures for each thread on a CPU, and in all. Measured with ViT-B/32, see bench/README.md:
-  # larger batches are no faster, only later.
+  # larger batches are not faster, only later.
   @max_batch_thread 16
   @max_batch 256
 

@@ -8,8 +8,8 @@ defmodule Image.ZeroShot.Serving.Pace do
 
   @prompts_a_picture 16
 
-  # What stays of the sums with a full batch. A small one makes less of what is known forgotten: it
-  # says little of large ones.
+  # The part of the sums that a full batch leaves. A small batch says little about large ones, so it
+  # leaves more.
   @kept 0.7
   @smallest_share 0.1
 

@@ -64,7 +64,7 @@ defmodule Image.ZeroShot.Serving.TextCache do
     ArgumentError -> length(prompts)
   end
 
-  # The second look into the young one is for what is moved between the first two.
+  # The second look into the young table finds prompts that were moved between the first two looks.
   defp find(cache, prompt) do
     {young, old} = tables(cache)
     lookup(:young, young, prompt) || lookup(:old, old, prompt) || lookup(:young, young, prompt)

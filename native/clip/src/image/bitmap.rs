@@ -14,7 +14,7 @@ pub(super) enum Channels {
     /// Grey that is repeated three times already.
     GreyRgb,
     Rgba,
-    /// 0 is no ink.
+    /// 0 means no ink.
     Cmyk,
 }
 

@@ -7,7 +7,7 @@ use crate::encoders::encoder::{TextPass, shares};
 use crate::error::Result;
 use crate::tensor::from_rows;
 
-/// Prompts of a pass, of 64 tokens each in most models. More are no faster on a CPU, and memory grows
+/// Prompts of a pass, of 64 tokens each in most models. More are not faster on a CPU, and memory grows
 /// with them.
 const MAX_PROMPTS_CPU: usize = 16;
 /// The same on a GPU.

@@ -7,7 +7,7 @@ use crate::encoders::table::Table;
 use crate::error::Result;
 use crate::runtime::workers::Workers;
 
-/// Pictures of one forward pass: more is no faster on a CPU, and memory grows with it.
+/// Pictures of one forward pass: more is not faster on a CPU, and memory grows with it.
 const MAX_IMAGES_CPU: usize = 64;
 /// The same on a GPU, which computes one pass while the next is copied (bench/README.md).
 const MAX_IMAGES_GPU: usize = 128;

@@ -65,7 +65,7 @@ fn open(folder: &Path, name: &str, device: Device) -> Result<CModule> {
     CModule::load_on_device(&path, device).map_err(|e| breach(folder, name, &e.into()))
 }
 
-/// libtorch says of a pointer only that it is no archive.
+/// libtorch says of a pointer only that it is not an archive.
 fn check_pointer(path: &Path) -> Result<()> {
     let is_pointer = files::open(path).and_then(|mut file| files::starts_as_lfs_pointer(&mut file));
     match is_pointer.map_err(|e| Error::new(ErrorKind::Io, e.to_string()))? {

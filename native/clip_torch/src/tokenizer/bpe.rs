@@ -69,7 +69,8 @@ impl Bpe {
             joined.push_str(right);
             let id = |piece: &str| {
                 let shown: String = piece.chars().take(80).collect();
-                self.find(piece).ok_or(format!("merge {rank} needs {shown:?}, which is no piece"))
+                self.find(piece)
+                    .ok_or(format!("merge {rank} needs {shown:?}, which is not a piece"))
             };
             let pair = (id(left)?, id(right)?);
             merges.push(Merge { pair, rank: rank as u32, joined: id(&joined)? });
@@ -211,6 +212,6 @@ mod tests {
     #[test]
     fn a_merge_of_what_is_no_piece_is_an_error() {
         let why = model(&["a", "b"], &["a", "b"], None).unwrap_err();
-        assert_eq!(why, "merge 0 needs \"ab\", which is no piece");
+        assert_eq!(why, "merge 0 needs \"ab\", which is not a piece");
     }
 }

@@ -150,7 +150,7 @@ impl Merges {
     }
 
     /// For every part `word[..n]` the last of its tokens, and its length in characters. None where a
-    /// character is no token.
+    /// character is not a token.
     fn last_tokens(&self, word: &[char]) -> Option<Vec<(u32, usize)>> {
         let mut last = vec![(0, 0); word.len() + 1];
         for end in 1..=word.len() {

@@ -165,7 +165,7 @@ impl<'a> Machine<'a> {
             (b'a' | b'e', Some(Object::List(list))) => list.extend(items),
             // The attributes of an OrderedDict: versions of modules, which nothing here needs.
             (b'b', Some(Object::Dict(_))) => {}
-            _ => return Err("its pickle fills something that is no container".to_owned()),
+            _ => return Err("its pickle fills something that is not a container".to_owned()),
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl<'a> Machine<'a> {
         let id = self.pop()?;
         match self.objects.get(id as usize) {
             Some(Object::Text(text)) => Ok(text),
-            _ => Err("its pickle asks for a name that is no text".to_owned()),
+            _ => Err("its pickle asks for a name that is not text".to_owned()),
         }
     }
 

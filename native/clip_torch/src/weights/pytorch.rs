@@ -47,7 +47,7 @@ pub(super) fn tensors(file: &mut File, number: usize) -> Result<HashMap<String, 
     Ok(tensors)
 }
 
-/// Says what a file is that is no zip archive.
+/// Says what a file is instead of a zip archive.
 fn check_magic(file: &mut File) -> Result<(), Wrong> {
     let length = file.metadata()?.len();
     let head = zip::read(file, 0, length.min(512) as usize)?;

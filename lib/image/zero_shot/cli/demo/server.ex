@@ -107,7 +107,7 @@ defmodule Image.ZeroShot.CLI.Demo.Server do
       {:error, :closed} ->
         exit(:shutdown)
 
-      # Nobody came, or left again.
+      # No client came, or it left again.
       {:error, reason} when reason in [:timeout, :econnaborted] ->
         loop(listener, context, tidy(handlers, context))
 

@@ -1,6 +1,6 @@
 //! Runs of equal pixels in a BMP, by the rules of Pillow's decoder.
 //!
-//! Two of them are not those of the format: a row that ended where the last one was filled is no row
+//! Two of them are not those of the format: a row that ended where the last one was filled is not a row
 //! of its own, and a run stops at the end of its row.
 
 use super::super::format::Format;

@@ -87,7 +87,7 @@ impl Outline {
         self.scan_nanos.saturating_add(START_NANOS + pixels * PIXEL_NANOS + self.len * BYTE_NANOS)
     }
 
-    /// The warnings of the library that are no reason to refuse the picture.
+    /// The warnings of the library that do not justify refusing the picture.
     pub(super) fn forgiven(&self) -> &'static [&'static str] {
         match self.restarts_due {
             0 => &turbo::AFTER_THE_PIXELS,

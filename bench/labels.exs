@@ -1,4 +1,4 @@
-# What templates, `:other`, `:min_score`, `:multi_label`, `:logit_scale` and classifiers do, on the 200
+# What templates, suggestions, `:other`, `:min_score`, `:multi_label`, `:logit_scale` and classifiers do, on the 200
 # pictures of test/fixtures/emoji and the embedded model: the figures of guides/labels.md.
 #
 #     mix run bench/labels.exs
@@ -37,6 +37,7 @@ defmodule Bench.Labels do
     others(pictures)
     multi_label(pictures)
     logit_scale(pictures)
+    suggestions(pictures)
     cost(pictures)
   end
 
@@ -74,6 +75,21 @@ defmodule Bench.Labels do
         count(pictures, &(ZeroShot.label(&1.picture, all) == &1.label))
       ])
     end
+  end
+
+  # The names of all pictures' candidates, 1,053, as vocabulary.
+  defp suggestions(pictures) do
+    names = pictures |> Enum.flat_map(& &1.candidates) |> Enum.uniq()
+    columns = [1, 5, 10]
+    table("suggestions of #{length(names)}", Enum.map(columns, &"right among #{&1}"))
+
+    suggested =
+      each(pictures, fn one ->
+        results = ZeroShot.suggest(one.picture, [vocabulary: names] ++ @model)
+        Enum.find_index(results, &(&1.label == one.label))
+      end)
+
+    row("default", for(k <- columns, do: Enum.count(suggested, &(&1 < k))))
   end
 
   defp others(pictures) do

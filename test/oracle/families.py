@@ -80,12 +80,15 @@ SO400M = (1152, 27, 16, 4304)
 # The sizes of the repositories on the Hub.
 FULL = {
     "siglip-base-patch16-224": Shape("siglip", (*BASE, 16, 224), (*BASE_TEXT, 64), vocabulary=32_000),
+    "siglip-base-patch16-256": Shape("siglip", (*BASE, 16, 256), (*BASE_TEXT, 64), vocabulary=32_000),
+    "siglip-base-patch16-384": Shape("siglip", (*BASE, 16, 384), (*BASE_TEXT, 64), vocabulary=32_000),
     "siglip-base-patch16-512": Shape("siglip", (*BASE, 16, 512), (*BASE_TEXT, 64), vocabulary=32_000),
     "siglip-so400m-patch14-224": Shape("siglip", (*SO400M, 14, 224), (*SO400M, 16), vocabulary=32_000),
     "siglip-so400m-patch14-384": Shape("siglip", (*SO400M, 14, 384), (*SO400M, 64), vocabulary=32_000),
     "siglip-large-patch16-256": Shape("siglip", (1024, 24, 16, 4096, 16, 256), (1024, 24, 16, 4096, 64), vocabulary=32_000),
     "siglip2-base-patch32-256": Shape("siglip", (*BASE, 32, 256), (*BASE_TEXT, 64), "siglip2", 256_000, resample=2),
     "siglip2-base-patch16-224": Shape("siglip", (*BASE, 16, 224), (*BASE_TEXT, 64), "siglip2", 256_000, resample=2),
+    "siglip2-so400m-patch16-384": Shape("siglip", (*SO400M, 16, 384), (*SO400M, 64), "siglip2", 256_000, resample=2),
     "siglip2-giant-opt-patch16-256": Shape(
         "siglip", (1536, 40, 16, 6144, 16, 256), (*SO400M, 64), "siglip2", 256_000, dim=1536, resample=2
     ),

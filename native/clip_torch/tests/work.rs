@@ -101,10 +101,14 @@ fn read((phase, lines): (&str, &str)) -> (String, Work) {
 }
 
 fn load(precision: Precision, cache: &Scratch) -> clip_torch::Result<Model> {
+    load_from("priv/models/emoji-clip", precision, cache)
+}
+
+fn load_from(folder: &str, precision: Precision, cache: &Scratch) -> clip_torch::Result<Model> {
     let mut options = LoadOptions::new(DeviceRequest::Cpu, cache.path());
     options.threads = 2;
     options.precision = PrecisionRequest::Exactly(precision);
-    Model::load(&project("priv/models/emoji-clip"), &options)
+    Model::load(&project(folder), &options)
 }
 
 fn pictures(model: &Model, count: usize) -> Vec<Vec<u8>> {
@@ -193,6 +197,32 @@ fn prompts_take_few_passes_and_few_tokens() {
         // Three blocks, the last one of which computes only what is pooled.
         let mlp: usize = work.rows(TEXT_MLP).iter().sum();
         assert_eq!(mlp - 2 * tokens.iter().sum::<usize>(), *pooled, "{phase}");
+    }
+    assert_eq!(phases.len(), expected.len());
+}
+
+/// A tiny SigLIP, whose prompts have 64 tokens each.
+#[test]
+fn a_text_tower_that_attends_to_padding_computes_its_last_block_at_one_position() {
+    let test = "a_text_tower_that_attends_to_padding_computes_its_last_block_at_one_position";
+    let phases = observed(test, || {
+        let cache = Scratch::new();
+        let model = load_from("test/fixtures/families/siglip", Precision::F32, &cache).unwrap();
+        for count in [1, 5, 40] {
+            begin(&count.to_string());
+            let _ = model.encode_texts(&prompts(count)).unwrap();
+        }
+    });
+    let Some(phases) = phases else { return };
+    let expected = [("1", vec![1]), ("5", vec![5]), ("40", vec![10; 4])];
+    for ((phase, work), (count, passes)) in phases.iter().zip(&expected) {
+        assert_eq!(phase, count);
+        // Two blocks: the first one computes all positions, the last one the pooled position.
+        let all = passes.iter().map(|prompts| 64 * prompts);
+        let rows: Vec<usize> = all.chain(passes.iter().copied()).collect();
+        assert_eq!(work.rows([12, 24]), rows, "rows of each pass, {phase}");
+        // Four of each block and the head; keys and values of the last block are not computed.
+        assert_eq!(work.products.len(), 9 * passes.len(), "{phase}");
     }
     assert_eq!(phases.len(), expected.len());
 }

@@ -15,6 +15,7 @@ import sys
 import time
 
 THREADS = int(os.environ.get("THREADS", os.cpu_count()))
+CLOCK = time.process_time if os.environ.get("CLOCK") == "processor" else time.perf_counter
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 
 import numpy as np
@@ -203,9 +204,9 @@ def serve(name, model, onnx, images):
     for line in sys.stdin:
         task, file = line.split()
         labels = open(file).read().splitlines()
-        start = time.perf_counter()
+        start = CLOCK()
         tasks.run(task, labels)
-        print(f"{(time.perf_counter() - start) * 1000:.3f}", flush=True)
+        print(f"{(CLOCK() - start) * 1000:.3f}", flush=True)
 
 
 def export(model, onnx):

@@ -168,7 +168,13 @@ fn models_that_are_not_supported_are_refused_by_what_they_are() {
             "has the image tower \"convnext_base\" of timm",
         ),
         // MobileCLIP 2's and PE-Core's.
-        ("vit", vision, "timm_model_name", json!("fastvit_mci2"), "the image tower \"fastvit_mci2\""),
+        (
+            "vit",
+            vision,
+            "timm_model_name",
+            json!("fastvit_mci2"),
+            "the image tower \"fastvit_mci2\"",
+        ),
         (
             "vit",
             vision,

@@ -31,13 +31,13 @@ impl FeedForward {
         let (width, inner_width) = (config.width, config.mlp_width);
         let mut inner = loader.dense(&format!("{name}.fc1"), [inner_width, width])?;
         if config.activation == Activation::QuickGelu {
-            inner.weight = inner.weight.f_mul_scalar(QUICK_GELU)?;
+            inner.weight = inner.weight.f_mul_scalar_(QUICK_GELU)?;
             inner.bias = inner.bias.map(|bias| bias.f_mul_scalar(QUICK_GELU)).transpose()?;
         }
         let inner = loader.keep_linear(inner)?;
         let mut outer = loader.dense(&format!("{name}.fc2"), [width, inner_width])?;
         if config.activation == Activation::QuickGelu {
-            outer.weight = outer.weight.f_div_scalar(QUICK_GELU)?;
+            outer.weight = outer.weight.f_div_scalar_(QUICK_GELU)?;
         }
         Ok(Self { inner, outer: loader.keep_linear(outer)?, activation: config.activation })
     }

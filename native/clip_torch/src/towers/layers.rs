@@ -14,15 +14,6 @@ pub(crate) struct Dense {
     pub(crate) bias: Option<Tensor>,
 }
 
-impl Dense {
-    /// Several layers of one input as a single product, outputs one after the other.
-    pub(crate) fn fused(layers: &[Self]) -> Result<Self> {
-        let weights: Vec<_> = layers.iter().map(|layer| &layer.weight).collect();
-        let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        Ok(Self { weight: Tensor::f_cat(&weights, 0)?, bias: Some(Tensor::f_cat(&biases, 0)?) })
-    }
-}
-
 /// `x W^T + b`.
 #[derive(Debug)]
 pub(crate) struct Linear {

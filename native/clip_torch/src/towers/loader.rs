@@ -61,6 +61,18 @@ impl<'a> Loader<'a> {
         self.keep_linear_in(self.storage, dense)
     }
 
+    /// Keeps several layers of one input as a single product, outputs one after the other.
+    pub(crate) fn keep_fused<const N: usize>(&self, layers: [Dense; N]) -> Result<Linear> {
+        let weights = layers.each_ref().map(|layer| &layer.weight);
+        let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
+        let room = self.weights.room(weights.iter().map(|weight| weight.numel()).sum())?;
+        let room = room.f_view([-1, weights[0].size()[1]])?;
+        let weight = Tensor::f_cat_out(&room, &weights, 0)?;
+        let bias = Some(Tensor::f_cat(&biases, 0)?);
+        layers.into_iter().for_each(|layer| self.weights.give_back(layer.weight));
+        self.keep_linear(Dense { weight, bias })
+    }
+
     /// Keeps a layer at a tower's edge, where 8 bits would cost most and gain least.
     pub(crate) fn keep_edge(&self, dense: Dense) -> Result<Linear> {
         self.keep_linear_in(self.storage.at_edges(), dense)
@@ -68,6 +80,10 @@ impl<'a> Loader<'a> {
 
     fn keep_linear_in(&self, storage: Storage, dense: Dense) -> Result<Linear> {
         let Weight { values, scales } = storage.weight(&dense.weight)?;
+        if values.is_mkldnn() {
+            // What is packed is a copy.
+            self.weights.give_back(dense.weight);
+        }
         self.list(&values);
         self.list(&scales);
         let bias = dense.bias.map(|bias| self.keep(bias)).transpose()?;

@@ -136,10 +136,10 @@ impl Projections {
         let (query, key, value) = (read("q_proj")?, read("k_proj")?, read("v_proj")?);
         let scale = ((width / heads) as f64).powf(-0.5);
         Ok(match wanted {
-            Wanted::All => Self::Together(loader.keep_linear(Dense::fused(&[query, key, value])?)?),
+            Wanted::All => Self::Together(loader.keep_fused([query, key, value])?),
             Wanted::Pooled => Self::Apart {
                 query: loader.keep_linear(query)?,
-                key_value: loader.keep_linear(Dense::fused(&[key, value])?)?,
+                key_value: loader.keep_fused([key, value])?,
             },
             Wanted::One => Self::Alone {
                 query: loader.keep_linear(query)?,

@@ -12,6 +12,7 @@ mod pytorch;
 mod safetensors;
 mod zip;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -67,6 +68,9 @@ pub(crate) struct Weights {
     prefix: &'static str,
     /// What the user knows the weights by: the one file, or the index of several.
     path: PathBuf,
+    /// Memory of tensors that are not wanted any more, for others of their size: more than half of a load's time
+    /// goes into memory that is touched for the first time.
+    spare: RefCell<Vec<Tensor>>,
 }
 
 /// One of the files.
@@ -94,7 +98,8 @@ impl Weights {
     /// Opens the files and reads what they say of their tensors. No tensor is read yet.
     pub(crate) fn open(files: &WeightsFiles, prefix: &'static str) -> Result<Self> {
         let (path, tensors) = (files.path.clone(), HashMap::new());
-        let mut weights = Self { files: Vec::new(), tensors, prefix, path };
+        let mut weights =
+            Self { files: Vec::new(), tensors, prefix, path, spare: RefCell::default() };
         for path in &files.files {
             weights.add(path, files)?;
         }
@@ -157,7 +162,7 @@ impl Weights {
     /// The shape must be the expected one and every value finite.
     pub(crate) fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let stored = self.stored(name, shape)?;
-        let mut flat = Tensor::f_empty([stored.span() as i64], (Kind::Float, Device::Cpu))?;
+        let mut flat = self.room(stored.span())?;
         if stored.kind == Ok(Kind::Float) {
             // Most weights: straight to where they are wanted, as this is a third of a load's time.
             let file = &self.files[stored.file];
@@ -176,6 +181,20 @@ impl Weights {
         match &stored.strides {
             None => Ok(flat.f_view(shape)?),
             Some(strides) => Ok(flat.f_as_strided(shape, strides, 0)?.f_contiguous()?),
+        }
+    }
+
+    /// Takes back a tensor of f32 on the CPU that nothing else refers to.
+    pub(crate) fn give_back(&self, tensor: Tensor) {
+        self.spare.borrow_mut().push(tensor);
+    }
+
+    /// Room for so many numbers, which may hold old ones.
+    pub(crate) fn room(&self, numbers: usize) -> Result<Tensor> {
+        let mut spare = self.spare.borrow_mut();
+        match spare.iter().position(|tensor| tensor.numel() == numbers) {
+            Some(place) => Ok(spare.swap_remove(place).f_flatten(0, -1)?),
+            None => Ok(Tensor::f_empty([numbers as i64], (Kind::Float, Device::Cpu))?),
         }
     }
 

@@ -29,7 +29,7 @@ fn warm_up_at(width: i64) -> Result<()> {
     let path = folder.path().join(IMAGE);
     let ones = |shape: &[i64]| Tensor::f_ones(shape, (Kind::Float, Device::Cpu));
     let storage = Storage { device: Device::Cpu, precision: Precision::F32 };
-    let weight = storage.weight(&ones(&[width; 2])?)?;
+    let weight = storage.weight(&mut ones(&[width; 2])?)?;
     let bias = ones(&[width])?;
     let parameters = [&weight.values, &weight.scales, &bias].map(Tensor::shallow_clone);
     let parameters = Parameters::new(parameters.into());

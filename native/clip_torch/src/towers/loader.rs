@@ -78,8 +78,8 @@ impl<'a> Loader<'a> {
         self.keep_linear_in(self.storage.at_edges(), dense)
     }
 
-    fn keep_linear_in(&self, storage: Storage, dense: Dense) -> Result<Linear> {
-        let Weight { values, scales } = storage.weight(&dense.weight)?;
+    fn keep_linear_in(&self, storage: Storage, mut dense: Dense) -> Result<Linear> {
+        let Weight { values, scales } = storage.weight(&mut dense.weight)?;
         if values.is_mkldnn() {
             // What is packed is a copy.
             self.weights.give_back(dense.weight);

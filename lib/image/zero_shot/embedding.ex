@@ -323,16 +323,15 @@ defmodule Image.ZeroShot.Embedding do
   defp shown(embedding), do: embedding |> identity() |> Identity.shown()
 
   defimpl Inspect do
-    def inspect(%{vector: vector, commit: commit} = embedding, opts)
-        when not is_binary(vector) or not (commit == nil or is_binary(commit)),
-        # Made by hand.
-        do: Inspect.Any.inspect(embedding, opts)
+    def inspect(%{vector: vector, model: model, commit: commit, kind: kind}, _opts)
+        when is_binary(vector) and is_atom(kind) and (commit == nil or is_binary(commit)) do
+      commit = if commit, do: " at #{String.slice(commit, 0, 14)}"
 
-    def inspect(embedding, _opts) do
-      commit = if embedding.commit, do: " at #{String.slice(embedding.commit, 0, 14)}"
-
-      "#Image.ZeroShot.Embedding<#{embedding.kind}, #{div(byte_size(embedding.vector), 4)} dimensions, " <>
-        "#{Kernel.inspect(embedding.model)}#{commit}>"
+      "#Image.ZeroShot.Embedding<#{kind}, #{div(byte_size(vector), 4)} dimensions, " <>
+        "#{Kernel.inspect(model)}#{commit}>"
     end
+
+    # Made by hand.
+    def inspect(embedding, opts), do: Inspect.Any.inspect(embedding, opts)
   end
 end

@@ -558,12 +558,22 @@ defmodule Image.ZeroShot.Index do
   defp bang!({:error, error}), do: raise(error)
 
   defimpl Inspect do
-    # Made by hand.
-    def inspect(%{ref: ref} = index, opts) when not is_reference(ref),
-      do: Inspect.Any.inspect(index, opts)
+    # An error that shows the index would inspect it again, without end: so no function that raises one
+    # is called.
+    def inspect(%{ref: ref} = index, opts) when is_reference(ref) do
+      if node(ref) == node(),
+        do: summary(ref),
+        else: "#Image.ZeroShot.Index<on #{Kernel.inspect(node(ref))}>"
+    rescue
+      # A reference of something else.
+      ArgumentError -> Inspect.Any.inspect(index, opts)
+    end
 
-    def inspect(index, _opts) do
-      info = Image.ZeroShot.Index.info(index)
+    # Made by hand.
+    def inspect(index, opts), do: Inspect.Any.inspect(index, opts)
+
+    defp summary(ref) do
+      {:ok, info} = Image.ZeroShot.Native.index_info(ref)
       noun = if info.size == 1, do: "entry", else: "entries"
       of = if info.model, do: " of #{Kernel.inspect(info.model.name)}"
       "#Image.ZeroShot.Index<#{info.size} #{noun}#{of}, #{info.storage}>"

@@ -202,6 +202,17 @@ defmodule Image.ZeroShot.EmbeddingTest do
              ~s(#Image.ZeroShot.Embedding<text, 1 dimensions, "org/name">)
   end
 
+  test "a struct that is no embedding can be shown" do
+    whole = embedding([1.0])
+
+    for key <- [:vector, :model, :commit, :kind] do
+      assert inspect(Map.delete(whole, key)) =~ "%{"
+      refute inspect(Map.delete(whole, key)) =~ "Inspect.Error"
+    end
+
+    refute inspect(%{whole | kind: {:a, 1}, vector: 1}) =~ "Inspect.Error"
+  end
+
   test "Jason encodes an embedding as a list" do
     assert Jason.Encoder.impl_for(embedding([1.0])) == Jason.Encoder.Image.ZeroShot.Embedding
     assert embedding([1.0, 0.0]) |> Jason.encode!() |> IO.iodata_to_binary() == "[1.0,0.0]"

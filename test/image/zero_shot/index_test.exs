@@ -102,6 +102,18 @@ defmodule Image.ZeroShot.IndexTest do
       end
     end
 
+    test "a struct that is no index can be shown, and is an error everywhere" do
+      elsewhere = :erlang.binary_to_term(<<131, 90, 1::16, 119, 3, "a@b", 1::32, 1::32>>)
+      assert inspect(%Index{ref: elsewhere}) == "#Image.ZeroShot.Index<on :a@b>"
+      assert inspect(%Index{ref: make_ref()}) =~ "%Image.ZeroShot.Index{ref: #Reference<"
+
+      for broken <- [%{__struct__: Index}, %{__struct__: Index, ref: 1}, %Index{ref: make_ref()}] do
+        assert inspect(broken) =~ "Image.ZeroShot.Index"
+        assert_raise ArgumentError, fn -> Index.size(broken) end
+        assert_raise ArgumentError, fn -> Index.info(broken) end
+      end
+    end
+
     test "what is not an index or a wrong option raises" do
       assert_raise ArgumentError,
                    ~r/expected an Image.ZeroShot.Index or the name of one, got: 7/,

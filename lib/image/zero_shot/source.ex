@@ -28,7 +28,7 @@ defprotocol Image.ZeroShot.Source do
 
   | format | orientation |
   | --- | --- |
-  | JPEG | the first Exif block; XMP |
+  | JPEG | the first Exif block, which further ones continue; XMP |
   | PNG | `eXIf`, before or after the pixels; ImageMagick's text `Raw profile type exif`; XMP in the text `XML:com.adobe.xmp` |
   | WebP | `EXIF`; `XMP `; each only if the file's flags announce it |
   | TIFF | the tag `Orientation`; XMP |

@@ -262,6 +262,11 @@ fn content_decides_and_other_formats_are_named() {
         (b"<!DOCTYPE HTML><title>404", "HTML"),
         (b"%PDF-1.7", "PDF"),
         (b"P6\n1 1\n255\n\0\0\0", "PNM"),
+        (b"RIFF\x10\0\0\0AVI LIST", "AVI video"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\x01", "Canon raw"),
+        (b"gimp xcf v011\0", "GIMP"),
+        (b"\x8aMNG\r\n\x1a\n", "MNG"),
+        (b"#define w 8\n#define h 8\n", "XBM"),
     ] {
         let error = decode(bytes, &DecodeOptions::default(), &Budget::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedImage);
@@ -272,6 +277,54 @@ fn content_decides_and_other_formats_are_named() {
         assert_eq!(error.to_string(), expected);
     }
     assert_eq!(kind(b"hello, world"), ErrorKind::InvalidImage);
+}
+
+/// A PNG of these chunks.
+fn png(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let chunks: Vec<_> = chunks.iter().map(|(name, data)| hostile::chunk(name, data)).collect();
+    [b"\x89PNG\r\n\x1a\n", &chunks.concat()[..]].concat()
+}
+
+/// One pixel of the index 1, as zlib stores it.
+const INDEX: &[u8] = b"\x78\x01\x01\x02\0\xfd\xff\0\x01\0\x03\0\x02";
+
+#[test]
+fn png_chunks_behind_the_pixels_count_as_in_pillow() {
+    let header = (b"IHDR", &b"\0\0\0\x01\0\0\0\x01\x08\x03\0\0\0"[..]);
+    let palette = (b"PLTE", &b"\0\0\0\x0a\x14\x1e"[..]);
+    let (pixels, alpha, end) = ((b"IDAT", INDEX), (b"tRNS", &b"\xff\0"[..]), (b"IEND", &b""[..]));
+    let read = |chunks: &[_]| decode(&png(chunks), &DecodeOptions::default(), &Budget::default());
+    assert_eq!(read(&[header, palette, pixels, end]).unwrap().pixels(), [10, 20, 30]);
+    for shown in [[header, palette, alpha, pixels, end], [header, palette, pixels, alpha, end]] {
+        assert_eq!(read(&shown).unwrap().pixels(), [255, 255, 255]);
+    }
+    for (broken, why) in [
+        (
+            &[header, pixels, palette, end][..],
+            "there is no palette before its pixels, which need one",
+        ),
+        (&[pixels, header, palette, pixels, end][..], "its header is not the first chunk"),
+    ] {
+        let error = read(broken).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidImage);
+        assert!(error.to_string().ends_with(why), "{error}");
+    }
+}
+
+#[test]
+fn run_lengths_of_single_bits_are_refused() {
+    let mut file = b"BM\0\0\0\0\0\0\0\0".to_vec();
+    for field in [62u32, 40, 8, 1, 1 | 1 << 16, 1, 4, 0, 0, 2, 0, 0, 0xff_ffff, 0x0100_0108] {
+        file.extend(field.to_le_bytes());
+    }
+    let read = |file: &[u8]| decode(file, &DecodeOptions::default(), &Budget::default());
+    let error = read(&file).unwrap_err();
+    assert!(error.to_string().ends_with("1-bit pixels have no run lengths"), "{error}");
+    // Of four bits and of eight there are some.
+    for bits in [4, 8] {
+        file[28] = bits;
+        assert_eq!(read(&file).unwrap().pixels(), [255; 8 * 3]);
+    }
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {

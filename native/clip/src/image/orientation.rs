@@ -1,8 +1,10 @@
 //! Which way up a picture is: where Pillow's `ImageOps.exif_transpose` looks for it, and what it
 //! takes for an orientation.
 //!
-//! The tag of the first Exif block decides, whatever integer type it has. Without that tag, XMP
-//! does. A block that cannot be read leaves the picture as it is stored.
+//! The tag of the first Exif block decides, whatever integer type it has. In JPEG further blocks continue
+//! the first one. Without that tag, XMP does. A block that cannot be read leaves the picture as it is stored.
+
+use std::borrow::Cow;
 
 use image::metadata::Orientation;
 
@@ -11,6 +13,9 @@ const ORIENTATION: u16 = 0x0112;
 
 /// What precedes the TIFF structure in JPEG, and often elsewhere.
 const EXIF: &[u8] = b"Exif\0\0";
+
+/// A block of Exif is continued up to some such length, in bytes. The longest possible directory fits.
+const MOST: usize = 1 << 20;
 
 /// What precedes XMP in JPEG.
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
@@ -21,17 +26,22 @@ pub(super) fn find(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     exif.or_else(|| xmp.and_then(from_xmp)).unwrap_or(Orientation::NoTransforms)
 }
 
-/// The orientation that the payloads of a JPEG's APP1 markers give, in the order of the file.
+/// The orientation that the payloads of a JPEG's APP1 markers give, in the order of the file. Further
+/// blocks of Exif continue the first one, which may be longer than a marker holds.
 pub(super) fn from_app1<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> Orientation {
-    let (mut exif, mut xmp) = (None, None);
+    let (mut exif, mut xmp): (Option<Cow<'a, [u8]>>, _) = (None, None);
     for payload in payloads {
-        if payload.starts_with(EXIF) {
-            exif = exif.or(Some(payload));
+        if let Some(block) = payload.strip_prefix(EXIF) {
+            match &mut exif {
+                Some(exif) if exif.len() < MOST => exif.to_mut().extend_from_slice(block),
+                Some(_) => {}
+                None => exif = Some(Cow::Borrowed(payload)),
+            }
         } else if let Some(packet) = payload.strip_prefix(XMP) {
             xmp = Some(packet);
         }
     }
-    find(exif, xmp)
+    find(exif.as_deref(), xmp)
 }
 
 /// The orientation in an Exif block, a TIFF structure with or without `Exif\0\0` before it. `None`
@@ -350,5 +360,18 @@ mod tests {
         assert_eq!(found(&[xmp("3"), block(9)]), NONE);
         assert_eq!(found(&[xmp("3"), xmp("6"), EXIF.to_vec()]), SIX);
         assert_eq!(found(&[b"other".to_vec()]), NONE);
+    }
+
+    #[test]
+    fn further_exif_blocks_of_a_jpeg_continue_the_first() {
+        let whole = exif(&[short(6)]);
+        let found = |at: usize, mark: &[u8]| {
+            let blocks = [[EXIF, &whole[..at]].concat(), [mark, &whole[at..]].concat()];
+            from_app1(blocks.iter().map(Vec::as_slice))
+        };
+        for at in 8..20 {
+            assert_eq!(found(at, EXIF), SIX, "{at}");
+            assert_eq!(found(at, XMP), NONE, "{at}");
+        }
     }
 }

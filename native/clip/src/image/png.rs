@@ -130,8 +130,12 @@ impl<'a> Header<'a> {
             (ColorType::Rgb, None) => Ok((Channels::Rgb, samples)),
             (ColorType::Rgb, Some(key)) => rgb_key(&samples, key),
             (ColorType::Indexed, alphas) => {
+                // Pillow makes grey of the indices. They are not, and libpng refuses them.
+                let palette = chunks.palette.ok_or_else(|| {
+                    broken(Format::Png, "there is no palette before its pixels, which need one")
+                })?;
                 let indices = self.unpacked(samples, 1)?;
-                look_up(&indices, chunks.palette.unwrap_or_default(), alphas)
+                look_up(&indices, palette, alphas)
             }
             (ColorType::Grayscale, None) => Ok((Channels::Grey, self.grey(samples)?)),
             (ColorType::Grayscale, Some(key)) if self.depth == 16 => grey16_key(&samples, key),

@@ -110,8 +110,10 @@ impl Header {
             }
             _ => return Err(unsupported(Format::Bmp, &format!("compression {kind}"))),
         };
-        if compression != Compression::None && !matches!(layout, Layout::Indexed { .. }) {
-            return Err(broken(Format::Bmp, "run lengths need a palette"));
+        // Whether of four bits or of eight, either coding is read, as by Pillow.
+        if compression != Compression::None && !matches!(layout, Layout::Indexed { bits: 4.. }) {
+            let reason = format!("{bits}-bit pixels have no run lengths");
+            return Err(broken(Format::Bmp, &reason));
         }
         Ok(Self {
             width: fields.u32(18)?,

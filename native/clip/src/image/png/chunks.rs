@@ -40,6 +40,9 @@ impl<'a> Chunks<'a> {
         let mut at = MARK.len();
         while let Some(chunk) = Chunk::at(bytes, at) {
             match &chunk.name {
+                b"IDAT" if chunks.header.is_empty() => {
+                    return Err(broken(Format::Png, "its header is not the first chunk"));
+                }
                 b"IDAT" if chunks.pixels.is_empty() => at = chunks.take_pixels(bytes, at),
                 b"CgBI" => return Err(unsupported(Format::Png, "Apple's variant of it (CgBI)")),
                 b"IEND" => break,
@@ -79,7 +82,8 @@ impl<'a> Chunks<'a> {
     fn take(&mut self, name: &[u8; 4], data: &'a [u8]) {
         match name {
             b"PLTE" if self.pixels.is_empty() => self.palette = Some(data),
-            b"tRNS" if self.pixels.is_empty() => self.transparency = Some(data),
+            // Pillow takes it behind the pixels too.
+            b"tRNS" => self.transparency = Some(data),
             b"iCCP" if self.pixels.is_empty() => self.profile = Some(data),
             b"acTL" => self.animated = data.len() >= 8 && data[..4] > [0, 0, 0, 1][..],
             b"eXIf" => self.exif = Some(data),

@@ -178,7 +178,7 @@ IO.puts("\n| statement | ms | recall@10 |\n| --- | --- | --- |")
 
 for {name, _, _} <- statements do
   {ms, found} = Enum.unzip(answers[name])
-  recalls = for {a, b} <- Enum.zip(found, exact), do: length(b -- b -- a) / 10
+  recalls = for {a, b} <- Enum.zip(found, exact), do: Enum.count(b, &(&1 in a)) / 10
   recall = if name =~ "album", do: "", else: Float.round(Enum.sum(recalls) / length(recalls), 3)
   IO.puts("| #{name} | #{Float.round(Bench.median(ms), 2)} | #{recall} |")
 end

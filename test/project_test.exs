@@ -54,6 +54,12 @@ defmodule Image.ZeroShot.ProjectTest do
     assert url != nil or not (readme =~ "livebook.dev/run")
   end
 
+  # `(() -> t)` of Elixir 1.14 is `(-> t)` from 1.17 on, and `mix format` insists on its own.
+  test "types are written so that the formatters of all Elixirs leave them" do
+    for path <- Path.wildcard("{lib,test/support,bench,examples}/**/*.{ex,exs}"),
+        do: refute(File.read!(path) =~ ~r/\(\(\) ->|\(-> /, path)
+  end
+
   test "every picture of the guides is shown, and says in words what it shows" do
     guides = "guides/*.md" |> Path.wildcard() |> Enum.map_join(&File.read!/1)
     pictures = Path.wildcard("guides/images/*")

@@ -9,7 +9,7 @@ defmodule Image.ZeroShot.Test.Captured do
   @doc """
   Runs a function. Returns its result, and what it wrote to the standard output and to the standard error.
   """
-  @spec captured((() -> result)) :: {result, String.t(), String.t()} when result: term()
+  @spec captured((... -> result)) :: {result, String.t(), String.t()} when result: term()
   def captured(fun) do
     test = self()
 

@@ -14,7 +14,7 @@ defmodule Image.ZeroShot.Picture.FileQueue do
 
   @most_waiting 1_000
 
-  @type work :: (() -> {:ok, term()} | {:error, Error.t()})
+  @type work :: (... -> {:ok, term()} | {:error, Error.t()})
 
   @spec start_link(keyword()) :: GenServer.on_start()
   def start_link(_opts), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)

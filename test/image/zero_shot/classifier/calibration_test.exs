@@ -47,7 +47,9 @@ defmodule Image.ZeroShot.CalibrationTest do
       examples = Enum.take(some, count) ++ Enum.take(none, others)
 
       log =
-        capture_log(fn -> assert {:ok, _} = Classifier.calibrate(context.classifier, examples) end)
+        capture_log(fn ->
+          assert {:ok, _} = Classifier.calibrate(context.classifier, examples)
+        end)
 
       assert log =~ "calibrated with few examples (#{told}); with fewer than 5 of a kind"
     end

@@ -117,8 +117,8 @@ defmodule Image.ZeroShot.DemoTaskTest do
       {200, %{"results" => results}} = post(port, "/classify", fields)
       assert [%{"label" => "a dog", "score" => score}, %{"label" => "cat"}] = results
 
-      [%{score: wanted} | _] =
-        ZeroShot.classify(expected, ["cat", "a dog"], template: nil, repo: :embedded, device: :cpu)
+      opts = [template: nil, repo: :embedded, device: :cpu]
+      [%{score: wanted} | _] = ZeroShot.classify(expected, ["cat", "a dog"], opts)
 
       assert_in_delta score, wanted, 1.0e-4
     end

@@ -60,9 +60,9 @@ defmodule Image.ZeroShot.GateTest do
         end)
       end
 
-      receive do:
-                ({:enter, left} ->
-                   send(test, {:of_many, Gate.enter(gate, @picture, @model, left)}))
+      receive do
+        {:enter, left} -> send(test, {:of_many, Gate.enter(gate, @picture, @model, left)})
+      end
 
       Process.sleep(:infinity)
     end)

@@ -147,6 +147,20 @@ defmodule Image.ZeroShot.QueueTest do
     assert Enum.map(Queue.to_list(queue), & &1.reply_to) == [4]
   end
 
+  test "judging a queue costs about the same for each request, however many callers wait" do
+    reductions = fn count ->
+      deadline = in_ms(1_000_000_000)
+      queue = queue(for n <- 1..count, do: picture(n, deadline: deadline))
+      {:reductions, before} = Process.info(self(), :reductions)
+      assert {[], _queue} = Queue.take_late(queue, 0, @model, @rates)
+      {:reductions, later} = Process.info(self(), :reductions)
+      later - before
+    end
+
+    # Eight times as many take eight times as much, and not 64 times. Garbage collection counts too.
+    assert reductions.(2_000) < 20 * reductions.(250)
+  end
+
   test "nothing is too late where no pace is known, or its time is over already" do
     queue = queue([picture(1, deadline: in_ms(150)), picture(2, deadline: in_ms(-1))])
     assert {[], _} = Queue.take_late(queue, 0, @model, {0, 0, 0})

@@ -56,6 +56,33 @@ defmodule Image.ZeroShot.Serving.TurnsTest do
     assert {Turns.peek(empty), Turns.to_list(empty), empty} == {:empty, [], Turns.new()}
   end
 
+  test "tells how many go before a further one, whatever was added and taken out" do
+    :rand.seed(:exsss, {1, 2, 3})
+
+    for _round <- 1..50, reduce: Turns.new() do
+      turns ->
+        owner = Enum.random([:a, :b, :c, :d])
+
+        turns =
+          case Enum.random([:push, :push, :push_front, :pop]) do
+            :pop when turns.length > 0 -> turns |> Turns.pop() |> elem(1)
+            :push_front -> Turns.push_front(turns, owner, {owner, :front})
+            _push -> Turns.push(turns, owner, {owner, :back})
+          end
+
+        counts = turns |> Turns.to_list() |> Enum.frequencies_by(&elem(&1, 0))
+
+        for owner <- [:a, :b, :c, :d, :e] do
+          mine = Map.get(counts, owner, 0)
+          others = for {other, count} <- counts, other != owner, do: min(count, mine + 1)
+          assert Turns.before(turns, owner) == mine + Enum.sum(others)
+          assert Turns.before_in(counts, owner) == mine + Enum.sum(others)
+        end
+
+        turns
+    end
+  end
+
   test "tells how many go before a further one" do
     turns = turns(many(:a, 40) ++ many(:b, 2))
 

@@ -375,7 +375,7 @@ defmodule Image.ZeroShot.Index do
     {own, embed} = Options.nearest!(opts, if(ready?(query), do: :ready, else: :embed))
 
     with {:ok, index} <- fetch(index),
-         {:ok, resolved} <- resolve(query, embed),
+         {:ok, resolved} <- query |> resolve(embed) |> explain(query),
          do: index.ref |> Finder.find(resolved, own) |> explain(query)
   end
 
@@ -384,6 +384,13 @@ defmodule Image.ZeroShot.Index do
       "the index has no entry #{Argument.shown(id)}; add it with Image.ZeroShot.Index.put/3"
 
     {:error, %{error | message: message}}
+  end
+
+  # A text is easily given as it is.
+  defp explain({:error, %Error{reason: :invalid_image} = error}, query) when is_binary(query) do
+    text? = byte_size(query) <= 1024 and String.printable?(query)
+    way_out = if text?, do: "; to search by a text give {:text, text}", else: ""
+    {:error, %{error | message: error.message <> way_out}}
   end
 
   defp explain(result, _query), do: result

@@ -114,6 +114,14 @@ defmodule Image.ZeroShot.IndexTest do
       end
     end
 
+    test "a text where a picture is expected is an error that says how to search by a text" do
+      {:error, error} = Index.nearest(Index.new(), "a pizza", repo: :embedded)
+      assert {error.reason, error.message =~ "it begins with"} == {:invalid_image, true}
+      assert String.ends_with?(error.message, "; to search by a text give {:text, text}")
+      {:error, error} = Index.nearest(Index.new(), <<0, 1, 2>>, repo: :embedded)
+      refute error.message =~ ":text"
+    end
+
     test "what is not an index or a wrong option raises" do
       assert_raise ArgumentError,
                    ~r/expected an Image.ZeroShot.Index or the name of one, got: 7/,

@@ -81,15 +81,20 @@ defmodule Image.ZeroShot.Call.OptionValues do
         name in OptionTable.names([:serving]) ->
           "it belongs to Image.ZeroShot.load/1, to Image.ZeroShot.Serving and to the configuration"
 
+        name in OptionTable.names(OptionTable.groups()) ->
+          "it belongs to other calls; the options here are #{list(names)}"
+
         likeness(nearest, name) > 0.77 ->
           "did you mean #{inspect(nearest)}?"
 
         true ->
-          "the options are #{Enum.map_join(names, ", ", &inspect/1)}"
+          "the options are #{list(names)}"
       end
 
     "unknown option #{inspect(name)}; #{hint}"
   end
+
+  defp list(names), do: Enum.map_join(names, ", ", &inspect/1)
 
   # Who mistypes a word rarely mistypes its first letter.
   defp likeness(option, name) do

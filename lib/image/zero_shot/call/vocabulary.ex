@@ -45,6 +45,10 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   defp named(labels, _list), do: labels
 
   defp listed(nil), do: listed(Application.app_dir(:image_zero_shot, "priv/vocabulary/nouns.txt"))
+
+  defp listed([]),
+    do: Error.error(:invalid_label, "expected :vocabulary to hold at least one label, got: []")
+
   defp listed(labels) when is_list(labels), do: {:ok, labels}
 
   defp listed(path) do

@@ -155,7 +155,9 @@ defmodule Image.ZeroShot.OptionsTest do
     end
 
     test "of label options are unknown to similarity" do
-      assert message([template: nil], :embed!) =~ "unknown option :template;"
+      assert message([template: nil], :embed!) =~
+               "unknown option :template; it belongs to other calls; the options here are :timeout, "
+
       assert message([max_labels: 1], :embed!) =~ "unknown option :max_labels;"
     end
 

@@ -168,7 +168,7 @@ defmodule Image.ZeroShot.Call.SuggestTest do
       end
 
       for {vocabulary, expected} <- [
-            {[], "at least one label"},
+            {[], "expected :vocabulary to hold at least one label, got: []"},
             {["dog", 1], "index 1"},
             {file(opts, []), "at least one label"},
             {[{"dog", {:picture, @dog}}], "words only"},

@@ -90,13 +90,20 @@ defmodule Image.ZeroShot.SourceTest do
     ]
 
     structs = [1..2, %Error{}, URI.parse("x.png")]
-    tuples = [{}, {:path}, {:path, ~c"cat.jpg"}, {:path, nil}, {:file, "x"}, {:encoded, "x"}]
+    tuples = [{}, {:path}, {:file, "x"}, {:encoded, "x"}]
     tuples = tuples ++ [{:rgb, ~c"123", 1, 1}, {:rgb, <<1::1>>, 1, 1}, {:bgr, "123", 1, 1}]
 
     for term <- terms ++ structs ++ tuples ++ [<<1::1>>, <<"bytes", 1::3>>] do
       got = inspect(term, limit: 5, printable_limit: 80)
       assert refused(term) == {:unsupported_image, "expected a picture, got: #{got}; #{@kinds}"}
     end
+  end
+
+  test "a path that is no string, and a text, are refused with the way out" do
+    assert {:unsupported_image, message} = refused({:path, ~c"cat.jpg"})
+    assert message =~ ~r/^expected a picture, got: {:path, .+}; a path is a string$/
+    assert {:unsupported_image, message} = refused({:text, "a cat"})
+    assert message =~ "to compare a picture with texts, classify with scores: :cosine"
   end
 
   test "an implementation's answer is checked" do

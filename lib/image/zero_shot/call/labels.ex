@@ -37,6 +37,8 @@ defmodule Image.ZeroShot.Call.Labels do
   Checks labels without a model, so that a mistake in them is an error before one is loaded.
   """
   @spec new(term(), Options.t()) :: {:ok, t()} | {:error, Error.t()}
+  def new(labels, _opts) when labels == %{}, do: none(labels)
+
   def new(labels, opts) when is_map(labels) and not is_struct(labels),
     do: labels |> Map.to_list() |> new(opts)
 
@@ -45,9 +47,12 @@ defmodule Image.ZeroShot.Call.Labels do
          do: {:ok, pairs |> Enum.unzip() |> collect()}
   end
 
-  def new([], _opts), do: Error.error(:invalid_label, "expected at least one label, got: []")
+  def new([], _opts), do: none([])
 
   def new(other, opts), do: no_list(other, opts)
+
+  defp none(labels),
+    do: Error.error(:invalid_label, "expected at least one label, got: #{inspect(labels)}")
 
   @doc """
   Texts to embed, each with the prompts that the templates make of it.

@@ -35,8 +35,15 @@ defmodule Image.ZeroShot.Picture.Reader do
   @spec refuse(term()) :: {:error, Error.t()}
   def refuse(term) do
     got = Argument.shown(term)
-    Error.error(:unsupported_image, "expected a picture, got: #{got}; #{@kinds}")
+    Error.error(:unsupported_image, "expected a picture, got: #{got}; #{way_out(term)}")
   end
+
+  defp way_out({:path, _path}), do: "a path is a string"
+
+  defp way_out({:text, _text}),
+    do: "to compare a picture with texts, classify with scores: :cosine"
+
+  defp way_out(_term), do: @kinds
 
   @doc """
   Whether `read/3` would begin to read. Anything but a regular file may block forever, or have no end.

@@ -19,7 +19,7 @@ defmodule Image.ZeroShot.Serving.Remote do
   alias Image.ZeroShot.Serving.{Client, Directory, Handle, Lease, Local, Request}
 
   # Raise it whenever the messages or the requests change.
-  @protocol 5
+  @protocol 6
 
   # A remote serving answers from facts that it has, so it answers soon.
   @describe_ms 5_000

@@ -39,7 +39,7 @@ defmodule Image.ZeroShot.LabelsTest do
     assert refused([]) == "expected at least one label, got: []"
     assert refused("dog") == ~s(#{@expected}, got: "dog")
     assert refused(nil) == "#{@expected}, got: nil"
-    assert refused(%{}) == "expected at least one label, got: []"
+    assert refused(%{}) == "expected at least one label, got: %{}"
     assert refused(["dog" | "cat"]) == ~s(#{@expected}, got: "cat")
   end
 

@@ -61,8 +61,8 @@ defmodule Image.ZeroShot.ConsoleTest do
     assert row.("c\e[2J") == ~S("c\e[2J") <> "   50.0 %  dog\n"
     assert row.(<<"d", 255>>) == ~S("d\xFF") <> "    50.0 %  dog\n"
     assert row.("é") == "é          50.0 %  dog\n"
-    # It would turn the rest of the line.
-    assert row.("a\u202Egpj.exe") == ~S("a\x{202E}gpj.exe") <> "   50.0 %  dog\n"
+    # It would turn the rest of the line. Elixir 1.18 writes it as \u202E.
+    assert row.("a\u202Egpj.exe") =~ ~r/^"a\\(x{202E}|u202E)gpj.exe"   50.0 %  dog\n$/
     assert Output.one_line("no \u2067\u200D\n name") == ~S(no \x{2067}\x{200D} name)
   end
 

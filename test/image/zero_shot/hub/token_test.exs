@@ -100,6 +100,9 @@ defmodule Image.ZeroShot.Hub.TokenTest do
     def encode(_model, _tag, _pixels, _prompts), do: :ok
 
     @impl true
+    def parts(_model, _tag, _pixels, _prompts), do: :ok
+
+    @impl true
     def close(_model), do: :ok
   end
 

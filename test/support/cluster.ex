@@ -12,6 +12,16 @@ defmodule Image.ZeroShot.Test.Cluster do
   @patience 60_000
 
   @doc """
+  For `setup_all`: a node beside this one, for all tests of a module.
+  """
+  def peer do
+    if distribute(), do: ExUnit.Callbacks.on_exit(&undistribute/0)
+    peer = start()
+    ExUnit.Callbacks.on_exit(fn -> stop(peer) end)
+    {:ok, peer: peer}
+  end
+
+  @doc """
   Makes this VM a node, unless it is one. Returns whether it was made one.
   """
   def distribute do

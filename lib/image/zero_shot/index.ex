@@ -386,7 +386,7 @@ defmodule Image.ZeroShot.Index do
     {:error, %{error | message: message}}
   end
 
-  # A text is easily given as it is.
+  # Without {:text, _} a text is taken for the bytes of a picture.
   defp explain({:error, %Error{reason: :invalid_image} = error}, query) when is_binary(query) do
     text? = byte_size(query) <= 1024 and String.printable?(query)
     way_out = if text?, do: "; to search by a text give {:text, text}", else: ""

@@ -16,9 +16,9 @@ defmodule Image.ZeroShot.Telemetry do
   | `[:call, :start]` | `:monotonic_time`, `:system_time` | `:function`, `:repo`, `:serving`, `:telemetry_span_context` | the caller |
   | `[:call, :stop]` | `:duration`, `:monotonic_time` | `:function`, `:repo`, `:serving`, `:result`, `:reason`, `:telemetry_span_context` | the caller |
   | `[:call, :exception]` | `:duration`, `:monotonic_time` | `:function`, `:repo`, `:serving`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the caller |
-  | `[:preprocess, :start]` | `:monotonic_time`, `:system_time` | `:bytes`, `:telemetry_span_context` | the caller |
-  | `[:preprocess, :stop]` | `:duration`, `:monotonic_time` | `:bytes`, `:result`, `:reason`, `:telemetry_span_context` | the caller |
-  | `[:preprocess, :exception]` | `:duration`, `:monotonic_time` | `:bytes`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the caller |
+  | `[:preprocess, :start]` | `:monotonic_time`, `:system_time` | `:bytes`, `:telemetry_span_context` | the caller, or a process of its own for each of several pictures |
+  | `[:preprocess, :stop]` | `:duration`, `:monotonic_time` | `:bytes`, `:result`, `:reason`, `:telemetry_span_context` | the caller, or a process of its own for each of several pictures |
+  | `[:preprocess, :exception]` | `:duration`, `:monotonic_time` | `:bytes`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the caller, or a process of its own for each of several pictures |
   | `[:load, :start]` | `:monotonic_time`, `:system_time` | `:repo`, `:telemetry_span_context` | the process that loads |
   | `[:load, :stop]` | `:duration`, `:monotonic_time` | `:repo`, `:result`, `:reason`, `:telemetry_span_context` | the process that loads |
   | `[:load, :exception]` | `:duration`, `:monotonic_time` | `:repo`, `:kind`, `:reason`, `:stacktrace`, `:telemetry_span_context` | the process that loads |
@@ -26,7 +26,8 @@ defmodule Image.ZeroShot.Telemetry do
   `:call` spans a whole call, from its checked options to its result: `classify/3`, `label/3`, `explain/3`,
   `similarity/3`, `suggest/2`, `embed/2`, `embed_text/2` and `classifier/2` of `Image.ZeroShot`, with and without
   `try_`. `:function` is the name without `try_`, such as `:classify`. `:repo` is the model's option, or `nil` with
-  a serving. `:preprocess` lies inside it, in the same process. The streams `classify_many/3` and
+  a serving. `:preprocess` lies inside it: for one picture in the same process, for several in a process for each of
+  them. The streams `classify_many/3` and
   `embed_many/2` are not calls: their pictures have the other events.
 
   `:result` is `:ok` or `:error`. An `Image.ZeroShot.Error` is a `:stop` with the `:result` `:error` and the

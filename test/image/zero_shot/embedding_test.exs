@@ -202,7 +202,7 @@ defmodule Image.ZeroShot.EmbeddingTest do
              ~s(#Image.ZeroShot.Embedding<text, 1 dimensions, "org/name">)
   end
 
-  test "a struct that is no embedding can be shown" do
+  test "a struct that is not an embedding can be shown" do
     whole = embedding([1.0])
 
     for key <- [:vector, :model, :commit, :kind] do

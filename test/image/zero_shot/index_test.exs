@@ -102,7 +102,7 @@ defmodule Image.ZeroShot.IndexTest do
       end
     end
 
-    test "a struct that is no index can be shown, and is an error everywhere" do
+    test "a struct that is not an index can be shown, and is an error everywhere" do
       elsewhere = :erlang.binary_to_term(<<131, 90, 1::16, 119, 3, "a@b", 1::32, 1::32>>)
       assert inspect(%Index{ref: elsewhere}) == "#Image.ZeroShot.Index<on :a@b>"
       assert inspect(%Index{ref: make_ref()}) =~ "%Image.ZeroShot.Index{ref: #Reference<"

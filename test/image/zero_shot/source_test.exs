@@ -99,7 +99,7 @@ defmodule Image.ZeroShot.SourceTest do
     end
   end
 
-  test "a path that is no string, and a text, are refused with the way out" do
+  test "a path that is not a string, and a text, are refused with the way out" do
     assert {:unsupported_image, message} = refused({:path, ~c"cat.jpg"})
     assert message =~ ~r/^expected a picture, got: {:path, .+}; a path is a string$/
     assert {:unsupported_image, message} = refused({:text, "a cat"})

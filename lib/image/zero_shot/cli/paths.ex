@@ -37,7 +37,8 @@ defmodule Image.ZeroShot.CLI.Paths do
     ErlangError ->
       {[],
        [
-         "#{inspect(word)}: expected a wildcard, got one that cannot be read; close each brace, and leave out any / between braces"
+         "#{inspect(word)}: expected a wildcard, got one that cannot be read; close each brace, and leave " <>
+           "out any / between braces"
        ]}
   end
 

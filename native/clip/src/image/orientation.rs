@@ -14,7 +14,7 @@ const ORIENTATION: u16 = 0x0112;
 /// What precedes the TIFF structure in JPEG, and often elsewhere.
 const EXIF: &[u8] = b"Exif\0\0";
 
-/// A block of Exif is continued up to some such length, in bytes. The longest possible directory fits.
+/// No further block is added to Exif of this length, in bytes. The longest possible directory fits.
 const MOST: usize = 1 << 20;
 
 /// What precedes XMP in JPEG.

@@ -90,8 +90,8 @@ fn best<T: Copy + Into<f64>>(labels: &[T], other: Option<f64>, top: usize) -> Ve
     let mut best = Best { top, kept: Vec::with_capacity(top + 1), lowest: f64::NAN };
     let (groups, rest) = labels.as_chunks::<GROUP>();
     for (number, group) in groups.iter().enumerate() {
-        // Most groups are passed over as a whole, for which the compiler makes vectors. The lowest is
-        // not a number at first, and then no group is.
+        // Most groups are passed over as a whole, by a comparison that the compiler makes vectors of. While
+        // `lowest` is NaN, none is.
         #[allow(clippy::neg_cmp_op_on_partial_ord)]
         let any = group.iter().fold(false, |any, cosine| any | !((*cosine).into() <= best.lowest));
         if any {
@@ -112,7 +112,7 @@ fn best<T: Copy + Into<f64>>(labels: &[T], other: Option<f64>, top: usize) -> Ve
 struct Best {
     top: usize,
     kept: Vec<(usize, f64)>,
-    /// That of the last one, once all places are taken: before, nothing is at most this.
+    /// The last one of these once all places are taken. Before, NaN: no cosine is at most that.
     lowest: f64,
 }
 

@@ -107,7 +107,7 @@ impl Storage {
     }
 }
 
-/// A weight in 8 bits, with a scale for each row. In place: new memory is what takes most of the time.
+/// A weight in 8 bits, with a scale for each row. In place, since new memory takes time (bench/README.md).
 fn int8(weight: &mut Tensor) -> Result<Weight> {
     let (least, most) = weight.f_aminmax(1, true)?;
     let most = most.f_maximum(&least.f_neg()?)?;

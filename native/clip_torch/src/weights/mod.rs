@@ -68,8 +68,8 @@ pub(crate) struct Weights {
     prefix: &'static str,
     /// What the user knows the weights by: the one file, or the index of several.
     path: PathBuf,
-    /// Memory of tensors that are not wanted any more, for others of their size: more than half of a load's time
-    /// goes into memory that is touched for the first time.
+    /// Memory of tensors that are not wanted any more, for others of their size: to touch new memory for each
+    /// took a third of a load's time (bench/README.md).
     spare: RefCell<Vec<Tensor>>,
 }
 

@@ -10,12 +10,7 @@ defmodule Image.ZeroShot.ClusterTest do
 
   @moduletag timeout: 120_000
 
-  setup_all do
-    if Cluster.distribute(), do: on_exit(&Cluster.undistribute/0)
-    peer = Cluster.start()
-    on_exit(fn -> Cluster.stop(peer) end)
-    {:ok, peer: peer}
-  end
+  setup_all do: Cluster.peer()
 
   setup %{peer: peer} do
     # The test before may have cut the connection.

@@ -9,12 +9,7 @@ defmodule Image.ZeroShot.Stub.NodesTest do
 
   @moduletag timeout: 120_000
 
-  setup_all do
-    if Cluster.distribute(), do: on_exit(&Cluster.undistribute/0)
-    peer = Cluster.start()
-    on_exit(fn -> Cluster.stop(peer) end)
-    {:ok, peer: peer}
-  end
+  setup_all do: Cluster.peer()
 
   defp label(name) do
     "Image.ZeroShot.label({:rgb, <<0, 0, 0>>, 1, 1}, [~s(cat), ~s(dog)], serving: #{inspect(name)})"

@@ -21,8 +21,8 @@ defmodule Image.ZeroShot.DemoServerTest do
       "GET", "/crash" ->
         {:ok, 0, fn _request -> raise "broken on purpose" end}
 
-      "GET", "/wait" ->
-        {:ok, 0,
+      _method, "/wait" ->
+        {:ok, 1_000_000,
          fn _request ->
            send(test, {:waits, self()})
            receive do: (:go -> {200, "text/plain", [], "waited"})
@@ -302,16 +302,16 @@ defmodule Image.ZeroShot.DemoServerTest do
     end
 
     test "of bodies gets 503, and a killed handler holds none" do
-      %{port: port} = server = start(%{memory: 1_000_000})
-      head = request(port, "POST", "/echo", headers: [{"Content-Length", "900000"}])
-      socket = connect(port)
-      :ok = :gen_tcp.send(socket, head)
-      eventually(fn -> status(port, "POST", "/echo", body: :binary.copy("x", 200_000)) == 503 end)
+      %{port: port} = start(%{memory: 1_000_000})
+      too_much = :binary.copy("x", 200_000)
+      holds = Task.async(fn -> ask(port, "POST", "/wait", body: :binary.copy("x", 900_000)) end)
+      handler = wait_for_handler()
+      assert status(port, "POST", "/echo", body: too_much) == 503
       assert status(port, "POST", "/echo", body: "x") == 200
 
-      for handler <- handlers(server), do: Process.exit(handler, :kill)
-      eventually(fn -> status(port, "POST", "/echo", body: :binary.copy("x", 200_000)) == 200 end)
-      :gen_tcp.close(socket)
+      kill(handler)
+      assert await(holds) == :closed
+      eventually(fn -> status(port, "POST", "/echo", body: too_much) == 200 end)
     end
 
     test "of fifty clients at once is answered" do

@@ -15,7 +15,7 @@ use self::info::{Logits, Origin, Source};
 pub use self::options::LoadOptions;
 use crate::checkpoint::Checkpoint;
 use crate::encoders::encoder::Encoders;
-use crate::encoders::{export, user, warm_up};
+use crate::encoders::{export, user};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::device;
 use crate::runtime::precision::Precision;
@@ -87,7 +87,7 @@ impl Model {
         // CLIP was trained in f16; SigLIP and others in bf16, whose range is wider.
         let in_half = checkpoint.config.family.model_type == "clip";
         let precision = options.precision(chosen.device, in_half)?;
-        let (threads, loaded) = InferenceThreads::start(parallelism, warm_up::warm_up, {
+        let (threads, loaded) = InferenceThreads::start(parallelism, {
             let (checkpoint, options, device) =
                 (checkpoint.clone(), options.clone(), chosen.device);
             move || encoders(&checkpoint, &options, device, precision)
@@ -292,7 +292,8 @@ fn encoders(
         }
         (None, precision) => {
             let storage = Storage { device, precision: precision.unwrap_or_default() };
-            export::encoders(checkpoint, options.cache.as_deref(), storage)?
+            let threads = options.concurrency * options.threads;
+            export::encoders(checkpoint, options.cache.as_deref(), storage, threads)?
         }
     };
     let value = Origin { folder, precision, bytes: encoders.bytes };

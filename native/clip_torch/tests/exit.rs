@@ -38,7 +38,6 @@ fn rounds(few: u32) -> u32 {
 fn exits(test: &str, work: fn(&Path), few: u32, first: Duration, step: Duration) {
     if let Ok(arguments) = std::env::var(CHILD) {
         let (microseconds, cache) = arguments.split_once(' ').unwrap();
-        // After a first load, during which libtorch sets itself up: see `src/runtime/exit.rs`.
         work(cache.as_ref());
         sleep(Duration::from_micros(microseconds.parse().unwrap()));
         // Not by a macro, whose output the test harness keeps.
@@ -79,6 +78,24 @@ fn at_once(work: impl Fn() + Clone + Send + 'static) {
     for _ in 0..4 {
         spawn(work.clone());
     }
+}
+
+/// When libtorch sets itself up.
+#[test]
+fn an_exit_while_the_first_model_is_loaded() {
+    let loads = |cache: &Path| {
+        let cache = cache.to_owned();
+        spawn(move || {
+            let model = model(&cache);
+            let picture = vec![128; 3 * 64 * 64];
+            loop {
+                model.encode_images(&[&picture]).unwrap();
+                model.encode_texts(&["a cat"]).unwrap();
+            }
+        });
+    };
+    let test = "an_exit_while_the_first_model_is_loaded";
+    exits(test, loads, 20, Duration::ZERO, Duration::from_millis(15));
 }
 
 #[test]

@@ -40,7 +40,6 @@ pub struct TextFamily {
     /// What becomes of a prompt, whatever the tokenizer's file says.
     pub tokenizer: TokenizerRules,
     /// Where token embeddings are kept.
-    pub table: TokenTable,
     /// Sizes that `config.json` may leave out.
     pub transformer: TransformerConfig,
     /// Number of token ids, where it is left out.
@@ -128,16 +127,6 @@ pub enum TokenizerKind {
     XlmRoberta,
 }
 
-/// Where the table of token embeddings is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenTable {
-    /// In memory, with the rest of the text tower.
-    InEncoder,
-    /// On disk, for vocabularies so large that most of them is never used: 256,000 tokens of SigLIP 2
-    /// take 786 MB, which is more than both of its towers.
-    OnDisk,
-}
-
 /// What the probability of a label by itself is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Independent {
@@ -194,7 +183,6 @@ const SIGLIP_TEXT: TextFamily = TextFamily {
     attention: TextAttention::Full,
     pooling: TextPooling::Last,
     tokenizer: TokenizerRules { kind: TokenizerKind::Siglip, starts: false, padded: true },
-    table: TokenTable::OnDisk,
     transformer: SIGLIP_TOWER,
     vocab_size: 32_000,
     max_positions: 64,
@@ -209,7 +197,6 @@ pub static METACLIP_2: Family = Family {
     text: TextFamily {
         pooling: TextPooling::End,
         tokenizer: TokenizerRules { kind: TokenizerKind::XlmRoberta, ..CLIP_TEXT.tokenizer },
-        table: TokenTable::OnDisk,
         ..CLIP_TEXT
     },
     vision: CLIP_VISION,
@@ -222,7 +209,6 @@ const CLIP_TEXT: TextFamily = TextFamily {
     attention: TextAttention::Causal,
     pooling: TextPooling::EndOrHighest,
     tokenizer: TokenizerRules { kind: TokenizerKind::Clip, starts: true, padded: false },
-    table: TokenTable::InEncoder,
     transformer: TransformerConfig {
         width: 512,
         layers: 12,

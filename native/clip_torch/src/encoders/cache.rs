@@ -61,19 +61,24 @@ impl Slot {
         Ok(Lock { _file: file, is_alone })
     }
 
-    /// Lets `make` write files, and puts them in the folder's place with their checksums.
+    /// Lets `make` write files and name those to be checked, and puts them in the folder's place with
+    /// checksums of these.
     ///
-    /// They are not flushed to the disk first: what a power cut leaves of them does not match the
+    /// Those are not flushed to the disk first: what a power cut leaves of them does not match the
     /// checksums.
-    pub(crate) fn fill(&self, lock: &Lock, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub(crate) fn fill(
+        &self,
+        lock: &Lock,
+        make: impl FnOnce(&Path) -> Result<Vec<&'static str>>,
+    ) -> Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
         let prefix = format!("{}.part", self.key);
         if lock.is_alone {
             remove_leftovers(parent, &prefix);
         }
         let part = unfinished(parent, &prefix)?;
-        make(part.path())?;
-        write_checksums(part.path())?;
+        let checked = make(part.path())?;
+        write_checksums(part.path(), &checked)?;
         // What stands there did not load: it is damaged.
         let _ = fs::remove_dir_all(&self.folder);
         fs::rename(part.path(), &self.folder).map_err(|e| unwritable(&self.folder, e))?;
@@ -118,11 +123,9 @@ impl Checksums {
     }
 }
 
-fn write_checksums(folder: &Path) -> Result<()> {
-    let entries = fs::read_dir(folder).map_err(|e| unwritable(folder, e))?;
-    let lines = entries
-        .map(|entry| checksum(&entry.map_err(|e| unwritable(folder, e))?.path()))
-        .collect::<Result<Vec<_>>>()?;
+fn write_checksums(folder: &Path, names: &[&str]) -> Result<()> {
+    let lines: Vec<String> =
+        names.iter().map(|name| checksum(&folder.join(name))).collect::<Result<_>>()?;
     let path = folder.join(CHECKSUMS);
     fs::write(&path, lines.join("\n") + "\n").map_err(|e| unwritable(&path, e))
 }
@@ -170,7 +173,7 @@ mod tests {
     fn fill(slot: &Slot, lock: &Lock, content: &[u8]) {
         let make = |folder: &Path| {
             fs::write(folder.join("a"), content).unwrap();
-            Ok(())
+            Ok(vec!["a"])
         };
         slot.fill(lock, make).unwrap();
     }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use clip::checkpoint::config::Config;
-use clip::checkpoint::family::{ImagePooling, TextAttention, TokenTable};
+use clip::checkpoint::family::{ImagePooling, TextAttention};
 use clip::error::Remedy;
 use tch::{CModule, Device, Kind, Tensor};
 
@@ -19,7 +19,6 @@ use crate::encoders::parts::Parts;
 use crate::encoders::table::{self, Table};
 use crate::encoders::{dense, trie};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::threads::STACK;
 use crate::towers::loader::Loader;
 use crate::towers::matmul::Storage;
 use crate::towers::text::TextTower;
@@ -38,8 +37,9 @@ pub(crate) fn encoders(
     checkpoint: &Checkpoint,
     cache: Option<&Path>,
     storage: Storage,
+    threads: usize,
 ) -> Result<(Encoders, Result<PathBuf>)> {
-    let towers = Towers::load(checkpoint, storage)?;
+    let towers = Towers::load(checkpoint, storage, threads)?;
     let kept = match cache {
         None => Err(no_cache()),
         Some(cache) => {
@@ -75,13 +75,6 @@ fn contract(config: &Config) -> Contract {
     Contract { passes, finish, dim: config.projection_dim }
 }
 
-fn open_table(config: &Config, folder: &Path) -> Result<Option<Table>> {
-    match config.text.family.table {
-        TokenTable::InEncoder => Ok(None),
-        TokenTable::OnDisk => Table::open(folder, &config.text).map(Some),
-    }
-}
-
 /// Both towers with their tensors.
 struct Towers {
     vision: (VisionTower, Parameters),
@@ -90,32 +83,16 @@ struct Towers {
 }
 
 impl Towers {
-    /// Side by side: most of the time goes into copying and into memory's first touch.
-    fn load(checkpoint: &Checkpoint, storage: Storage) -> Result<Self> {
+    fn load(checkpoint: &Checkpoint, storage: Storage, threads: usize) -> Result<Self> {
         let config = &checkpoint.config;
-        let files = checkpoint.weights()?;
-        let load_text = || -> Result<(TextTower, Parameters)> {
-            let weights = Weights::open(files, config.family.prefix)?;
-            let loader = Loader::new(&weights, storage)?;
-            let tower = TextTower::load(&loader, config)?;
-            Ok((tower, Parameters::new(loader.into_parameters())))
-        };
-        let load_vision = || -> Result<(VisionTower, Parameters)> {
-            let weights = Weights::open(files, config.family.prefix)?;
-            let loader = Loader::new(&weights, storage)?;
-            let tower = VisionTower::load(&loader, config, &checkpoint.preprocessing)?;
-            Ok((tower, Parameters::new(loader.into_parameters())))
-        };
-        std::thread::scope(|scope| {
-            let text = std::thread::Builder::new()
-                .stack_size(STACK)
-                .spawn_scoped(scope, load_text)
-                .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
-            let vision = load_vision();
-            let panicked = || Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));
-            let text = text.join().unwrap_or_else(|_| panicked());
-            Ok(Self { vision: vision?, text: text?, storage })
-        })
+        let weights = Weights::open(checkpoint.weights()?, config.family.prefix)?;
+        let loader = Loader::new(&weights, storage, threads)?;
+        let vision = VisionTower::load(&loader, config, &checkpoint.preprocessing)?;
+        let vision = (vision, Parameters::new(loader.into_parameters()));
+        let loader = Loader::new(&weights, storage, threads)?;
+        let text = TextTower::load(&loader, config)?;
+        let text = (text, Parameters::new(loader.into_parameters()));
+        Ok(Self { vision, text, storage })
     }
 
     fn encoders(self, config: &Config, modules: Modules) -> Result<Encoders> {
@@ -124,7 +101,7 @@ impl Towers {
             bytes: image.bytes()? + text.bytes()?,
             image: Encoder { module: modules.image, parameters: image },
             text: Encoder { module: modules.text, parameters: text },
-            table: modules.table,
+            table: Some(modules.table),
             parts: modules.parts,
             device: self.storage.device,
             side: config.vision.image_size,
@@ -138,11 +115,17 @@ fn has_parts(config: &Config) -> bool {
     config.family.vision.pooling == ImagePooling::ClassToken
 }
 
+/// The files of a folder that are loaded whole. The table checks each row by itself.
+fn modules(config: &Config) -> Vec<&'static str> {
+    let parts = has_parts(config).then_some(PARTS);
+    [IMAGE, TEXT].into_iter().chain(parts).collect()
+}
+
 /// What the files of a folder become.
 struct Modules {
     image: CModule,
     text: CModule,
-    table: Option<Table>,
+    table: Table,
     parts: Parts,
 }
 
@@ -157,7 +140,7 @@ impl Modules {
         Ok(Self {
             image: load(IMAGE)?,
             text: load(TEXT)?,
-            table: open_table(config, folder)?,
+            table: Table::open(folder, &config.text)?,
             parts,
         })
     }
@@ -165,8 +148,7 @@ impl Modules {
     /// Loads files that are what was written. Nothing else reaches libtorch, which trusts them.
     fn load_checked(slot: &Slot, config: &Config) -> Result<Self> {
         let checksums = Checksums::read(slot.folder())?;
-        let parts = has_parts(config).then_some(PARTS);
-        for name in [IMAGE, TEXT].into_iter().chain(parts) {
+        for name in modules(config) {
             checksums.check(&slot.folder().join(name))?;
         }
         Self::load(slot.folder(), config)
@@ -190,7 +172,10 @@ fn load_or_make(checkpoint: &Checkpoint, towers: &Towers, slot: &Slot) -> Result
     if let Ok(modules) = Modules::load_checked(slot, config) {
         return Ok(modules);
     }
-    slot.fill(&lock, |folder| export(checkpoint, towers, folder))?;
+    slot.fill(&lock, |folder| {
+        export(checkpoint, towers, folder)?;
+        Ok(modules(config))
+    })?;
     Modules::load(slot.folder(), config)
 }
 
@@ -216,13 +201,8 @@ fn trace_towers(checkpoint: &Checkpoint, towers: &Towers, folder: &Path) -> Resu
     let (text, parameters) = &towers.text;
     trace("TextEncoder", &example(config, device)?, parameters, |x| text.forward(x))?
         .save(folder.join(TEXT))?;
-    match config.text.family.table {
-        TokenTable::InEncoder => Ok(()),
-        TokenTable::OnDisk => {
-            let weights = Weights::open(checkpoint.weights()?, config.family.prefix)?;
-            table::write(&weights, &config.text, folder)
-        }
-    }
+    let weights = Weights::open(checkpoint.weights()?, config.family.prefix)?;
+    table::write(&weights, &config.text, folder)
 }
 
 /// Inputs of the text encoder to trace it with.
@@ -237,9 +217,7 @@ fn example(config: &Config, device: Device) -> Result<Vec<Tensor>> {
             vec![ids, ends, zeros(&[2, 3], integers)?]
         }
     };
-    if text.family.table == TokenTable::OnDisk {
-        inputs.push(zeros(&[3, text.transformer.width], Kind::Float)?);
-    }
+    inputs.push(zeros(&[3, text.transformer.width], Kind::Float)?);
     Ok(inputs)
 }
 
@@ -290,7 +268,7 @@ mod tests {
     }
 
     fn towers(precision: Precision) -> Towers {
-        Towers::load(&embedded(), Storage { device: Device::Cpu, precision }).unwrap()
+        Towers::load(&embedded(), Storage { device: Device::Cpu, precision }, 2).unwrap()
     }
 
     fn exported(precision: Precision) -> (TempDir, [String; 3]) {
@@ -330,7 +308,7 @@ mod tests {
         let hash = fnv1a(code.concat().as_bytes());
         assert_eq!(
             (FORMAT, hash),
-            (5, 0x890b_c3bc_bdfe_489d),
+            (6, 0x890b_c3bc_bdfe_489d),
             "raise FORMAT, and put both numbers here: {hash:#x}"
         );
     }

@@ -9,4 +9,3 @@ pub(crate) mod parts;
 pub(crate) mod table;
 pub(crate) mod trie;
 pub(crate) mod user;
-pub(crate) mod warm_up;

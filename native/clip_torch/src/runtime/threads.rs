@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use clip::priority::{BRIEF, BULK, lower_priority};
@@ -24,13 +24,11 @@ use crate::runtime::workers::Workers;
 /// Stack of an inference thread. libtorch has been seen to overflow 320 KB.
 pub(crate) const STACK: usize = 8 * 1024 * 1024;
 
-/// Before the first load of the process.
-static WARM_UP: Once = Once::new();
-
-/// Jobs that the process has run, up to [`FIRST_JOBS`].
+/// Loads and jobs of the process, up to [`FIRST_TIMES`].
+static LOADS: AtomicU32 = AtomicU32::new(0);
 static JOBS: AtomicU32 = AtomicU32::new(0);
 /// In these, libtorch uses most of its parts for the first time.
-const FIRST_JOBS: u32 = 16;
+const FIRST_TIMES: u32 = 16;
 
 /// Gets what the threads share, and the workers that divide a batch.
 pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) -> Answer + Send>;
@@ -128,7 +126,6 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
     /// by the returned function, so that the caller can do something else meanwhile.
     pub(crate) fn start<T: Send + 'static>(
         parallelism: Parallelism,
-        warm_up: fn() -> Result<()>,
         load: impl FnOnce() -> Result<Loaded<S, T>> + Send + 'static,
     ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
         let jobs = Arc::new(Jobs::new());
@@ -136,7 +133,7 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
         let first = thread()
             .spawn({
                 let jobs = Arc::clone(&jobs);
-                move || first_thread(&jobs, parallelism, warm_up, load, &loaded)
+                move || first_thread(&jobs, parallelism, load, &loaded)
             })
             .map_err(no_thread)?;
         let threads = Self { jobs, first: Mutex::new(Some(first)) };
@@ -172,7 +169,6 @@ impl<S> Drop for InferenceThreads<S> {
 fn first_thread<S: Send + Sync + 'static, T>(
     jobs: &Jobs<S>,
     parallelism: Parallelism,
-    warm_up: fn() -> Result<()>,
     load: impl FnOnce() -> Result<Loaded<S, T>>,
     loaded: &Sender<Result<T>>,
 ) {
@@ -186,7 +182,7 @@ fn first_thread<S: Send + Sync + 'static, T>(
         }
         // Before libtorch starts threads.
         lower_priority(BULK);
-        load_and_serve(jobs, parallelism, warm_up, load, loaded, &shared);
+        load_and_serve(jobs, parallelism, load, loaded, &shared);
         jobs.close();
         // The scope waits for its function; memory that is a thread's own goes later.
         brief.into_iter().for_each(|thread| drop(thread.join()));
@@ -199,7 +195,6 @@ fn first_thread<S: Send + Sync + 'static, T>(
 fn load_and_serve<S: Send + Sync + 'static, T>(
     jobs: &Jobs<S>,
     parallelism: Parallelism,
-    warm_up: fn() -> Result<()>,
     load: impl FnOnce() -> Result<Loaded<S, T>>,
     loaded: &Sender<Result<T>>,
     shared: &OnceLock<S>,
@@ -208,12 +203,8 @@ fn load_and_serve<S: Send + Sync + 'static, T>(
     let load = || {
         let _settings = Settings::of_this_thread(parallelism.threads)?;
         crate::runtime::exit::prepare();
-        WARM_UP.call_once(|| {
-            let warm_up = || guarded("a warm-up", ErrorKind::Torch, warm_up);
-            let _ = crate::runtime::exit::prepare_during(warm_up);
-        });
         let _mapped = crate::runtime::memory::MapLargeBlocks::new();
-        load()
+        setting_up(&LOADS, load)
     };
     let Loaded { shared: encoders, value, divisible, begin } =
         match guarded("loading", ErrorKind::Internal, load) {
@@ -326,19 +317,23 @@ fn run<S>(job: Job<S>, jobs: &Jobs<S>, shared: &S, workers: &Workers<S>) {
     let _at_work = crate::runtime::exit::at_work();
     // If it fails, whom it concerns knows: what the job would have answered with is dropped.
     let run = || guarded("a job", ErrorKind::Internal, || Ok(job(shared, workers)));
-    let answer = if JOBS.fetch_add(1, Ordering::Relaxed) < FIRST_JOBS {
-        crate::runtime::exit::prepare_during(run)
-    } else {
-        JOBS.store(FIRST_JOBS, Ordering::Relaxed);
-        let answer = run();
-        crate::runtime::exit::prepare();
-        answer
-    };
+    let answer = setting_up(&JOBS, run);
     jobs.finished();
     let _ = guarded("an answer", ErrorKind::Internal, || {
         answer?();
         Ok(())
     });
+}
+
+/// Does what sets libtorch up when it is done for the first times, of which it keeps count.
+fn setting_up<T>(count: &AtomicU32, work: impl FnOnce() -> T) -> T {
+    if count.fetch_add(1, Ordering::Relaxed) < FIRST_TIMES {
+        return crate::runtime::exit::prepare_during(work);
+    }
+    count.store(FIRST_TIMES, Ordering::Relaxed);
+    let done = work();
+    crate::runtime::exit::prepare();
+    done
 }
 
 /// Starts the calling thread's team of OpenMP, by an operation that is large enough for all of it.
@@ -361,7 +356,7 @@ fn with_threads(threads: usize, work: impl FnOnce()) {
 }
 
 /// What libtorch keeps for each thread.
-struct Settings {
+pub(crate) struct Settings {
     /// Without it every pass would keep what a gradient needs.
     _no_grad: tch::NoGradGuard,
 }
@@ -373,7 +368,7 @@ impl Settings {
     /// libtorch keeps the last number of the whole process too, and a thread takes that one over
     /// at its first operation. To ask is such an operation: it comes first, so that no later one
     /// undoes the setting.
-    fn of_this_thread(threads: usize) -> Result<Self> {
+    pub(crate) fn of_this_thread(threads: usize) -> Result<Self> {
         guarded("setting the number of threads", ErrorKind::Torch, || {
             tch::get_num_threads();
             tch::set_num_threads(threads as i32);

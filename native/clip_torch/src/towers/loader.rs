@@ -1,13 +1,18 @@
 //! A tower's tensors on their way from the checkpoint to the exported module.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::threads::{STACK, Settings};
 use crate::towers::layers::{Dense, LayerNorm, Linear};
 use crate::towers::matmul::{self, Storage, Weight};
-use crate::weights::Weights;
+use crate::weights::{Spare, Weights};
+
+/// Threads that load, at most: each holds some plain weights, 28 MB of ViT-B/32.
+const MAX_THREADS: usize = 4;
 
 /// Reads a tower's tensors, brings them into the order and type that the device takes, and lists them:
 /// in the order of reading, which is that of the exported module's arguments.
@@ -15,13 +20,17 @@ use crate::weights::Weights;
 pub(crate) struct Loader<'a> {
     weights: &'a Weights,
     storage: Storage,
+    /// Which [`each`](Self::each) may start.
+    threads: usize,
     parameters: RefCell<Vec<Tensor>>,
+    spare: Spare,
 }
 
 impl<'a> Loader<'a> {
-    pub(crate) fn new(weights: &'a Weights, storage: Storage) -> Result<Self> {
+    pub(crate) fn new(weights: &'a Weights, storage: Storage, threads: usize) -> Result<Self> {
         matmul::register()?;
-        Ok(Self { weights, storage, parameters: RefCell::default() })
+        let (parameters, spare) = (RefCell::default(), Spare::default());
+        Ok(Self { weights, storage, threads, parameters, spare })
     }
 
     /// All tensors that were kept.
@@ -31,7 +40,44 @@ impl<'a> Loader<'a> {
 
     /// A tensor in f32 on the CPU, to compute with before it is kept.
     pub(crate) fn read(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        self.weights.tensor(name, shape)
+        self.weights.tensor(name, shape, &self.spare)
+    }
+
+    /// Calls `load` for each number below `count`, on several threads, and keeps what it keeps in the order of
+    /// the numbers.
+    pub(crate) fn each<T: Send>(
+        &self,
+        count: i64,
+        load: impl Fn(&Loader<'_>, i64) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let (weights, storage) = (self.weights, self.storage);
+        let part = |numbers: Range<i64>| {
+            // Alone inside libtorch: threads that work together wait for one another after each tensor.
+            let _settings = Settings::of_this_thread(1)?;
+            let loader = Loader::new(weights, storage, 1)?;
+            let loaded: Vec<T> = numbers.map(|i| load(&loader, i)).collect::<Result<_>>()?;
+            Ok((loaded, loader.into_parameters()))
+        };
+        let size = (count as usize).div_ceil(self.threads.clamp(1, MAX_THREADS)).max(1);
+        let parts: Vec<Result<_>> = std::thread::scope(|scope| {
+            let start = |from: i64| {
+                let numbers = from..count.min(from + size as i64);
+                std::thread::Builder::new()
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, || part(numbers))
+                    .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))
+            };
+            let threads: Vec<_> = (0..count).step_by(size).map(start).collect();
+            let panicked = |_| Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));
+            threads.into_iter().map(|thread| thread?.join().unwrap_or_else(panicked)).collect()
+        });
+        let mut all = Vec::new();
+        for part in parts {
+            let (loaded, parameters) = part?;
+            all.extend(loaded);
+            self.parameters.borrow_mut().extend(parameters);
+        }
+        Ok(all)
     }
 
     /// Reads `{name}.weight` and `{name}.bias` of a layer, to compute with before it is kept.
@@ -52,11 +98,6 @@ impl<'a> Loader<'a> {
         Ok(LayerNorm { weight: read("weight")?, bias: read("bias")?, width, eps })
     }
 
-    /// Reads and keeps a table of which a pass looks up some rows.
-    pub(crate) fn table(&self, name: &str, shape: [i64; 2]) -> Result<Tensor> {
-        self.keep_as(self.read(name, &shape)?, self.storage.table_kind())
-    }
-
     pub(crate) fn keep_linear(&self, dense: Dense) -> Result<Linear> {
         self.keep_linear_in(self.storage, dense)
     }
@@ -65,11 +106,11 @@ impl<'a> Loader<'a> {
     pub(crate) fn keep_fused<const N: usize>(&self, layers: [Dense; N]) -> Result<Linear> {
         let weights = layers.each_ref().map(|layer| &layer.weight);
         let biases: Vec<_> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
-        let room = self.weights.room(weights.iter().map(|weight| weight.numel()).sum())?;
+        let room = self.spare.take(weights.iter().map(|weight| weight.numel()).sum())?;
         let room = room.f_view([-1, weights[0].size()[1]])?;
         let weight = Tensor::f_cat_out(&room, &weights, 0)?;
         let bias = Some(Tensor::f_cat(&biases, 0)?);
-        layers.into_iter().for_each(|layer| self.weights.give_back(layer.weight));
+        layers.into_iter().for_each(|layer| self.spare.put(layer.weight));
         self.keep_linear(Dense { weight, bias })
     }
 
@@ -82,7 +123,7 @@ impl<'a> Loader<'a> {
         let Weight { values, scales } = storage.weight(&mut dense.weight)?;
         if values.is_mkldnn() {
             // What is packed is a copy.
-            self.weights.give_back(dense.weight);
+            self.spare.put(dense.weight);
         }
         self.list(&values);
         self.list(&scales);

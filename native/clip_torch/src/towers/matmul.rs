@@ -18,6 +18,7 @@ use torch_sys::C_tensor;
 use crate::cpp::{owned, taken};
 use crate::error::Result;
 use crate::runtime::precision::{self, Precision, PrecisionRequest};
+use crate::towers::narrow;
 
 unsafe extern "C" {
     fn image_zero_shot_register(error: *mut *mut c_char);
@@ -32,11 +33,6 @@ unsafe extern "C" {
         error: *mut *mut c_char,
     ) -> *mut C_tensor;
 }
-
-/// Largest absolute value of a weight in 8 bits.
-const INT8_MOST: f64 = 127.0;
-/// The scale of a row of zeros.
-const LEAST_SCALE: f64 = 1e-12;
 
 /// Where a tower's tensors are, and of what type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,43 +73,32 @@ impl Storage {
         }
     }
 
-    /// The type of a table of which a pass looks up some rows.
-    pub(crate) fn table_kind(self) -> Kind {
-        match self.precision {
-            Precision::F32 => Kind::Float,
-            Precision::F16 => Kind::Half,
-            Precision::Bf16 | Precision::Int8 => Kind::BFloat16,
-        }
-    }
-
     /// A weight `[out, in]` in f32, as products here take it. The given one is of no use afterwards.
     pub(crate) fn weight(self, weight: &mut Tensor) -> Result<Weight> {
-        if self.precision == Precision::Int8 {
-            return int8(weight);
+        let none = || Tensor::f_empty([0], (Kind::Float, self.device));
+        if !self.packs() {
+            let values = weight.f_to_device(self.device)?.f_to_kind(self.kind())?.f_contiguous()?;
+            return Ok(Weight { values, scales: none()? });
         }
-        let kind = match self.precision {
-            Precision::Bf16 => Kind::BFloat16,
-            _ => self.kind(),
-        };
-        let values = weight.f_to_device(self.device)?.f_to_kind(kind)?.f_contiguous()?;
-        let values = if self.packs() { pack(&values)? } else { values };
-        let scales = Tensor::f_empty([0], (Kind::Float, self.device))?;
-        Ok(Weight { values, scales })
+        *weight = weight.f_contiguous()?;
+        match self.precision {
+            Precision::Int8 => {
+                let (values, scales) = narrow::int8(weight)?;
+                Ok(Weight { values: pack(&values)?, scales: Tensor::f_from_slice(&scales)? })
+            }
+            Precision::Bf16 => {
+                Ok(Weight { values: pack(&narrow::bf16(weight)?)?, scales: none()? })
+            }
+            Precision::F16 | Precision::F32 => {
+                Ok(Weight { values: pack(weight)?, scales: none()? })
+            }
+        }
     }
 
     /// Whether libtorch has oneDNN here.
     fn packs(self) -> bool {
         self.device == Device::Cpu && cfg!(all(target_arch = "x86_64", target_os = "linux"))
     }
-}
-
-/// A weight in 8 bits, with a scale for each row. In place, since new memory takes time (bench/README.md).
-fn int8(weight: &mut Tensor) -> Result<Weight> {
-    let (least, most) = weight.f_aminmax(1, true)?;
-    let most = most.f_maximum(&least.f_neg()?)?;
-    let scales = most.f_div_scalar(INT8_MOST)?.f_clamp_min(LEAST_SCALE)?;
-    let values = weight.f_div_(&scales)?.f_round_()?.f_to_kind(Kind::Int8)?;
-    Ok(Weight { values: pack(&values)?, scales: scales.f_flatten(0, 1)? })
 }
 
 /// Makes the operator known to libtorch, once. To be called before a tower is loaded.

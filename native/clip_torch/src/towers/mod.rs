@@ -4,6 +4,7 @@ pub(crate) mod feed_forward;
 pub(crate) mod layers;
 pub(crate) mod loader;
 pub(crate) mod matmul;
+mod narrow;
 pub(crate) mod parts;
 pub(crate) mod probe;
 pub(crate) mod text;

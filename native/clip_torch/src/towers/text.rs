@@ -1,7 +1,7 @@
 //! The text tower: a transformer from token ids to unit embeddings.
 
 use clip::checkpoint::config::Config;
-use clip::checkpoint::family::{Heads, TextAttention, TokenTable};
+use clip::checkpoint::family::{Heads, TextAttention};
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
@@ -20,8 +20,6 @@ pub(crate) const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
 #[derive(Debug)]
 pub(crate) struct TextTower {
     attention: TextAttention,
-    /// `None` where the rows that a pass needs come with it.
-    tokens: Option<Tensor>,
     positions: Tensor,
     transformer: Transformer,
     norm_after: LayerNorm,
@@ -33,9 +31,6 @@ impl TextTower {
     pub(crate) fn load(loader: &Loader<'_>, config: &Config) -> Result<Self> {
         let text = &config.text;
         let (width, eps) = (text.transformer.width, text.transformer.layer_norm_eps);
-        let tokens = (text.family.table == TokenTable::InEncoder)
-            .then(|| loader.table(TOKENS, [text.vocab_size, width]))
-            .transpose()?;
         let wanted = match text.family.attention {
             TextAttention::Causal => Wanted::Pooled,
             TextAttention::Full => Wanted::One,
@@ -43,7 +38,6 @@ impl TextTower {
         let positions = "text_model.embeddings.position_embedding.weight";
         Ok(Self {
             attention: text.family.attention,
-            tokens,
             positions: loader.keep(loader.read(positions, &[text.max_positions, width])?)?,
             transformer: Transformer::load(loader, "text_model", &text.transformer, wanted)?,
             norm_after: loader.norm("text_model.final_layer_norm", width, eps)?,
@@ -52,11 +46,12 @@ impl TextTower {
     }
 
     /// The tensors of a pass to unit embeddings, `[n, prompts, dim]` of a trie and `[n, dim]` of rows.
-    /// The table's rows, `[tokens, width]`, come last if they come with the pass.
+    /// The rows of its tokens come last, `[tokens, width]` in f32, and its ids are places in them
+    /// (`table.rs`).
     pub(crate) fn forward(&self, inputs: &[Tensor]) -> Result<Tensor> {
-        let tokens = self.tokens.as_ref().unwrap_or(&inputs[inputs.len() - 1]);
-        // In the type that the tower computes in: a table may be of another.
-        let hidden = lookup(tokens, &inputs[0])?.f_type_as(&self.positions)?;
+        // In the type that the tower computes in.
+        let rows = &inputs[inputs.len() - 1];
+        let hidden = lookup(rows, &inputs[0])?.f_type_as(&self.positions)?;
         let pooled = match self.attention {
             TextAttention::Causal => self.trie(hidden, &inputs[0], &inputs[1], &inputs[2])?,
             TextAttention::Full => {

@@ -80,11 +80,11 @@ impl Transformer {
         config: &TransformerConfig,
         wanted: Wanted,
     ) -> Result<Self> {
-        let block = |i: i64| {
+        let block = |loader: &Loader<'_>, i: i64| {
             let wanted = if i + 1 == config.layers { wanted } else { Wanted::All };
             Block::load(loader, &format!("{tower}.encoder.layers.{i}"), config, wanted)
         };
-        Ok(Self { blocks: (0..config.layers).map(block).collect::<Result<_>>()? })
+        Ok(Self { blocks: loader.each(config.layers, block)? })
     }
 
     /// Hidden states `[n, positions, width]` to the pooled positions' `[n, pooled, width]`.

@@ -10,21 +10,22 @@ mod parts;
 mod pickle;
 mod pytorch;
 mod safetensors;
+mod spare;
 mod zip;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use clip::checkpoint::files::{LFS_POINTER_FOUND, open, starts_as_lfs_pointer};
 use clip::checkpoint::layout::{Format, Layout};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{bytes_of_mut, floats_mut};
 pub(crate) use files::WeightsFiles;
+pub(crate) use spare::Spare;
 
 /// Largest tensor that [`read_weights`] reads, in elements.
 const MAX_TRIED: i64 = 1 << 20;
@@ -46,7 +47,7 @@ pub fn read_weights(directory: &Path) -> Result<usize> {
         tried.map(|(name, stored)| (name.clone(), stored.shape.clone())).collect();
     tried.sort();
     for (name, shape) in &tried {
-        weights.tensor(name, shape).map(drop)?;
+        weights.tensor(name, shape, &Spare::default()).map(drop)?;
     }
     Ok(weights.tensors.len())
 }
@@ -68,9 +69,6 @@ pub(crate) struct Weights {
     prefix: &'static str,
     /// What the user knows the weights by: the one file, or the index of several.
     path: PathBuf,
-    /// Memory of tensors that are not wanted any more, for others of their size: to touch new memory for each
-    /// took a third of a load's time (bench/README.md).
-    spare: RefCell<Vec<Tensor>>,
 }
 
 /// One of the files.
@@ -98,8 +96,7 @@ impl Weights {
     /// Opens the files and reads what they say of their tensors. No tensor is read yet.
     pub(crate) fn open(files: &WeightsFiles, prefix: &'static str) -> Result<Self> {
         let (path, tensors) = (files.path.clone(), HashMap::new());
-        let mut weights =
-            Self { files: Vec::new(), tensors, prefix, path, spare: RefCell::default() };
+        let mut weights = Self { files: Vec::new(), tensors, prefix, path };
         for path in &files.files {
             weights.add(path, files)?;
         }
@@ -160,9 +157,9 @@ impl Weights {
     /// Reads one tensor as f32 on the CPU.
     ///
     /// The shape must be the expected one and every value finite.
-    pub(crate) fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
+    pub(crate) fn tensor(&self, name: &str, shape: &[i64], spare: &Spare) -> Result<Tensor> {
         let stored = self.stored(name, shape)?;
-        let mut flat = self.room(stored.span())?;
+        let mut flat = spare.take(stored.span())?;
         if stored.kind == Ok(Kind::Float) {
             // Most weights: straight to where they are wanted, as this is a third of a load's time.
             let file = &self.files[stored.file];
@@ -184,25 +181,12 @@ impl Weights {
         }
     }
 
-    /// Takes back a tensor of f32 on the CPU that nothing else refers to.
-    pub(crate) fn give_back(&self, tensor: Tensor) {
-        self.spare.borrow_mut().push(tensor);
-    }
-
-    /// Room for so many numbers, which may hold old ones.
-    pub(crate) fn room(&self, numbers: usize) -> Result<Tensor> {
-        let mut spare = self.spare.borrow_mut();
-        match spare.iter().position(|tensor| tensor.numel() == numbers) {
-            Some(place) => Ok(spare.swap_remove(place).f_flatten(0, -1)?),
-            None => Ok(Tensor::f_empty([numbers as i64], (Kind::Float, Device::Cpu))?),
-        }
-    }
-
     /// Reads a tensor of one number, whether it was saved as one or as a list of one.
     pub(crate) fn number(&self, name: &str) -> Result<f64> {
         let is_list = self.find(name).is_some_and(|stored| stored.shape == [1]);
         let shape: &[i64] = if is_list { &[1] } else { &[] };
-        Ok(self.tensor(name, shape)?.f_double_value(&vec![0; shape.len()])?)
+        let number = self.tensor(name, shape, &Spare::default())?;
+        Ok(number.f_double_value(&vec![0; shape.len()])?)
     }
 
     /// Reads a matrix in pieces of whole rows, for one that is not wanted in memory.
@@ -215,7 +199,7 @@ impl Weights {
         let stored = self.stored(name, &shape)?;
         match &stored.strides {
             None => self.each_piece(name, stored, shape[1] as usize, write),
-            Some(_) => write(&self.tensor(name, &shape)?.f_flatten(0, 1)?),
+            Some(_) => write(&self.tensor(name, &shape, &Spare::default())?.f_flatten(0, 1)?),
         }
     }
 
@@ -259,10 +243,11 @@ impl OpenFile {
     /// Reads numbers of 32 bits, and says whether all are finite.
     fn read_f32(&self, start: u64, floats: &mut [f32]) -> Result<bool> {
         let unreadable = |e| unreadable(&self.path, e);
-        (&self.file).seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        let mut at = start;
         // In pieces, which are in the processor's cache when they are checked.
         for piece in floats.chunks_mut(CHECKED) {
-            (&self.file).read_exact(bytes_of_mut(piece)).map_err(unreadable)?;
+            self.file.read_exact_at(bytes_of_mut(piece), at).map_err(unreadable)?;
+            at += size_of_val(piece) as u64;
             // Without an early end, so that it takes many numbers at a time.
             if !piece.iter().fold(true, |finite, value| finite & value.is_finite()) {
                 return Ok(false);
@@ -284,12 +269,12 @@ impl OpenFile {
         let size = kind.elt_size_in_bytes();
         let most = (PIECE / size / unit).max(1) * unit;
         let mut buffer = vec![0; most.min(elements) * size];
-        (&self.file).seek(SeekFrom::Start(start)).map_err(unreadable)?;
         let mut done = 0;
         while done < elements {
             let count = most.min(elements - done);
             let bytes = &mut buffer[..count * size];
-            (&self.file).read_exact(bytes).map_err(unreadable)?;
+            let at = start + (done * size) as u64;
+            self.file.read_exact_at(bytes, at).map_err(unreadable)?;
             let piece = crate::tensor::from_bytes(bytes, &[count as i64], kind)?;
             // What is finite in 64 bits may not be in 32.
             let piece = piece.f_to_kind(Kind::Float)?;

@@ -77,10 +77,10 @@ defmodule Image.ZeroShot.Call.OptionTable do
     {:precision, {:one_of, [:f32, :bf16, :f16, :int8, :auto]}, :f32, :model,
      """
      what matrices are multiplied in. `:f32` equals the reference to 1e-5. `:bf16` (CUDA, and on Linux
-     processors with AVX512_BF16 or AMX), `:f16` (CUDA) and `:int8` (on Linux, processors with VNNI) are
-     faster, take less memory and are less exact. One that the device does not multiply natively is an
-     error. `:auto` takes `:bf16` or `:f16` where the device does, and `:f32` elsewhere. See
-     [Precision](production.md#precision)
+     processors with AVX512_BF16 or AMX), `:f16` (CUDA) and `:int8` (on Linux, processors with VNNI) take
+     less memory and are less exact. They are faster, but for `:bf16` on Intel's processors without AMX. One
+     that the device does not multiply natively is an error. `:auto` takes `:bf16` or `:f16` where it is
+     faster, and `:f32` elsewhere. See [Precision](production.md#precision)
      """},
     {:cache_dir, :cache_dir, nil, :model,
      """

@@ -8,7 +8,7 @@ use crate::runtime::device;
 /// The precision that a caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrecisionRequest {
-    /// The fastest 16 bits that the device multiplies natively, else f32.
+    /// 16 bits where the device multiplies them faster, else f32.
     Auto,
     /// This one. Where the device does not multiply it natively, it is an error.
     Exactly(Precision),
@@ -68,16 +68,23 @@ impl Default for PrecisionRequest {
 /// What a processor multiplies natively, besides f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Native {
-    bf16: bool,
+    bf16: Support,
     int8: bool,
+}
+
+/// Whether there are instructions, and whether they are faster than those of f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Support {
+    No,
+    Slow,
+    Fast,
 }
 
 impl Native {
     #[cfg(target_arch = "x86_64")]
     fn here() -> Self {
         Self {
-            // Processors with AMX have it too.
-            bf16: cfg!(target_os = "linux") && is_x86_feature_detected!("avx512bf16"),
+            bf16: bf16(),
             int8: cfg!(target_os = "linux")
                 && (is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")),
         }
@@ -86,8 +93,23 @@ impl Native {
     // Arm has bf16 too. Its products in libtorch are other ones, and have not been tried.
     #[cfg(not(target_arch = "x86_64"))]
     fn here() -> Self {
-        Self { bf16: false, int8: false }
+        Self { bf16: Support::No, int8: false }
     }
+}
+
+/// AVX512_BF16 is twice as fast as f32 on AMD's processors and half as fast on Intel's (bench/README.md), which
+/// mean AMX to be used. Virtual machines may hide AMX.
+#[cfg(target_arch = "x86_64")]
+fn bf16() -> Support {
+    // Processors with AMX have it too.
+    if !cfg!(target_os = "linux") || !is_x86_feature_detected!("avx512bf16") {
+        return Support::No;
+    }
+    let processor = raw_cpuid::CpuId::new();
+    let is_amd = processor.get_vendor_info().is_some_and(|name| name.as_str() == "AuthenticAMD");
+    let has_amx =
+        processor.get_extended_feature_info().is_some_and(|features| features.has_amx_bf16());
+    if is_amd || has_amx { Support::Fast } else { Support::Slow }
 }
 
 /// Finds the precision for a request on a device.
@@ -112,7 +134,7 @@ fn choose_with(
         PrecisionRequest::Auto => match device {
             Device::Cuda(_) if in_half => Precision::F16,
             Device::Cuda(_) => Precision::Bf16,
-            Device::Cpu if native.bf16 => Precision::Bf16,
+            Device::Cpu if native.bf16 == Support::Fast => Precision::Bf16,
             _ => Precision::F32,
         },
     };
@@ -120,7 +142,7 @@ fn choose_with(
         (Precision::F32, _) | (Precision::F16 | Precision::Bf16, Device::Cuda(_)) => {
             return Ok(precision);
         }
-        (Precision::Bf16, Device::Cpu) if native.bf16 => return Ok(precision),
+        (Precision::Bf16, Device::Cpu) if native.bf16 != Support::No => return Ok(precision),
         (Precision::Int8, Device::Cpu) if native.int8 => return Ok(precision),
         (Precision::Bf16, Device::Cpu) => {
             "this processor has no instructions for it (AVX512_BF16 or AMX, on Linux)"
@@ -147,15 +169,18 @@ mod tests {
 
     use super::*;
 
-    const NONE: Native = Native { bf16: false, int8: false };
-    const ALL: Native = Native { bf16: true, int8: true };
+    const NONE: Native = Native { bf16: Support::No, int8: false };
+    const ALL: Native = Native { bf16: Support::Fast, int8: true };
 
     #[test]
-    fn auto_takes_what_the_device_multiplies_natively() {
+    fn auto_takes_what_the_device_multiplies_fastest() {
         let auto =
             |device, native| choose_with(PrecisionRequest::Auto, device, true, native).unwrap();
         assert_eq!(auto(Device::Cpu, NONE), Precision::F32);
         assert_eq!(auto(Device::Cpu, ALL), Precision::Bf16);
+        let slow = Native { bf16: Support::Slow, ..ALL };
+        assert_eq!(auto(Device::Cpu, slow), Precision::F32);
+        assert!(choose_with("bf16".parse().unwrap(), Device::Cpu, true, slow).is_ok());
         assert_eq!(auto(Device::Cuda(0), NONE), Precision::F16);
         assert_eq!(auto(Device::Mps, ALL), Precision::F32);
         let bf16 = choose_with(PrecisionRequest::Auto, Device::Cuda(0), false, NONE).unwrap();

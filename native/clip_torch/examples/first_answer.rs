@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Twice, and the second counts: the first exports the encoders. What this prints begins with
-//! `main`; `time` has the loading of libtorch too.
+//! `main`; `time` has the loading of libtorch too. `PRECISION=int8` computes in that.
 
 use std::path::Path;
 use std::time::Instant;
@@ -33,7 +33,10 @@ fn answer() -> Result<()> {
         std::process::exit(2);
     };
     let cache = std::env::temp_dir().join("clip-first-answer");
-    let options = LoadOptions::new(DeviceRequest::Cpu, cache);
+    let mut options = LoadOptions::new(DeviceRequest::Cpu, cache);
+    if let Ok(precision) = std::env::var("PRECISION") {
+        options.precision = precision.parse()?;
+    }
     let model = Model::load(Path::new(&directory), &options)?;
     let loaded = start.elapsed();
     let pixels = pixels(&model)?;

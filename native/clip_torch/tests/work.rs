@@ -187,8 +187,8 @@ fn prompts_take_few_passes_and_few_tokens() {
     let expected = [
         ("1", vec![16], 8),
         ("5", vec![24], 8),
-        ("1000", vec![384, 384, 384, 384, 384, 192], 1056),
-        ("the same 300 times", vec![8], 384),
+        ("1000", vec![256, 256, 256, 256, 256, 256, 256, 256, 48], 1040),
+        ("the same 300 times", vec![8, 8], 256 + 48),
     ];
     for ((phase, work), (name, tokens, pooled)) in phases.iter().zip(&expected) {
         assert_eq!(phase, name);

@@ -17,9 +17,9 @@ use crate::error::Result;
 use crate::tensor::from_bytes;
 
 /// Tokens of a trie. Fewer make slow products of matrices, more make much attention that is masked:
-/// from 256 to 512 the time is the same, with 128 or 1,024 a tenth more.
-const MAX_TOKENS_CPU: usize = 384;
-/// The same on a GPU (bench/README.md). Masks grow with its square.
+/// from 256 to 512 the time is the same, with 128 or 1,024 a tenth more. Masks grow with its square.
+const MAX_TOKENS_CPU: usize = 256;
+/// The same on a GPU (bench/README.md).
 const MAX_TOKENS_GPU: usize = 2048;
 
 /// Rows of token ids, none of them empty, as our text tower takes them.
@@ -30,8 +30,8 @@ pub(crate) fn passes(rows: &[Vec<u32>], device: Device, _threads: usize) -> Resu
 }
 
 /// Numbers of tokens, and of prompts, that passes on a CPU have. oneDNN makes and keeps kernels, up to
-/// 1 MB, for each number of rows: of all numbers to 384 they would take more memory than the model.
-const SIZES: [usize; 11] = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384];
+/// 1 MB, for each number of rows: of all numbers to 256 they would take more memory than the model.
+const SIZES: [usize; 10] = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 
 /// The next of these sizes. The one prompt that is longer than a trie has few lengths.
 fn padded(count: usize) -> usize {

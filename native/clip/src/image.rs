@@ -17,6 +17,7 @@ mod gif;
 mod jpeg;
 mod numbers;
 pub(crate) mod orientation;
+mod pages;
 mod png;
 mod profile;
 mod scale;
@@ -223,6 +224,7 @@ fn zeroed(len: usize) -> Result<Vec<u8>> {
         );
         Error::new(ErrorKind::ImageTooLarge, message).with_source(error)
     })?;
+    pages::advise_large(data.spare_capacity_mut());
     data.resize(len, 0);
     Ok(data)
 }

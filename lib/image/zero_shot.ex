@@ -209,7 +209,7 @@ defmodule Image.ZeroShot do
     * `:device_note` - why `:auto` did not take a better device, or `nil`
     * `:precision` - what the encoders multiply in: `"f32"`, `"bf16"`, `"f16"` or `"int8"`, or `nil` for
       encoders given as `:torchscript`
-    * `:memory` - what the weights take on the device, in bytes
+    * `:memory` - what the weights take on the device, in bytes; a table of token embeddings stays on disk
     * `:dim` - the length of an embedding
     * `:image_size` - the side of the square that the image tower sees, in pixels
     * `:patch_size` - the side of one of its patches, in pixels of that square

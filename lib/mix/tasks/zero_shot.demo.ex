@@ -27,7 +27,7 @@ defmodule Mix.Tasks.ZeroShot.Demo do
     * `--repo MODEL` - another model: `org/name` on the Hugging Face Hub, a directory, or `embedded`
       for the small one in this library, which knows emoji and no photographs
     * `--device DEVICE` - `auto`, `cpu`, `cuda`, `cuda:1` or `mps`
-    * `--precision PRECISION` - `f32`, `bf16`, `f16`, `int8` or `auto`, 16 bits where they are faster
+    * `--precision PRECISION` - `f32`, `bf16`, `f16`, `int8` or `auto`: 16 bits where the device is faster with them
 
   Press Ctrl-C twice to stop it.
 

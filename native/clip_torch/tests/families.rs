@@ -7,7 +7,7 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clip_torch::config::{Config, Pooling};
 use clip_torch::preprocess::{Filter, Resize};
@@ -37,8 +37,6 @@ struct Case {
     model: Model,
     goldens: Vec<u8>,
     facts: Value,
-    /// Where its encoders are.
-    cache: Scratch,
 }
 
 impl Case {
@@ -47,7 +45,7 @@ impl Case {
         let model = load(&folder, cache.path()).unwrap_or_else(|e| panic!("{name}: {e}"));
         let goldens = fs::read(folder.join("goldens.safetensors")).unwrap();
         let facts = fs::read(folder.join("goldens.json")).unwrap();
-        Self { name, model, goldens, facts: serde_json::from_slice(&facts).unwrap(), cache }
+        Self { name, model, goldens, facts: serde_json::from_slice(&facts).unwrap() }
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
@@ -207,38 +205,41 @@ fn pooling_is_where_the_family_pools() {
     assert_eq!(pooling("tinyclip"), Pooling::HighestId);
 }
 
-/// The encoders' folder of a model with its token table.
-fn table(case: &Case) -> PathBuf {
-    case.model.info().encoders.as_ref().unwrap().join("tokens.bin")
-}
-
+/// The table's rows are read when they are needed.
 #[test]
-fn a_damaged_token_table_is_noticed_when_the_row_is_used() {
-    let case = Case::load("siglip2");
-    let (sound, path) = (case.texts(), table(&case));
-    let mut bytes = fs::read(&path).unwrap();
-    let dim = case.model.info().dim;
-    let first = case.model.tokenize("x").unwrap().ids[0] as usize;
-    bytes[first * (dim * 4 + 4) + 5] ^= 1;
+fn weights_that_are_written_to_are_noticed_and_replaced_ones_are_not() {
+    let (scratch, cache) = (Scratch::new(), Scratch::new());
+    copy_folder(&fixture("families/siglip2"), scratch.path());
+    let path = scratch.path().join("model.safetensors");
+    let model = load(scratch.path(), cache.path()).unwrap();
+    let sound = model.encode_texts(&["x"]).unwrap();
+
+    // Another file in its place: the model reads on in the one that it was loaded from.
+    let bytes = fs::read(&path).unwrap();
+    let other = scratch.path().join("other");
+    fs::write(&other, &bytes[1..]).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert_eq!(model.encode_texts(&["x"]).unwrap(), sound);
     fs::write(&path, &bytes).unwrap();
-    let error = case.model.encode_texts(&["x"]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Io);
-    assert!(error.to_string().contains("tokens.bin is damaged; remove its folder"), "{error}");
-    // Rows that are whole can be used.
-    assert!(case.model.encode_texts(&[""]).is_ok());
+    let model = load(scratch.path(), cache.path()).unwrap();
+    assert_eq!(model.encode_texts(&["x"]).unwrap(), sound);
 
-    // Cut short, it is made anew by the next load.
-    fs::write(&path, &bytes[1..]).unwrap();
-    let folder = fixture("families/siglip2");
-    let repaired = load(&folder, case.cache.path()).unwrap();
-    case.close(&repaired.encode_texts(&case.prompts()).unwrap().rows, &sound);
+    // The same file with other bytes, or fewer.
+    for written in [&bytes[..], &bytes[..bytes.len() / 2]] {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(&path, written).unwrap();
+        let error = model.encode_texts(&["x"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidWeights);
+        assert!(error.to_string().contains("written to since the model was loaded"), "{error}");
+    }
+    fs::write(&path, &bytes).unwrap();
+    let again = load(scratch.path(), cache.path()).unwrap();
+    assert_eq!(again.encode_texts(&["x"]).unwrap(), sound);
 }
 
 #[test]
-fn a_token_table_is_not_in_the_encoder() {
+fn a_token_table_is_not_in_memory() {
     let case = Case::load("siglip2-giant");
-    let rows = fs::metadata(table(&case)).unwrap().len();
-    assert_eq!(rows, 900 * (12 * 4 + 4));
     let weights = fs::metadata(fixture("families/siglip2-giant/model.safetensors")).unwrap().len();
     assert!(case.model.info().memory < weights - 900 * 12 * 4);
 }

@@ -113,17 +113,29 @@ fn a_safetensors_file_of_another_model_is_refused_by_tensor() {
 fn weights_that_are_not_finite_are_refused_by_tensor() {
     let victim = Victim::new("laion-b32");
     let sound = victim.read(WEIGHTS);
-    for (name, value) in [
-        ("text_model.embeddings.token_embedding.weight", f32::NAN),
-        ("visual_projection.weight", f32::INFINITY),
-        ("logit_scale", f32::NAN),
-    ] {
+    let with = |name: &str, number: usize, value: f32| {
         let mut parts = Parts::of(&sound);
-        let start = parts.header[name]["data_offsets"][0].as_u64().unwrap() as usize;
+        let start = parts.header[name]["data_offsets"][0].as_u64().unwrap() as usize + 4 * number;
         parts.data[start..start + 4].copy_from_slice(&value.to_le_bytes());
-        let expected = format!("tensor {name:?} has values that are not finite");
-        victim.expect(WEIGHTS, &parts.bytes(), ErrorKind::InvalidWeights, &expected);
+        (parts.bytes(), format!("tensor {name:?} has values that are not finite"))
+    };
+    for (name, value) in [("visual_projection.weight", f32::INFINITY), ("logit_scale", f32::NAN)] {
+        let (bytes, expected) = with(name, 0, value);
+        victim.expect(WEIGHTS, &bytes, ErrorKind::InvalidWeights, &expected);
     }
+
+    // A row of the token table, which is 8 numbers wide, is read when it is needed.
+    let row = victim.load().unwrap().tokenize("!").unwrap().ids[1] as usize;
+    let table = "text_model.embeddings.token_embedding.weight";
+    let (bytes, expected) = with(table, 8 * row, f32::NAN);
+    victim.write(WEIGHTS, bytes);
+    let model = victim.load().unwrap();
+    assert!(model.encode_texts(&["a"]).is_ok());
+    let error = model.encode_texts(&["!"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidWeights);
+    assert!(error.to_string().contains(&expected), "{error}");
+    victim.write(WEIGHTS, &sound);
+
     let mut parts = Parts::of(&sound);
     let start = parts.header["logit_scale"]["data_offsets"][0].as_u64().unwrap() as usize;
     parts.data[start..start + 4].copy_from_slice(&1e9f32.to_le_bytes());

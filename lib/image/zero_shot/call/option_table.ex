@@ -78,9 +78,9 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      what matrices are multiplied in. `:f32` equals the reference to 1e-5. `:bf16` (CUDA, and on Linux
      processors with AVX512_BF16 or AMX), `:f16` (CUDA) and `:int8` (on Linux, processors with VNNI) take
-     less memory and are less exact. They are faster, but for `:bf16` on Intel's processors without AMX. One
-     that the device does not multiply natively is an error. `:auto` takes `:bf16` or `:f16` where it is
-     faster, and `:f32` elsewhere. See [Precision](production.md#precision)
+     less memory and are less exact. All are faster than `:f32`, except `:bf16` on Intel processors without
+     AMX. One for which the device has no instructions is an error. `:auto` takes `:bf16` or `:f16` where it
+     is faster, and `:f32` elsewhere. See [Precision](production.md#precision)
      """},
     {:cache_dir, :cache_dir, nil, :model,
      """

@@ -39,7 +39,6 @@ pub struct TextFamily {
     pub pooling: TextPooling,
     /// What becomes of a prompt, whatever the tokenizer's file says.
     pub tokenizer: TokenizerRules,
-    /// Where token embeddings are kept.
     /// Sizes that `config.json` may leave out.
     pub transformer: TransformerConfig,
     /// Number of token ids, where it is left out.

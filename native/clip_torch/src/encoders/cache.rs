@@ -61,24 +61,19 @@ impl Slot {
         Ok(Lock { _file: file, is_alone })
     }
 
-    /// Lets `make` write files and name those to be checked, and puts them in the folder's place with
-    /// checksums of these.
+    /// Lets `make` write files, and puts them in the folder's place with their checksums.
     ///
-    /// Those are not flushed to the disk first: what a power cut leaves of them does not match the
+    /// They are not flushed to the disk first: what a power cut leaves of them does not match the
     /// checksums.
-    pub(crate) fn fill(
-        &self,
-        lock: &Lock,
-        make: impl FnOnce(&Path) -> Result<Vec<&'static str>>,
-    ) -> Result<()> {
+    pub(crate) fn fill(&self, lock: &Lock, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
         let prefix = format!("{}.part", self.key);
         if lock.is_alone {
             remove_leftovers(parent, &prefix);
         }
         let part = unfinished(parent, &prefix)?;
-        let checked = make(part.path())?;
-        write_checksums(part.path(), &checked)?;
+        make(part.path())?;
+        write_checksums(part.path())?;
         // What stands there did not load: it is damaged.
         let _ = fs::remove_dir_all(&self.folder);
         fs::rename(part.path(), &self.folder).map_err(|e| unwritable(&self.folder, e))?;
@@ -123,9 +118,11 @@ impl Checksums {
     }
 }
 
-fn write_checksums(folder: &Path, names: &[&str]) -> Result<()> {
-    let lines: Vec<String> =
-        names.iter().map(|name| checksum(&folder.join(name))).collect::<Result<_>>()?;
+fn write_checksums(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| unwritable(folder, e))?;
+    let lines = entries
+        .map(|entry| checksum(&entry.map_err(|e| unwritable(folder, e))?.path()))
+        .collect::<Result<Vec<_>>>()?;
     let path = folder.join(CHECKSUMS);
     fs::write(&path, lines.join("\n") + "\n").map_err(|e| unwritable(&path, e))
 }
@@ -173,7 +170,7 @@ mod tests {
     fn fill(slot: &Slot, lock: &Lock, content: &[u8]) {
         let make = |folder: &Path| {
             fs::write(folder.join("a"), content).unwrap();
-            Ok(vec!["a"])
+            Ok(())
         };
         slot.fill(lock, make).unwrap();
     }

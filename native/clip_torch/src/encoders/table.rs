@@ -1,49 +1,31 @@
-//! The table of token embeddings on disk: a pass brings the rows that it needs.
+//! The table of token embeddings in the checkpoint's file: a pass brings the rows that it needs.
 //!
-//! Most rows are never used: CLIP's table would take 101 MB of memory, a sixth of the model, and SigLIP 2's,
-//! whose vocabulary is of all languages, more than both towers. The file is a copy of our own, in the folder of the encoders, and each
-//! row has a checksum: opening the table does not read it, and no row is used that is not what was
-//! written.
-
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+//! Most rows are never used. In memory, CLIP's table would take 101 MB, a sixth of the model, and SigLIP 2's
+//! more than both towers.
 
 use clip::checkpoint::config::TextConfig;
-use clip::checkpoint::files;
 use tch::{Kind, Tensor};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::{from_bytes, to_f32};
+use crate::error::Result;
+use crate::tensor::from_bytes;
 use crate::towers::text::TOKENS;
 use crate::weights::Weights;
 
-/// Name of the file.
-pub(crate) const TABLE: &str = "tokens.bin";
-
-/// Bytes of a row's checksum, which stands behind it.
-const CHECKSUM: usize = 4;
-
-/// The open table.
+/// The table, in files that are open.
 #[derive(Debug)]
 pub(crate) struct Table {
-    file: File,
-    path: PathBuf,
-    width: usize,
+    weights: Weights,
+    /// Of the table: tokens and width.
+    shape: [i64; 2],
 }
 
 impl Table {
-    /// Opens the table in a folder.
-    pub(crate) fn open(folder: &Path, config: &TextConfig) -> Result<Self> {
-        let path = folder.join(TABLE);
-        let file = files::open(&path).map_err(|e| unreadable(&path, e))?;
-        let length = file.metadata().map_err(|e| unreadable(&path, e))?.len();
-        let table = Self { file, path, width: config.transformer.width as usize };
-        match length == config.vocab_size as u64 * table.stride() as u64 {
-            true => Ok(table),
-            false => Err(table.damaged()),
-        }
+    /// The table of weights that the towers were loaded from.
+    pub(crate) fn new(weights: Weights, config: &TextConfig) -> Result<Self> {
+        let table = Self { weights, shape: [config.vocab_size, config.transformer.width] };
+        // Whether it is there and of this shape.
+        let _ = table.rows(&[])?;
+        Ok(table)
     }
 
     /// The inputs of a pass with the rows that it needs: the ids, which come first, are replaced by
@@ -60,58 +42,8 @@ impl Table {
         Ok([places].into_iter().chain(rest).chain([self.rows(&distinct)?]).collect())
     }
 
-    /// Rows of token ids, `[ids, width]`.
+    /// Rows of token ids, `[ids, width]` in f32.
     fn rows(&self, ids: &[i64]) -> Result<Tensor> {
-        let (mut row, mut rows) = (vec![0; self.stride()], Vec::new());
-        for id in ids {
-            let at = *id as u64 * self.stride() as u64;
-            self.file.read_exact_at(&mut row, at).map_err(|e| unreadable(&self.path, e))?;
-            let (values, checksum) = row.split_at(self.width * size_of::<f32>());
-            if crc32fast::hash(values).to_le_bytes() != checksum {
-                return Err(self.damaged());
-            }
-            rows.extend_from_slice(values);
-        }
-        from_bytes(&rows, &[ids.len() as i64, self.width as i64], Kind::Float)
+        self.weights.rows(TOKENS, self.shape, ids)
     }
-
-    fn stride(&self) -> usize {
-        self.width * size_of::<f32>() + CHECKSUM
-    }
-
-    fn damaged(&self) -> Error {
-        let path = self.path.display();
-        let message =
-            format!("{path} is damaged; remove its folder, and the next load makes it anew");
-        Error::new(ErrorKind::Io, message)
-    }
-}
-
-/// Writes the table of a checkpoint into a folder, some rows at a time.
-pub(crate) fn write(weights: &Weights, config: &TextConfig, folder: &Path) -> Result<()> {
-    let path = folder.join(TABLE);
-    let unwritable = |e: std::io::Error| {
-        let message = format!("cannot write {}: {e}", path.display());
-        Error::new(ErrorKind::Io, message).with_source(e)
-    };
-    let mut file = BufWriter::new(File::create(&path).map_err(unwritable)?);
-    let width = config.transformer.width;
-    weights.rows(TOKENS, [config.vocab_size, width], |piece| {
-        for row in to_f32(piece)?.chunks(width as usize) {
-            let bytes: Vec<u8> = row.iter().copied().flat_map(f32::to_ne_bytes).collect();
-            let checksum = crc32fast::hash(&bytes).to_le_bytes();
-            file.write_all(&bytes).and_then(|()| file.write_all(&checksum)).map_err(unwritable)?;
-        }
-        Ok(())
-    })?;
-    // A load does not read it all, so a power cut would be noticed too late.
-    file.into_inner()
-        .map_err(|e| e.into_error())
-        .and_then(|file| file.sync_all())
-        .map_err(unwritable)
-}
-
-fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    let message = format!("cannot read {}: {error}", path.display());
-    Error::new(ErrorKind::Io, message).with_source(error)
 }

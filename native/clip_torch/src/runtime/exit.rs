@@ -22,7 +22,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 const MAX_HANDLERS: u32 = 256;
 
 /// How often [`prepare_during`] registers a handler, and how many it registers at most: 0.8 seconds
-/// of them, where setting libtorch up took 0.1 to 0.3 (a load goes on longer with what is then set up).
+/// of them, where setting libtorch up took 0.1 to 0.3 (a load may take longer, but by then libtorch is set up).
 const SETUP_INTERVAL: Duration = Duration::from_micros(200);
 const MAX_SETUP_HANDLERS: u32 = 4096;
 

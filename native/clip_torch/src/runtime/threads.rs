@@ -325,7 +325,8 @@ fn run<S>(job: Job<S>, jobs: &Jobs<S>, shared: &S, workers: &Workers<S>) {
     });
 }
 
-/// Does what sets libtorch up when it is done for the first times, of which it keeps count.
+/// Runs `work`. The first [`FIRST_TIMES`] times, handlers for the exit are registered meanwhile: libtorch may still be
+/// setting itself up.
 fn setting_up<T>(count: &AtomicU32, work: impl FnOnce() -> T) -> T {
     if count.fetch_add(1, Ordering::Relaxed) < FIRST_TIMES {
         return crate::runtime::exit::prepare_during(work);

@@ -11,7 +11,7 @@ use crate::towers::layers::{Dense, LayerNorm, Linear};
 use crate::towers::matmul::{self, Storage, Weight};
 use crate::weights::{Spare, Weights};
 
-/// Threads that load, at most: each holds some plain weights, 28 MB of ViT-B/32.
+/// Most threads that load. Each holds plain weights, 28 MB for ViT-B/32.
 const MAX_THREADS: usize = 4;
 
 /// Reads a tower's tensors, brings them into the order and type that the device takes, and lists them:
@@ -20,7 +20,7 @@ const MAX_THREADS: usize = 4;
 pub(crate) struct Loader<'a> {
     weights: &'a Weights,
     storage: Storage,
-    /// Which [`each`](Self::each) may start.
+    /// Most threads that [`each`](Self::each) starts.
     threads: usize,
     parameters: RefCell<Vec<Tensor>>,
     spare: Spare,
@@ -43,8 +43,8 @@ impl<'a> Loader<'a> {
         self.weights.tensor(name, shape, &self.spare)
     }
 
-    /// Calls `load` for each number below `count`, on several threads, and keeps what it keeps in the order of
-    /// the numbers.
+    /// Calls `load` for `0..count` on several threads. The tensors that it keeps are listed in the order of the
+    /// numbers.
     pub(crate) fn each<T: Send>(
         &self,
         count: i64,
@@ -52,7 +52,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Vec<T>> {
         let (weights, storage) = (self.weights, self.storage);
         let part = |numbers: Range<i64>| {
-            // Alone inside libtorch: threads that work together wait for one another after each tensor.
+            // One libtorch thread each: a team waits for its slowest member after every operation.
             let _settings = Settings::of_this_thread(1)?;
             let loader = Loader::new(weights, storage, 1)?;
             let loaded: Vec<T> = numbers.map(|i| load(&loader, i)).collect::<Result<_>>()?;

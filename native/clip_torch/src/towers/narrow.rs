@@ -10,8 +10,7 @@ use crate::tensor::{bytes_of_mut, floats_mut};
 const INT8_MOST: f32 = 127.0;
 /// The scale of a row of zeros.
 const LEAST_SCALE: f32 = 1e-12;
-/// Added to a number of at most 22 bits, it leaves the number, rounded to the nearest or the even one, in
-/// the last bits.
+/// 1.5 * 2^23: added to a number below 2^22, it leaves the number, rounded half to even, in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// A weight `[out, in]` in 16 bits.

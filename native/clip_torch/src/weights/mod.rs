@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clip::checkpoint::files::{LFS_POINTER_FOUND, open, starts_as_lfs_pointer};
 use clip::checkpoint::layout::{Format, Layout};
@@ -76,6 +77,15 @@ pub(crate) struct Weights {
 struct OpenFile {
     path: PathBuf,
     file: File,
+    written: Written,
+}
+
+/// The length of a file, and when it was written to last.
+type Written = (u64, Option<SystemTime>);
+
+fn written(file: &File) -> std::io::Result<Written> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 /// Where a tensor lies and how.
@@ -118,7 +128,7 @@ impl Weights {
             Format::PyTorch => pytorch::tensors(&mut file, number),
         }
         .map_err(|why| why.of(path))?;
-        self.files.push(OpenFile { path: path.to_owned(), file });
+        self.files.push(OpenFile::new(path, file)?);
         let Some(index) = &files.index else {
             self.tensors = found;
             return Ok(());
@@ -168,7 +178,7 @@ impl Weights {
             }
         } else {
             let mut done = 0;
-            self.each_piece(name, stored, 1, |piece| {
+            self.each_piece(name, stored, |piece| {
                 let length = piece.size()[0];
                 flat.f_narrow(0, done, length)?.f_copy_(piece)?;
                 done += length;
@@ -189,17 +199,35 @@ impl Weights {
         Ok(number.f_double_value(&vec![0; shape.len()])?)
     }
 
-    /// Reads a matrix in pieces of whole rows, for one that is not wanted in memory.
-    pub(crate) fn rows(
-        &self,
-        name: &str,
-        shape: [i64; 2],
-        mut write: impl FnMut(&Tensor) -> Result<()>,
-    ) -> Result<()> {
+    /// Reads some rows of a matrix as f32, `[rows, width]`, for one that is not wanted in memory.
+    ///
+    /// # Errors
+    /// Also if a file was written to since it was opened: the rest of the model is of what it was.
+    pub(crate) fn rows(&self, name: &str, shape: [i64; 2], rows: &[i64]) -> Result<Tensor> {
         let stored = self.stored(name, &shape)?;
-        match &stored.strides {
-            None => self.each_piece(name, stored, shape[1] as usize, write),
-            Some(_) => write(&self.tensor(name, &shape, &Spare::default())?.f_flatten(0, 1)?),
+        let (kind, width) = (self.kind(name, stored)?, shape[1] as usize);
+        let file = &self.files[stored.file];
+        file.check_unchanged()?;
+        let size = kind.elt_size_in_bytes();
+        let mut bytes = vec![0; rows.len() * width * size];
+        // From a row to the next, and from a number to the next.
+        let (step, between) = match stored.strides.as_deref() {
+            Some([step, between]) => (*step, *between),
+            _ => (shape[1], 1),
+        };
+        // A row is one stretch of the file, unless the matrix was saved transposed.
+        let stretch = if between == 1 { width } else { 1 };
+        for (row, bytes) in rows.iter().zip(bytes.chunks_mut(width * size)) {
+            for (i, bytes) in (0..).zip(bytes.chunks_mut(stretch * size)) {
+                let number = row * step + i * between;
+                file.read(stored.start + number as u64 * size as u64, bytes)?;
+            }
+        }
+        let rows = crate::tensor::from_bytes(&bytes, &[rows.len() as i64, shape[1]], kind)?;
+        let rows = rows.f_to_kind(Kind::Float)?;
+        match rows.f_isfinite()?.f_all()?.f_int64_value(&[])? {
+            0 => Err(self.wrong(name, stored, NOT_FINITE)),
+            _ => Ok(rows),
         }
     }
 
@@ -215,20 +243,22 @@ impl Weights {
         Ok(stored)
     }
 
-    /// Reads a tensor's numbers in pieces of so many times `unit`, as flat tensors of f32.
+    fn kind(&self, name: &str, stored: &Stored) -> Result<Kind> {
+        stored.kind.clone().map_err(|other| {
+            let why = format!("is of type {other}, expected 16, 32 or 64 bit floating point");
+            self.wrong(name, stored, &why)
+        })
+    }
+
+    /// Reads a tensor's numbers in pieces, as flat tensors of f32.
     fn each_piece(
         &self,
         name: &str,
         stored: &Stored,
-        unit: usize,
         write: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
-        let kind = stored.kind.clone().map_err(|other| {
-            let why = format!("is of type {other}, expected 16, 32 or 64 bit floating point");
-            self.wrong(name, stored, &why)
-        })?;
-        let file = &self.files[stored.file];
-        if file.each_piece(kind, stored.start, stored.span(), unit, write)? {
+        let (kind, file) = (self.kind(name, stored)?, &self.files[stored.file]);
+        if file.each_piece(kind, stored.start, stored.span(), write)? {
             return Ok(());
         }
         Err(self.wrong(name, stored, NOT_FINITE))
@@ -240,13 +270,30 @@ impl Weights {
 }
 
 impl OpenFile {
+    fn new(path: &Path, file: File) -> Result<Self> {
+        let written = written(&file).map_err(|e| unreadable(path, e))?;
+        Ok(Self { path: path.to_owned(), file, written })
+    }
+
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(bytes, at).map_err(|e| unreadable(&self.path, e))
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        if written(&self.file).map_err(|e| unreadable(&self.path, e))? == self.written {
+            return Ok(());
+        }
+        let why =
+            "it was written to since the model was loaded; unload the model and load it again";
+        Err(Wrong::Content(why.to_owned()).of(&self.path))
+    }
+
     /// Reads numbers of 32 bits, and says whether all are finite.
     fn read_f32(&self, start: u64, floats: &mut [f32]) -> Result<bool> {
-        let unreadable = |e| unreadable(&self.path, e);
         let mut at = start;
         // In pieces, which are in the processor's cache when they are checked.
         for piece in floats.chunks_mut(CHECKED) {
-            self.file.read_exact_at(bytes_of_mut(piece), at).map_err(unreadable)?;
+            self.read(at, bytes_of_mut(piece))?;
             at += size_of_val(piece) as u64;
             // Without an early end, so that it takes many numbers at a time.
             if !piece.iter().fold(true, |finite, value| finite & value.is_finite()) {
@@ -256,25 +303,23 @@ impl OpenFile {
         Ok(true)
     }
 
-    /// Reads `elements` numbers, so many times `unit` at a time, and says whether all are finite.
+    /// Reads `elements` numbers, some at a time, and says whether all are finite.
     fn each_piece(
         &self,
         kind: Kind,
         start: u64,
         elements: usize,
-        unit: usize,
         mut write: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<bool> {
-        let unreadable = |e| unreadable(&self.path, e);
         let size = kind.elt_size_in_bytes();
-        let most = (PIECE / size / unit).max(1) * unit;
+        let most = PIECE / size;
         let mut buffer = vec![0; most.min(elements) * size];
         let mut done = 0;
         while done < elements {
             let count = most.min(elements - done);
             let bytes = &mut buffer[..count * size];
             let at = start + (done * size) as u64;
-            self.file.read_exact_at(bytes, at).map_err(unreadable)?;
+            self.read(at, bytes)?;
             let piece = crate::tensor::from_bytes(bytes, &[count as i64], kind)?;
             // What is finite in 64 bits may not be in 32.
             let piece = piece.f_to_kind(Kind::Float)?;

@@ -1,4 +1,4 @@
-//! Memory of tensors that are not wanted any more.
+//! Memory of tensors that are no longer needed.
 
 use std::cell::RefCell;
 
@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
-/// Such memory, for others of the same size: to touch new memory for each tensor took a third of a load's
+/// Such memory, for new tensors of the same size: to touch new memory for each tensor took a third of a load's
 /// time (bench/README.md).
 #[derive(Debug, Default)]
 pub(crate) struct Spare(RefCell<Vec<Tensor>>);

@@ -73,7 +73,7 @@ defmodule Image.ZeroShot.PrefetchTest do
       assert downloaded =~ "model.safetensors (6.2 MB)"
       assert commit == "commit: #{HubSite.commit()}"
       assert directory == "directory: #{snapshot}, 6.5 MB"
-      assert [_, where] = Regex.run(~r/^encoders: (.*), \d+\.\d MB$/, encoders)
+      assert [_, where] = Regex.run(~r/^encoders: (.*), \d+\.\d kB$/, encoders)
       assert String.starts_with?(where, Path.join(dir, "encoders")) and File.exists?(where)
       refute shown =~ ~r/[\e\r]/
 

@@ -49,9 +49,9 @@ defmodule Image.ZeroShot.ModelTest do
     assert {File.exists?(info.encoders), info.encoders_note} == {true, nil}
     refute Map.has_key?(info, :preprocessing)
 
-    # In f32, and kept in f16.
+    # In f32, and kept in f16; the table of 4,096 tokens of 128 numbers stays there.
     kept = File.stat!(Path.join(directory, "model.safetensors")).size
-    assert_in_delta info.memory, 2 * kept, 0.1 * kept
+    assert_in_delta info.memory, 2 * (kept - 4_096 * 128 * 2), 0.1 * kept
 
     cores = System.schedulers_online()
     assert {info.concurrency, info.threads} == {1, cores}

@@ -39,6 +39,8 @@ defmodule Bench.Precision do
     for {precision, result} <- measured, do: row(precision, result, reference, pictures)
   end
 
+  def main(_), do: Mix.raise("usage: mix run bench/precision.exs FOLDER [MODEL]")
+
   defp labelled(folder) do
     names =
       case File.exists?(Path.join(folder, "labels.json")) do

@@ -372,7 +372,7 @@ defmodule Image.ZeroShot.Index do
   @spec nearest(index(), query(), keyword()) :: {:ok, [result()]} | {:error, Error.t()}
   def nearest(index, query, opts \\ []) do
     query = single!(query)
-    {own, embed} = Options.nearest!(opts, if(ready?(query), do: :ready, else: :embed))
+    {own, embed} = Options.nearest!(opts, kind(query))
 
     with {:ok, index} <- fetch(index),
          {:ok, resolved} <- query |> resolve(embed) |> explain(query),
@@ -423,12 +423,13 @@ defmodule Image.ZeroShot.Index do
             "Image.ZeroShot.#{embed}/2 and call Image.ZeroShot.Index.nearest_many/3"
   end
 
-  defp ready?({:id, _id}), do: true
-  defp ready?(%Embedding{}), do: true
-  defp ready?(_other), do: false
+  defp kind({:id, _id}), do: :ready
+  defp kind(%Embedding{}), do: :ready
+  defp kind({:text, _text}), do: :text
+  defp kind(_picture), do: :picture
 
   defp ready!(query) do
-    if ready?(query),
+    if kind(query) == :ready,
       do: query |> resolve([]) |> bang!(),
       else: Argument.wrong!("{:id, id} or an Image.ZeroShot.Embedding", query)
   end

@@ -131,6 +131,13 @@ defmodule Image.ZeroShot.IndexTest do
         Index.new(storage: :f64)
       end
 
+      # The options of a search, and those for embedding the query.
+      for query <- [{:text, "dog"}, {:path, "priv/samples/dog.jpg"}] do
+        wrong = fn -> Index.nearest(Index.new(), query, top_k: 3, repo: :embedded) end
+        error = assert_raise ArgumentError, ~r/unknown option :top_k/, wrong
+        for name <- [":k", ":min_score", ":repo"], do: assert(error.message =~ name)
+      end
+
       assert_raise ArgumentError, ~r/unknown option :kk/, fn ->
         Index.nearest(Index.new(), {:id, 1}, kk: 1)
       end

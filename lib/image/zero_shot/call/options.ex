@@ -16,6 +16,7 @@ defmodule Image.ZeroShot.Call.Options do
   @labels [:labels, :label_limits]
   @classify @call ++ @labels ++ [:scores, :results] ++ @picture
   @embed @call ++ @picture
+  @text @call ++ @labels
   @suggest [:suggest, :results | @labels] ++ @embed
 
   # How many labels are suggested.
@@ -71,7 +72,7 @@ defmodule Image.ZeroShot.Call.Options do
   """
   @spec embed_text!(keyword()) :: t()
   def embed_text!(opts),
-    do: opts |> keyword!() |> Keyword.put_new(:template, nil) |> call!(@call ++ @labels)
+    do: opts |> keyword!() |> Keyword.put_new(:template, nil) |> call!(@text)
 
   @doc """
   The options of a call that suggests labels: few are asked for, unless the call itself says how many.
@@ -106,10 +107,11 @@ defmodule Image.ZeroShot.Call.Options do
   @doc """
   The options of a search in an index, and those for embedding the query where that is needed.
   """
-  @spec nearest!(keyword(), :embed | :ready) :: {t(), keyword()}
+  @spec nearest!(keyword(), :picture | :text | :ready) :: {t(), keyword()}
   def nearest!(opts, :ready), do: {build!(opts, [:nearest, :call]), []}
 
-  def nearest!(opts, :embed) do
+  def nearest!(opts, kind) do
+    check_names!(opts, [:nearest | if(kind == :text, do: @text, else: @embed)])
     {own, rest} = opts |> keyword!() |> Keyword.split(OptionTable.names([:nearest]))
     {build!(own ++ Keyword.take(rest, [:timeout]), [:nearest, :call]), rest}
   end

@@ -177,6 +177,17 @@ fn a_pipe_in_the_cache_is_no_reason_to_wait() {
 }
 
 #[test]
+fn a_file_in_the_folders_place_is_replaced() {
+    let cache = Scratch::new();
+    let kept = load(&small(), cache.path()).info().encoders.clone().unwrap();
+    fs::remove_dir_all(&kept).unwrap();
+    fs::write(&kept, "in the way").unwrap();
+    let model = load(&small(), cache.path());
+    assert_eq!(model.info().encoders.as_ref().unwrap(), &kept);
+    assert!(kept.join("image.pt").is_file());
+}
+
+#[test]
 fn without_a_cache_encoders_are_made_for_now() {
     let cache = Scratch::new();
     let expected = answer(&load(&small(), cache.path()));

@@ -75,7 +75,7 @@ impl Slot {
         make(part.path())?;
         write_checksums(part.path())?;
         // What stands there did not load: it is damaged.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.folder).or_else(|_| fs::remove_file(&self.folder));
         fs::rename(part.path(), &self.folder).map_err(|e| unwritable(&self.folder, e))?;
         let _ = part.keep();
         Ok(())

@@ -350,7 +350,10 @@ fn start_team(threads: usize) -> Result<()> {
 fn with_threads(threads: usize, work: impl FnOnce()) {
     // Nothing in it is known to fail; if it does, there is one thread less.
     let _ = guarded("serving", ErrorKind::Internal, || {
-        let _settings = Settings::of_this_thread(threads)?;
+        let _settings = {
+            let _at_work = crate::runtime::exit::at_work();
+            Settings::of_this_thread(threads)?
+        };
         work();
         Ok(())
     });

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::thread::ScopedJoinHandle;
 
 use tch::{Kind, Tensor};
 
@@ -62,14 +63,18 @@ impl<'a> Loader<'a> {
         let parts: Vec<Result<_>> = std::thread::scope(|scope| {
             let start = |from: i64| {
                 let numbers = from..count.min(from + size as i64);
-                std::thread::Builder::new()
-                    .stack_size(STACK)
-                    .spawn_scoped(scope, || part(numbers))
-                    .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))
+                let (thread, own) =
+                    (std::thread::Builder::new().stack_size(STACK), numbers.clone());
+                // Where the system grants no thread, it is done here.
+                thread.spawn_scoped(scope, || part(own)).map_err(|_| part(numbers))
             };
             let threads: Vec<_> = (0..count).step_by(size).map(start).collect();
             let panicked = |_| Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));
-            threads.into_iter().map(|thread| thread?.join().unwrap_or_else(panicked)).collect()
+            let finish = |thread: Result<ScopedJoinHandle<'_, Result<_>>, Result<_>>| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(panicked),
+                Err(done) => done,
+            };
+            threads.into_iter().map(finish).collect()
         });
         let mut all = Vec::new();
         for part in parts {

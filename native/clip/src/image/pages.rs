@@ -22,7 +22,7 @@ pub(super) fn advise_large(memory: &mut [MaybeUninit<u8>]) {
     let start = memory.as_mut_ptr().cast::<u8>();
     let before = start.align_offset(page);
     let length = (memory.len() - before.min(memory.len())) / page * page;
-    // SAFETY: these pages are a part of the memory, whose content the advice leaves as it is.
+    // SAFETY: these pages are a part of the memory, and the advice does not change their content.
     let _ = unsafe { madvise(start.add(before).cast(), length, Advice::LinuxHugepage) };
 }
 

@@ -207,7 +207,6 @@ impl Weights {
         let stored = self.stored(name, &shape)?;
         let (kind, width) = (self.kind(name, stored)?, shape[1] as usize);
         let file = &self.files[stored.file];
-        file.check_unchanged()?;
         let size = kind.elt_size_in_bytes();
         let mut bytes = vec![0; rows.len() * width * size];
         // From a row to the next, and from a number to the next.
@@ -217,12 +216,15 @@ impl Weights {
         };
         // A row is one stretch of the file, unless the matrix was saved transposed.
         let stretch = if between == 1 { width } else { 1 };
-        for (row, bytes) in rows.iter().zip(bytes.chunks_mut(width * size)) {
-            for (i, bytes) in (0..).zip(bytes.chunks_mut(stretch * size)) {
+        let read = rows.iter().zip(bytes.chunks_mut(width * size)).try_for_each(|(row, bytes)| {
+            (0..).zip(bytes.chunks_mut(stretch * size)).try_for_each(|(i, bytes)| {
                 let number = row * step + i * between;
-                file.read(stored.start + number as u64 * size as u64, bytes)?;
-            }
-        }
+                file.read(stored.start + number as u64 * size as u64, bytes)
+            })
+        });
+        // Afterwards, as a write may come between. It also explains why a read failed.
+        file.check_unchanged()?;
+        read?;
         let rows = crate::tensor::from_bytes(&bytes, &[rows.len() as i64, shape[1]], kind)?;
         let rows = rows.f_to_kind(Kind::Float)?;
         match rows.f_isfinite()?.f_all()?.f_int64_value(&[])? {

@@ -6,7 +6,8 @@ use std::{env, fs, io};
 /// As torch-sys compiles its own.
 const STANDARD: &str = "-std=c++17";
 
-const SOURCES: [&str; 2] = ["src/pinned.cpp", "src/towers/linear.cpp"];
+const SOURCES: [&str; 3] =
+    ["src/pinned.cpp", "src/runtime/inference_mode.cpp", "src/towers/linear.cpp"];
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");

@@ -3,8 +3,8 @@
 /// What `nice` adds for threads that keep all cores busy as long as there is work. Under full load they
 /// get what cores the rest of the process leaves.
 pub const BULK: i32 = 15;
-/// What it adds for a thread whose work is short and rare.
-pub const BRIEF: i32 = 5;
+/// What it adds for threads whose work is short.
+pub const SERVING: i32 = 5;
 
 /// Lowers the scheduling priority of this thread and of the threads it spawns.
 ///

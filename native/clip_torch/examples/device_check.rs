@@ -231,7 +231,7 @@ fn encode_files(model: &Model, files: &[Vec<u8>], count: usize) -> Result<()> {
                 break;
             }
             let reply = reply.clone();
-            model.submit(batch.len(), 0, move |inference| {
+            model.submit(move |inference| {
                 let pictures: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
                 let embeddings = inference.encode_images(&pictures);
                 move || drop(reply.send(embeddings))
@@ -304,7 +304,7 @@ fn exit(directory: &str, device: &str, time: &str) -> Result<()> {
 fn encode(model: &Model, pictures: &Pictures) -> Result<Vec<f32>> {
     let (reply, answer) = channel();
     let pictures = Arc::clone(pictures);
-    model.submit(pictures.len(), 0, move |inference| {
+    model.submit(move |inference| {
         let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
         let embeddings = inference.encode_images(&pictures);
         move || drop(reply.send(embeddings))

@@ -1,4 +1,4 @@
-// How C++ answers Rust: with a tensor, or with no tensor and an error's message.
+// How C++ answers Rust: with an object, or with none and an error's message.
 
 #pragma once
 
@@ -7,9 +7,9 @@
 
 #include <ATen/ATen.h>
 
-// Both belong to the caller: the tensor was made by `new`, the message by `strdup`.
+// Both belong to the caller: the object was made by `new`, the message by `strdup`.
 template <typename Work>
-at::Tensor *guarded(char **error, Work work) {
+auto guarded(char **error, Work work) -> decltype(work()) {
   try {
     return work();
   } catch (const c10::Error &e) {

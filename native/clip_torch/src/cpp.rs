@@ -1,4 +1,4 @@
-//! How our C++ answers: with a tensor, or with an error's message (`cpp.h`).
+//! How our C++ answers: with an object, or with an error's message (`cpp.h`).
 
 #![allow(unsafe_code)]
 

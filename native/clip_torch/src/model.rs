@@ -24,9 +24,6 @@ use crate::runtime::workers::Workers;
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::towers::matmul::Storage;
 
-/// Prompts of a small job: some labels. They take about as long as a picture.
-const BRIEF_PROMPTS: usize = 16;
-
 /// Both towers, the tokenizer and the facts about them.
 ///
 /// The towers run on the model's own threads, whose number is constant. To drop a model does not
@@ -112,25 +109,21 @@ impl Model {
         self.facts.tokenizer.encode(prompt)
     }
 
-    /// Queues a job for the next inference thread that is free, and returns at once. `pictures` and
-    /// `prompts` say how many it encodes: a small job runs at a higher priority if the model is idle. The job
-    /// returns a function that answers. It is called when the job counts as finished.
+    /// Queues a job for the next inference thread that is free, and returns at once. The job returns a function that
+    /// answers, which is called last.
     ///
     /// A job that still waits when the model is unloaded or dropped is dropped, with all that it
     /// holds. A panic ends the job alone. A job must not unload its own model, which would wait for
     /// the job.
     pub fn submit<A: FnOnce() + 'static>(
         &self,
-        pictures: usize,
-        prompts: usize,
         job: impl FnOnce(&Inference<'_>) -> A + Send + 'static,
     ) -> Result<()> {
         let facts = Arc::clone(&self.facts);
         let run = move |encoders: &Encoders, workers: &Workers<Encoders>| {
             Box::new(job(&Inference { facts: &facts, encoders, workers })) as Answer
         };
-        let is_brief = pictures <= 1 && prompts <= BRIEF_PROMPTS;
-        self.threads.submit(Box::new(run), is_brief)
+        self.threads.submit(Box::new(run))
     }
 
     /// Unit embeddings of preprocessed pictures: each `3 * image_size * image_size` bytes, all in
@@ -138,7 +131,7 @@ impl Model {
     pub fn encode_images(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         self.facts.check(pictures)?;
         let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
-        self.wait_for(pictures.len(), 0, move |inference| {
+        self.wait_for(move |inference| {
             inference.images(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
         })
     }
@@ -153,7 +146,7 @@ impl Model {
     pub fn image_parts(&self, pictures: &[&[u8]]) -> Result<Vec<f32>> {
         self.facts.check(pictures)?;
         let pictures: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.to_vec()).collect();
-        self.wait_for(pictures.len(), 0, move |inference| {
+        self.wait_for(move |inference| {
             inference.parts(&pictures.iter().map(Vec::as_slice).collect::<Vec<_>>())
         })
     }
@@ -161,7 +154,7 @@ impl Model {
     /// Unit embeddings of prompts.
     pub fn encode_texts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<TextEmbeddings> {
         let tokens = self.facts.tokens(prompts)?;
-        self.wait_for(0, tokens.len(), move |inference| inference.texts(tokens))
+        self.wait_for(move |inference| inference.texts(tokens))
     }
 
     /// Frees the encoders and waits until they are freed: as long as the calls take that run. Those
@@ -173,7 +166,7 @@ impl Model {
     /// Provokes a failure on an inference thread.
     #[doc(hidden)]
     pub fn drill(&self, drill: Drill) -> Result<()> {
-        self.wait_for(0, 0, move |inference| match drill {
+        self.wait_for(move |inference| match drill {
             #[allow(clippy::panic)]
             Drill::Panic => panic!("drill"),
             Drill::Exception => {
@@ -188,12 +181,10 @@ impl Model {
     /// Runs a job on an inference thread and waits for it. A panic in it comes back as an error.
     fn wait_for<T: Send + 'static>(
         &self,
-        pictures: usize,
-        prompts: usize,
         job: impl FnOnce(&Inference<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = channel();
-        self.submit(pictures, prompts, move |inference| {
+        self.submit(move |inference| {
             let result = guarded_inference(|| job(inference));
             // Nobody listens if the caller's thread is gone; that is not the job's fault.
             move || drop(reply.send(result))

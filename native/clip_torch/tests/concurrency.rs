@@ -4,10 +4,10 @@
 
 mod support;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use clip_torch::{DeviceRequest, ErrorKind, Inference, LoadOptions, Model};
+use clip_torch::{DeviceRequest, ErrorKind, LoadOptions, Model};
 use support::{Scratch, project};
 
 fn load(concurrency: usize, threads: usize) -> clip_torch::Result<Model> {
@@ -87,13 +87,12 @@ fn a_team_gives_the_answers_of_one_thread() {
 fn a_model_has_its_own_number_of_threads() {
     let models =
         [(1, 1), (2, 3), (1, 2)].map(|(concurrency, threads)| load(concurrency, threads).unwrap());
-    // A thread runs a lone picture, and others run more.
-    for pictures in [1, 2].repeat(10) {
+    for _ in 0..20 {
         for model in &models {
             let (reply, answer) = channel();
             let picture = vec![0; 3 * model.info().image_size.pow(2)];
             model
-                .submit(pictures, 0, move |running| {
+                .submit(move |running| {
                     running.encode_images(&[&picture]).unwrap();
                     let threads = tch::get_num_threads();
                     move || reply.send(threads).unwrap()
@@ -131,7 +130,7 @@ fn a_job_encodes_as_the_model_does() {
     let (reply, answer) = channel();
     let submitted = picture.clone();
     model
-        .submit(1, 1, move |running| {
+        .submit(move |running| {
             let image = running.encode_images(&[&submitted]).unwrap();
             let texts = running.encode_texts(&["a cat"]).unwrap();
             let wrong = running.encode_images(&[&[0]]).unwrap_err().kind();
@@ -144,51 +143,12 @@ fn a_job_encodes_as_the_model_does() {
     assert_eq!(wrong, ErrorKind::InvalidArgument);
 }
 
-/// Queues a job that tells its niceness, waits until it may go on, and tells it again when it is finished.
-#[cfg(target_os = "linux")]
-fn niceness_of(model: &Model, pictures: usize, prompts: usize) -> (Receiver<i32>, Sender<()>) {
-    let (tell, told) = channel();
-    let (go_on, may_go_on) = channel::<()>();
-    let niceness = || rustix::process::getpriority_process(None).unwrap();
-    let job = move |_: &Inference<'_>| {
-        tell.send(niceness()).unwrap();
-        let _ = may_go_on.recv();
-        move || tell.send(niceness()).unwrap()
-    };
-    model.submit(pictures, prompts, job).unwrap();
-    (told, go_on)
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_small_job_runs_at_a_higher_priority_while_there_is_no_other() {
-    use clip::priority::{BRIEF, BULK};
-
-    let model = load(1, 2).unwrap();
-    let base = rustix::process::getpriority_process(None).unwrap();
-    // The kernel knows none above 19.
-    let [brief, bulk] = [BRIEF, BULK].map(|more| (base + more).min(19) - base);
-    let alone = |pictures, prompts| {
-        let (told, go_on) = niceness_of(&model, pictures, prompts);
-        drop(go_on);
-        let all: Vec<i32> = told.iter().collect();
-        assert_eq!((all.len(), all[0]), (2, all[1]));
-        all[0] - base
-    };
-    assert_eq!([alone(1, 0), alone(1, 16), alone(0, 1)], [brief; 3]);
-    assert_eq!([alone(2, 0), alone(1, 17)], [bulk; 2]);
-    let (first, end) = niceness_of(&model, 1, 0);
-    let (second, _) = niceness_of(&model, 1, 0);
-    assert_eq!((first.recv().unwrap() - base, second.recv().unwrap() - base), (brief, bulk));
-    drop(end);
-}
-
 #[test]
 fn a_panic_ends_its_job_alone() {
     let model = load(1, 1).unwrap();
     let (reply, answer) = channel::<()>();
     model
-        .submit(0, 0, move |_| {
+        .submit(move |_| {
             let _reply = reply;
             if true {
                 panic!("drill");
@@ -207,7 +167,7 @@ fn an_unload_waits_for_what_runs_and_drops_what_waits() {
     let (go_on, wait) = channel::<()>();
     let (ended, end) = channel();
     model
-        .submit(2, 0, move |_| {
+        .submit(move |_| {
             running.send(()).unwrap();
             let _ = wait.recv();
             move || ended.send(()).unwrap()
@@ -215,7 +175,7 @@ fn an_unload_waits_for_what_runs_and_drops_what_waits() {
         .unwrap();
     runs.recv().unwrap();
     let (reply, answer) = channel();
-    model.submit(2, 0, move |_| move || reply.send(()).unwrap()).unwrap();
+    model.submit(move |_| move || reply.send(()).unwrap()).unwrap();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| model.encode_texts(&["a cat"]).unwrap_err().kind());
         let unload = scope.spawn(|| model.unload());
@@ -227,7 +187,7 @@ fn an_unload_waits_for_what_runs_and_drops_what_waits() {
         unload.join().unwrap();
     });
     end.try_recv().unwrap();
-    assert_eq!(model.submit(1, 0, |_| || ()).unwrap_err().kind(), ErrorKind::ModelUnloaded);
+    assert_eq!(model.submit(|_| || ()).unwrap_err().kind(), ErrorKind::ModelUnloaded);
 }
 
 #[test]
@@ -236,7 +196,7 @@ fn a_drop_does_not_wait() {
     let (go_on, wait) = channel::<()>();
     let (ended, end) = channel();
     model
-        .submit(1, 0, move |_| {
+        .submit(move |_| {
             let _ = wait.recv();
             move || ended.send(()).unwrap()
         })

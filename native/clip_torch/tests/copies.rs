@@ -48,7 +48,7 @@ fn pixels_are_copied_into_tensors_only() {
     let (reply, answer) = channel();
     // As the bridge does it, where pictures are binaries of the VM.
     model
-        .submit(PICTURES, 0, move |inference| {
+        .submit(move |inference| {
             let pictures: Vec<&[u8]> = pixels.chunks(size).collect();
             let before = ALLOCATED.load(Ordering::Relaxed);
             let rows = inference.encode_images(&pictures).unwrap();

@@ -54,9 +54,6 @@ fn queue(
     images: Images,
 ) -> Result<Atom, Failure> {
     guarded(|| {
-        // The job refuses a term that is not a list.
-        let length = |list: Term<'_>| list.list_length().unwrap_or(usize::MAX);
-        let (pictures, texts) = (length(pixels), length(prompts));
         let terms = OwnedEnv::new();
         let batch = Batch {
             caller: env.pid(),
@@ -66,7 +63,7 @@ fn queue(
             images,
             terms,
         };
-        model.0.submit(pictures, texts, move |running| batch.run(running))?;
+        model.0.submit(move |running| batch.run(running))?;
         Ok(atoms::queued())
     })
 }

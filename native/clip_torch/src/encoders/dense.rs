@@ -10,7 +10,9 @@ use crate::tensor::from_rows;
 /// Prompts of a pass, of 64 tokens each in most models. More are not faster on a CPU, and memory grows
 /// with them.
 const MAX_PROMPTS_CPU: usize = 16;
-/// The same on a GPU.
+/// Prompts for each thread, at least: with fewer, they work on each pass together, as one of them would wait long.
+const MIN_PROMPTS_THREAD: usize = 4;
+/// Prompts of a pass on a GPU.
 const MAX_PROMPTS_GPU: usize = 128;
 
 /// Rows of token ids, all of one length, as our text tower takes them: as many for each thread, if
@@ -18,7 +20,7 @@ const MAX_PROMPTS_GPU: usize = 128;
 pub(crate) fn passes(rows: &[Vec<u32>], device: Device, threads: usize) -> Result<Vec<TextPass>> {
     let number = if device.is_cuda() {
         rows.len().div_ceil(MAX_PROMPTS_GPU)
-    } else if rows.len() < threads {
+    } else if rows.len() < threads * MIN_PROMPTS_THREAD {
         rows.len().div_ceil(MAX_PROMPTS_CPU)
     } else {
         threads * rows.len().div_ceil(threads * MAX_PROMPTS_CPU)
@@ -44,7 +46,8 @@ mod tests {
         for (prompts, threads, sizes) in [
             (0, 2, &[][..]),
             (1, 2, &[1]),
-            (3, 2, &[2, 1]),
+            (7, 2, &[7]),
+            (9, 2, &[5, 4]),
             (33, 2, &[9, 8, 8, 8]),
             (17, 1, &[9, 8]),
         ] {

@@ -2,6 +2,7 @@
 
 pub mod device;
 pub(crate) mod exit;
+pub(crate) mod inference_mode;
 pub(crate) mod memory;
 pub(crate) mod precision;
 pub(crate) mod queue;

@@ -5,19 +5,23 @@
 //! Several threads may run one module, as PyTorch's notes on CPU threading describe: a pass reads
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
 //!
-//! On a CPU, one more thread runs a brief job that comes while no other is unfinished. Its priority is
-//! higher, so that a lone picture does not wait behind busy schedulers. Callers with much work gain nothing by it.
+//! A thread with a job of less than a pass for each core shares it with a team of OpenMP. For as long as a pass
+//! takes, the team waits for its next part in a loop: to wake a thread takes as long as such a part, and one thread
+//! alone would be faster. But libgomp lets no team loop while the process has more threads in teams than cores.
+//! So nothing here has a team but the threads that serve, of which there is one unless more are asked for. They have a
+//! higher priority than the workers, which divide a batch: a lone picture does not wait behind busy schedulers.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-use clip::priority::{BRIEF, BULK, lower_priority};
+use clip::priority::{BULK, SERVING, lower_priority};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::runtime::inference_mode::InferenceMode;
 use crate::runtime::queue::Queue;
 use crate::runtime::workers::Workers;
 
@@ -33,8 +37,7 @@ const FIRST_TIMES: u32 = 16;
 /// Gets what the threads share, and the workers that divide a batch.
 pub(crate) type Job<S> = Box<dyn FnOnce(&S, &Workers<S>) -> Answer + Send>;
 
-/// Sends the result of a job. It runs when the job counts as finished, so that a caller who submits the next
-/// job at once finds the model idle.
+/// Sends the result of a job. It runs when handlers for the exit are registered: the caller may be about to exit.
 pub(crate) type Answer = Box<dyn FnOnce()>;
 
 /// What a load gives.
@@ -51,59 +54,6 @@ pub(crate) struct Loaded<S, T> {
 
 pub(crate) type Begin<S> = fn(&S, &Workers<S>) -> Result<()>;
 
-/// Jobs on their way, and how many of them there are.
-#[derive(Debug)]
-struct Jobs<S> {
-    /// For the thread of brief jobs, one at a time; closed where there is none.
-    brief: Queue<Job<S>>,
-    /// For the others.
-    bulk: Queue<Job<S>>,
-    /// That wait or run.
-    unfinished: AtomicUsize,
-}
-
-impl<S> Jobs<S> {
-    fn new() -> Self {
-        Self { brief: Queue::new(), bulk: Queue::new(), unfinished: AtomicUsize::new(0) }
-    }
-
-    /// Whether a queue took it: closed ones take nothing.
-    fn push(&self, job: Job<S>, is_brief: bool) -> bool {
-        let is_alone = self.unfinished.fetch_add(1, Ordering::Relaxed) == 0;
-        let pushed = if is_brief && is_alone { self.brief.push(job) } else { Err(job) };
-        pushed.or_else(|job| self.bulk.push(job)).is_ok()
-    }
-
-    /// Lets the thread of brief jobs start its threads inside libtorch, if it runs, and waits for that: otherwise
-    /// the first brief job would, and the number of threads would depend on what is asked of the model.
-    fn begin_brief(&self, threads: usize) {
-        let (begun, has_begun) = channel();
-        let job: Job<S> = Box::new(move |_, _| {
-            let _ = start_team(threads);
-            Box::new(move || {
-                let _ = begun.send(());
-            })
-        });
-        self.unfinished.fetch_add(1, Ordering::Relaxed);
-        match self.brief.push(job) {
-            Ok(()) => {
-                let _ = has_begun.recv();
-            }
-            Err(_) => self.finished(),
-        }
-    }
-
-    fn finished(&self) {
-        self.unfinished.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Drops what waits, and takes nothing any more.
-    fn close(&self) {
-        self.brief.close();
-        self.bulk.close();
-    }
-}
-
 /// How a model's inference is spread over threads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parallelism {
@@ -116,8 +66,8 @@ pub(crate) struct Parallelism {
 /// A handle on the threads. They end by themselves when it is dropped.
 #[derive(Debug)]
 pub(crate) struct InferenceThreads<S> {
-    jobs: Arc<Jobs<S>>,
-    /// The one that loads, and that waits for the others before it frees.
+    jobs: Arc<Queue<Job<S>>>,
+    /// The one that waits for the others before it frees.
     first: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -128,7 +78,7 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
         parallelism: Parallelism,
         load: impl FnOnce() -> Result<Loaded<S, T>> + Send + 'static,
     ) -> Result<(Self, impl FnOnce() -> Result<T>)> {
-        let jobs = Arc::new(Jobs::new());
+        let jobs = Arc::new(Queue::new());
         let (loaded, result) = channel();
         let first = thread()
             .spawn({
@@ -142,8 +92,8 @@ impl<S: Send + Sync + 'static> InferenceThreads<S> {
     }
 
     /// Queues a job. One that waits when the threads are stopped is dropped.
-    pub(crate) fn submit(&self, job: Job<S>, is_brief: bool) -> Result<()> {
-        if self.jobs.push(job, is_brief) { Ok(()) } else { Err(unloaded()) }
+    pub(crate) fn submit(&self, job: Job<S>) -> Result<()> {
+        self.jobs.push(job).map_err(|_| unloaded())
     }
 
     /// Lets the jobs that run finish, then frees what they share. Waits for the end of the threads.
@@ -164,74 +114,63 @@ impl<S> Drop for InferenceThreads<S> {
     }
 }
 
-/// Loads what the threads share, serves the queue together with the others, and frees it after the
+/// Has what the threads share loaded, serves the queue together with the others, and frees it after the
 /// last.
-fn first_thread<S: Send + Sync + 'static, T>(
-    jobs: &Jobs<S>,
+fn first_thread<S: Send + Sync + 'static, T: Send>(
+    jobs: &Queue<Job<S>>,
     parallelism: Parallelism,
-    load: impl FnOnce() -> Result<Loaded<S, T>>,
+    load: impl FnOnce() -> Result<Loaded<S, T>> + Send,
     loaded: &Sender<Result<T>>,
 ) {
     crate::runtime::exit::enter();
-    let shared = OnceLock::new();
-    std::thread::scope(|scope| {
-        // Before the priority of this thread falls, which the others take over and nothing raises again.
-        let brief = start(scope, || serve_brief(jobs, parallelism.threads, &shared));
-        if brief.is_err() {
-            jobs.brief.close();
+    // Before libtorch starts threads, which take it over.
+    lower_priority(SERVING);
+    let shared = match load_apart(load) {
+        Ok(Loaded { shared, value, divisible, begin }) => {
+            let threads = if divisible { parallelism.threads } else { 1 };
+            serve_together(jobs, parallelism, threads, &shared, begin, |started| {
+                let _ = loaded.send(started.map(|()| value));
+            });
+            Some(shared)
         }
-        // Before libtorch starts threads.
-        lower_priority(BULK);
-        load_and_serve(jobs, parallelism, load, loaded, &shared);
-        jobs.close();
-        // The scope waits for its function; memory that is a thread's own goes later.
-        brief.into_iter().for_each(|thread| drop(thread.join()));
-    });
+        Err(error) => {
+            let _ = loaded.send(Err(error));
+            None
+        }
+    };
+    jobs.close();
     crate::runtime::exit::leave();
     drop(shared);
     crate::runtime::memory::give_back();
 }
 
-fn load_and_serve<S: Send + Sync + 'static, T>(
-    jobs: &Jobs<S>,
-    parallelism: Parallelism,
-    load: impl FnOnce() -> Result<Loaded<S, T>>,
-    loaded: &Sender<Result<T>>,
-    shared: &OnceLock<S>,
-) {
-    let loading = crate::runtime::exit::at_work();
+/// Loads on a thread of its own, at the priority of much work.
+fn load_apart<S: Send, T: Send>(
+    load: impl FnOnce() -> Result<Loaded<S, T>> + Send,
+) -> Result<Loaded<S, T>> {
     let load = || {
-        let _settings = Settings::of_this_thread(parallelism.threads)?;
+        // What takes long has more threads, see `Loader::each`.
+        let _settings = Settings::of_this_thread(1)?;
         crate::runtime::exit::prepare();
         let _mapped = crate::runtime::memory::MapLargeBlocks::new();
         setting_up(&LOADS, load)
     };
-    let Loaded { shared: encoders, value, divisible, begin } =
-        match guarded("loading", ErrorKind::Internal, load) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                let _ = loaded.send(Err(error));
-                return;
-            }
-        };
-    crate::runtime::exit::prepare();
-    drop(loading);
-    let shared = shared.get_or_init(|| encoders);
-    if divisible {
-        jobs.begin_brief(parallelism.threads);
-    } else {
-        // The priority of a thread makes no GPU faster.
-        jobs.brief.close();
-    }
-    let threads = if divisible { parallelism.threads } else { 1 };
-    serve_together(jobs, parallelism, threads, shared, begin, |started| {
-        let _ = loaded.send(started.map(|()| value));
-    });
+    let loading = || {
+        lower_priority(BULK - SERVING);
+        let _at_work = crate::runtime::exit::at_work();
+        let loaded = guarded("loading", ErrorKind::Internal, load);
+        crate::runtime::exit::prepare();
+        loaded
+    };
+    std::thread::scope(|scope| {
+        let panicked = |_| Err(Error::new(ErrorKind::Internal, "loading panicked"));
+        start(scope, loading).map_err(no_thread)?.join().unwrap_or_else(panicked)
+    })
 }
 
 /// Serves the queue on this thread and the others, and waits for them.
 fn serve_together<S: Sync + 'static>(
-    jobs: &Jobs<S>,
+    jobs: &Queue<Job<S>>,
     parallelism: Parallelism,
     threads: usize,
     shared: &S,
@@ -240,16 +179,49 @@ fn serve_together<S: Sync + 'static>(
 ) {
     let workers = &Workers::new(threads);
     let count = if threads > 1 { parallelism.concurrency * threads } else { 0 };
-    let serve = move || serve(jobs, parallelism.threads, shared, begin, workers);
+    let (beginning, begun) = channel::<()>();
+    let begin = move || {
+        // If it fails, the jobs say so.
+        let _at_work = crate::runtime::exit::at_work();
+        let begin = || match begin {
+            Some(begin) => begin(shared, workers),
+            None => start_team(threads),
+        };
+        let begin = || guarded("beginning", ErrorKind::Internal, begin);
+        let _ = crate::runtime::exit::prepare_during(begin);
+    };
+    let serve = move || {
+        while let Some(job) = jobs.pop() {
+            run(job, shared, workers);
+        }
+    };
     std::thread::scope(|scope| {
-        let work = move || with_threads(1, || workers.work(shared));
+        let work = move || {
+            lower_priority(BULK - SERVING);
+            with_threads(1, || workers.work(shared));
+        };
+        let other = |beginning: Sender<()>| {
+            move || {
+                with_threads(parallelism.threads, || {
+                    begin();
+                    drop(beginning);
+                    serve();
+                });
+            }
+        };
         let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
         let others: io::Result<Vec<_>> =
-            (1..parallelism.concurrency).map(|_| start(scope, serve)).collect();
+            (1..parallelism.concurrency).map(|_| start(scope, other(beginning.clone()))).collect();
         match started_workers.and_then(|handles| Ok((handles, others?))) {
             Ok((handles, others)) => {
-                started(Ok(()));
-                serve();
+                with_threads(parallelism.threads, || {
+                    begin();
+                    drop(beginning);
+                    // Until the others have begun too: then the number of threads does not grow any more.
+                    let _ = begun.recv();
+                    started(Ok(()));
+                    serve();
+                });
                 // The scope waits for their functions; memory that is a thread's own goes later.
                 others.into_iter().for_each(|other| drop(other.join()));
                 workers.dismiss();
@@ -265,60 +237,24 @@ fn serve_together<S: Sync + 'static>(
 }
 
 /// Starts another thread that uses libtorch.
-fn start<'scope>(
+fn start<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
-    work: impl FnOnce() + Send + 'scope,
-) -> io::Result<ScopedJoinHandle<'scope, ()>> {
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
     thread().spawn_scoped(scope, || {
         crate::runtime::exit::enter();
-        work();
+        let done = work();
         crate::runtime::exit::leave();
+        done
     })
 }
 
-/// Runs jobs until the queue is closed.
-fn serve<S>(
-    jobs: &Jobs<S>,
-    threads: usize,
-    shared: &S,
-    begin: Option<Begin<S>>,
-    workers: &Workers<S>,
-) {
-    with_threads(threads, || {
-        if let Some(begin) = begin {
-            let _at_work = crate::runtime::exit::at_work();
-            // If it fails, the jobs say so.
-            let begin = || guarded("beginning", ErrorKind::Internal, || begin(shared, workers));
-            let _ = crate::runtime::exit::prepare_during(begin);
-        }
-        while let Some(job) = jobs.bulk.pop() {
-            run(job, jobs, shared, workers);
-        }
-    });
-}
-
-/// Runs brief jobs until their queue is closed. `shared` is there before the first comes.
-fn serve_brief<S: 'static>(jobs: &Jobs<S>, threads: usize, shared: &OnceLock<S>) {
-    lower_priority(BRIEF);
-    let Some(first) = jobs.brief.pop() else { return };
-    let Some(shared) = shared.get() else { return };
-    // It does not divide a batch, of which it gets none.
-    let workers = &Workers::new(1);
-    with_threads(threads, || {
-        run(first, jobs, shared, workers);
-        while let Some(job) = jobs.brief.pop() {
-            run(job, jobs, shared, workers);
-        }
-    });
-}
-
-fn run<S>(job: Job<S>, jobs: &Jobs<S>, shared: &S, workers: &Workers<S>) {
+fn run<S>(job: Job<S>, shared: &S, workers: &Workers<S>) {
     // It covers the workers, which work while the job waits for it.
     let _at_work = crate::runtime::exit::at_work();
     // If it fails, whom it concerns knows: what the job would have answered with is dropped.
     let run = || guarded("a job", ErrorKind::Internal, || Ok(job(shared, workers)));
     let answer = setting_up(&JOBS, run);
-    jobs.finished();
     let _ = guarded("an answer", ErrorKind::Internal, || {
         answer?();
         Ok(())
@@ -337,7 +273,8 @@ fn setting_up<T>(count: &AtomicU32, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Starts the calling thread's team of OpenMP, by an operation that is large enough for all of it.
+/// Starts the calling thread's team, by an operation that is large enough for all of it: otherwise the first small
+/// job would, and the number of threads would depend on what is asked of the model.
 fn start_team(threads: usize) -> Result<()> {
     /// Elements for which libtorch takes a thread (`at::internal::GRAIN_SIZE`).
     const GRAIN: i64 = 32_768;
@@ -361,8 +298,7 @@ fn with_threads(threads: usize, work: impl FnOnce()) {
 
 /// What libtorch keeps for each thread.
 pub(crate) struct Settings {
-    /// Without it every pass would keep what a gradient needs.
-    _no_grad: tch::NoGradGuard,
+    _inference: InferenceMode,
 }
 
 impl Settings {
@@ -376,7 +312,7 @@ impl Settings {
         guarded("setting the number of threads", ErrorKind::Torch, || {
             tch::get_num_threads();
             tch::set_num_threads(threads as i32);
-            Ok(Self { _no_grad: tch::no_grad_guard() })
+            Ok(Self { _inference: InferenceMode::begin()? })
         })
     }
 }

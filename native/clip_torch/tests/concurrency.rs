@@ -84,26 +84,6 @@ fn a_team_gives_the_answers_of_one_thread() {
 }
 
 #[test]
-fn a_model_has_its_own_number_of_threads() {
-    let models =
-        [(1, 1), (2, 3), (1, 2)].map(|(concurrency, threads)| load(concurrency, threads).unwrap());
-    for _ in 0..20 {
-        for model in &models {
-            let (reply, answer) = channel();
-            let picture = vec![0; 3 * model.info().image_size.pow(2)];
-            model
-                .submit(move |running| {
-                    running.encode_images(&[&picture]).unwrap();
-                    let threads = tch::get_num_threads();
-                    move || reply.send(threads).unwrap()
-                })
-                .unwrap();
-            assert_eq!(answer.recv().unwrap() as usize, model.info().threads);
-        }
-    }
-}
-
-#[test]
 fn numbers_out_of_range_are_refused() {
     for (concurrency, threads, name) in
         [(0, 1, "concurrency"), (1, 0, "threads"), (1, 100_000, "threads")]

@@ -6,5 +6,6 @@ pub(crate) mod inference_mode;
 pub(crate) mod memory;
 pub(crate) mod precision;
 pub(crate) mod queue;
+pub(crate) mod team;
 pub(crate) mod threads;
 pub(crate) mod workers;

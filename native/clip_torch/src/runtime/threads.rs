@@ -5,11 +5,8 @@
 //! Several threads may run one module, as PyTorch's notes on CPU threading describe: a pass reads
 //! the graph and the weights, and writes to values of its own. Callers queue jobs.
 //!
-//! A thread with a job of less than a pass for each core shares it with a team of OpenMP. For as long as a pass
-//! takes, the team waits for its next part in a loop: to wake a thread takes as long as such a part, and one thread
-//! alone would be faster. But libgomp lets no team loop while the process has more threads in teams than cores.
-//! So nothing here has a team but the threads that serve, of which there is one unless more are asked for. They have a
-//! higher priority than the workers, which divide a batch: a lone picture does not wait behind busy schedulers.
+//! A batch is divided among workers, which compute passes of their own. What is too small for that a team computes
+//! together (`team.rs`). It has a higher priority, so that a lone picture does not wait behind busy schedulers.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use clip::priority::{BULK, SERVING, lower_priority};
-use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::inference_mode::InferenceMode;
@@ -127,10 +123,18 @@ fn first_thread<S: Send + Sync + 'static, T: Send>(
     lower_priority(SERVING);
     let shared = match load_apart(load) {
         Ok(Loaded { shared, value, divisible, begin }) => {
+            let shared = Arc::new(shared);
             let threads = if divisible { parallelism.threads } else { 1 };
-            serve_together(jobs, parallelism, threads, &shared, begin, |started| {
-                let _ = loaded.send(started.map(|()| value));
-            });
+            match Workers::new(threads, &shared) {
+                Ok(workers) => {
+                    serve_together(jobs, parallelism, &workers, &*shared, begin, |started| {
+                        let _ = loaded.send(started.map(|()| value));
+                    });
+                }
+                Err(error) => {
+                    let _ = loaded.send(Err(error));
+                }
+            }
             Some(shared)
         }
         Err(error) => {
@@ -169,59 +173,29 @@ fn load_apart<S: Send, T: Send>(
 }
 
 /// Serves the queue on this thread and the others, and waits for them.
-fn serve_together<S: Sync + 'static>(
+fn serve_together<S: Send + Sync + 'static>(
     jobs: &Queue<Job<S>>,
     parallelism: Parallelism,
-    threads: usize,
+    workers: &Workers<S>,
     shared: &S,
     begin: Option<Begin<S>>,
     started: impl FnOnce(Result<()>),
 ) {
-    let workers = &Workers::new(threads);
+    let threads = workers.threads();
     let count = if threads > 1 { parallelism.concurrency * threads } else { 0 };
-    let (beginning, begun) = channel::<()>();
-    let begin = move || {
-        // If it fails, the jobs say so.
-        let _at_work = crate::runtime::exit::at_work();
-        let begin = || match begin {
-            Some(begin) => begin(shared, workers),
-            None => start_team(threads),
-        };
-        let begin = || guarded("beginning", ErrorKind::Internal, begin);
-        let _ = crate::runtime::exit::prepare_during(begin);
-    };
-    let serve = move || {
-        while let Some(job) = jobs.pop() {
-            run(job, shared, workers);
-        }
-    };
+    let serve = move || serve(jobs, shared, begin, workers);
     std::thread::scope(|scope| {
         let work = move || {
             lower_priority(BULK - SERVING);
             with_threads(1, || workers.work(shared));
         };
-        let other = |beginning: Sender<()>| {
-            move || {
-                with_threads(parallelism.threads, || {
-                    begin();
-                    drop(beginning);
-                    serve();
-                });
-            }
-        };
         let started_workers: io::Result<Vec<_>> = (0..count).map(|_| start(scope, work)).collect();
         let others: io::Result<Vec<_>> =
-            (1..parallelism.concurrency).map(|_| start(scope, other(beginning.clone()))).collect();
+            (1..parallelism.concurrency).map(|_| start(scope, serve)).collect();
         match started_workers.and_then(|handles| Ok((handles, others?))) {
             Ok((handles, others)) => {
-                with_threads(parallelism.threads, || {
-                    begin();
-                    drop(beginning);
-                    // Until the others have begun too: then the number of threads does not grow any more.
-                    let _ = begun.recv();
-                    started(Ok(()));
-                    serve();
-                });
+                started(Ok(()));
+                serve();
                 // The scope waits for their functions; memory that is a thread's own goes later.
                 others.into_iter().for_each(|other| drop(other.join()));
                 workers.dismiss();
@@ -249,6 +223,21 @@ fn start<'scope, T: Send + 'scope>(
     })
 }
 
+/// Runs jobs until the queue is closed.
+fn serve<S>(jobs: &Queue<Job<S>>, shared: &S, begin: Option<Begin<S>>, workers: &Workers<S>) {
+    with_threads(1, || {
+        if let Some(begin) = begin {
+            let _at_work = crate::runtime::exit::at_work();
+            // If it fails, the jobs say so.
+            let begin = || guarded("beginning", ErrorKind::Internal, || begin(shared, workers));
+            let _ = crate::runtime::exit::prepare_during(begin);
+        }
+        while let Some(job) = jobs.pop() {
+            run(job, shared, workers);
+        }
+    });
+}
+
 fn run<S>(job: Job<S>, shared: &S, workers: &Workers<S>) {
     // It covers the workers, which work while the job waits for it.
     let _at_work = crate::runtime::exit::at_work();
@@ -273,18 +262,8 @@ fn setting_up<T>(count: &AtomicU32, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Starts the calling thread's team, by an operation that is large enough for all of it: otherwise the first small
-/// job would, and the number of threads would depend on what is asked of the model.
-fn start_team(threads: usize) -> Result<()> {
-    /// Elements for which libtorch takes a thread (`at::internal::GRAIN_SIZE`).
-    const GRAIN: i64 = 32_768;
-    let bytes = Tensor::f_zeros([GRAIN * threads as i64], (Kind::Uint8, Device::Cpu))?;
-    let _ = bytes.f_add_scalar(1)?;
-    Ok(())
-}
-
 /// Does the work of a thread of a model, with so many threads inside libtorch.
-fn with_threads(threads: usize, work: impl FnOnce()) {
+pub(crate) fn with_threads(threads: usize, work: impl FnOnce()) {
     // Nothing in it is known to fail; if it does, there is one thread less.
     let _ = guarded("serving", ErrorKind::Internal, || {
         let _settings = {
@@ -317,11 +296,11 @@ impl Settings {
     }
 }
 
-fn thread() -> Builder {
+pub(crate) fn thread() -> Builder {
     Builder::new().name("clip-inference".to_owned()).stack_size(STACK)
 }
 
-fn no_thread(error: std::io::Error) -> Error {
+pub(crate) fn no_thread(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot start an inference thread: {error}"))
         .with_source(error)
 }

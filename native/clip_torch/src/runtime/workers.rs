@@ -5,12 +5,14 @@
 //! once a batch, which makes up to a quarter more pictures a second (bench/README.md). What is less
 //! than a pass for each thread goes the other way: a lone picture is sooner there.
 
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use tch::Tensor;
 
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::queue::Queue;
+use crate::runtime::team::Team;
 use crate::tensor::to_f32;
 
 /// The inputs of a pass.
@@ -25,12 +27,16 @@ type Part<S> = Box<dyn FnOnce(&S) + Send>;
 pub(crate) struct Workers<S> {
     parts: Queue<Part<S>>,
     threads: usize,
+    /// Where there is more than one thread, those that work together, and what they work on.
+    together: Option<(Arc<Team>, Arc<S>)>,
 }
 
-impl<S: 'static> Workers<S> {
+impl<S: Send + Sync + 'static> Workers<S> {
     /// Workers for batches that as many threads may work on. One needs no thread of its own.
-    pub(crate) fn new(threads: usize) -> Self {
-        Self { parts: Queue::new(), threads }
+    pub(crate) fn new(threads: usize, shared: &Arc<S>) -> Result<Self> {
+        let team = (threads > 1).then(|| Team::of(threads)).transpose()?;
+        let together = team.map(|team| (team, Arc::clone(shared)));
+        Ok(Self { parts: Queue::new(), threads, together })
     }
 
     /// How many threads may work on a batch.
@@ -39,14 +45,22 @@ impl<S: 'static> Workers<S> {
     }
 
     /// Runs passes: each on a worker of its own, if there are enough for all of them, or else
-    /// one after the other on this thread, with its own number of threads inside libtorch.
+    /// one after the other, by the team or on this thread.
     pub(crate) fn map(
         &self,
         shared: &S,
         passes: impl ExactSizeIterator<Item = Result<Inputs>>,
         run: fn(&S, &[Tensor]) -> Result<Tensor>,
     ) -> Result<Vec<Embeddings>> {
-        if self.threads == 1 || passes.len() < self.threads {
+        if let Some((team, own)) = self.together.as_ref().filter(|_| passes.len() < self.threads) {
+            let together = |inputs: Result<Inputs>| {
+                let (inputs, own) = (inputs?, Arc::clone(own));
+                let pass = move || to_f32(&run(&own, &inputs)?);
+                team.run(pass).unwrap_or_else(|| Err(gone()))
+            };
+            return passes.map(together).collect();
+        }
+        if self.threads == 1 {
             // All begin before the first is read: a GPU computes one while the next is prepared.
             let outputs = passes.map(|inputs| run(shared, &inputs?)).collect::<Result<Vec<_>>>()?;
             return outputs.iter().map(to_f32).collect();

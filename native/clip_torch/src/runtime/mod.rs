@@ -7,5 +7,6 @@ pub(crate) mod memory;
 pub(crate) mod precision;
 pub(crate) mod queue;
 pub(crate) mod team;
+pub(crate) mod thread;
 pub(crate) mod threads;
 pub(crate) mod workers;

@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{ErrorKind, Result, guarded};
 use crate::runtime::queue::Queue;
-use crate::runtime::threads::{no_thread, thread, with_threads};
+use crate::runtime::thread::{no_thread, thread, with_threads};
 
 type Pass = Box<dyn FnOnce() + Send>;
 

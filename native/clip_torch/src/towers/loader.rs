@@ -7,7 +7,7 @@ use std::thread::ScopedJoinHandle;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::threads::{STACK, Settings};
+use crate::runtime::thread::{STACK, Settings};
 use crate::towers::layers::{Dense, LayerNorm, Linear};
 use crate::towers::matmul::{self, Storage, Weight};
 use crate::weights::{Spare, Weights};

@@ -3,8 +3,10 @@
 //! For one picture or some labels, a team of OpenMP threads divides each of some hundred operations. As long as such a
 //! pass takes, the team spins until its next part comes: to wake a thread takes as long as a part, and one thread alone
 //! would be faster (bench/README.md). But libgomp lets no team spin while the process has more threads in teams than
-//! cores. So nothing else here has a team, and models with as many threads share one, a pass at a time.
+//! cores. So nothing else here has a team, and models with as many threads share one. Who finds it at work does not
+//! wait for another model's pass.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -20,7 +22,11 @@ type Pass = Box<dyn FnOnce() + Send>;
 #[derive(Debug)]
 pub(crate) struct Team {
     passes: Arc<Queue<Pass>>,
+    at_work: AtomicBool,
 }
+
+/// The right to the team's next pass.
+pub(crate) struct Turn<'a>(&'a Team);
 
 /// Those that there are, by their number of threads.
 static TEAMS: Mutex<Vec<(usize, Weak<Team>)>> = Mutex::new(Vec::new());
@@ -46,9 +52,9 @@ impl Team {
         let serve = move || {
             crate::runtime::exit::enter();
             with_threads(threads, || {
-                let begin = || guarded("beginning", ErrorKind::Internal, || begin(threads));
                 // If it fails, the first pass begins.
-                let _ = crate::runtime::exit::prepare_during(begin);
+                let _ = guarded("beginning", ErrorKind::Internal, || begin(threads));
+                crate::runtime::exit::prepare();
                 drop(begun);
                 while let Some(pass) = queue.pop() {
                     pass();
@@ -61,18 +67,31 @@ impl Team {
         thread().spawn(serve).map_err(no_thread)?;
         // Then the number of threads does not grow any more.
         let _ = has_begun.recv();
-        Ok(Self { passes })
+        Ok(Self { passes, at_work: AtomicBool::new(false) })
     }
 
+    /// Nothing while the team is at work.
+    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
+        (!self.at_work.swap(true, Ordering::Acquire)).then_some(Turn(self))
+    }
+}
+
+impl Turn<'_> {
     /// Runs a pass and waits for it. Gives nothing if the team has ended.
     pub(crate) fn run<T: Send + 'static>(
-        &self,
+        self,
         pass: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Option<Result<T>> {
         let (reply, answer) = channel();
         let pass = move || drop(reply.send(guarded("inference", ErrorKind::Internal, pass)));
-        self.passes.push(Box::new(pass)).ok()?;
+        self.0.passes.push(Box::new(pass)).ok()?;
         answer.recv().ok()
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.store(false, Ordering::Release);
     }
 }
 

@@ -45,20 +45,15 @@ impl<S: Send + Sync + 'static> Workers<S> {
     }
 
     /// Runs passes: each on a worker of its own, if there are enough for all of them, or else
-    /// one after the other, by the team or on this thread.
+    /// one after the other.
     pub(crate) fn map(
         &self,
         shared: &S,
         passes: impl ExactSizeIterator<Item = Result<Inputs>>,
         run: fn(&S, &[Tensor]) -> Result<Tensor>,
     ) -> Result<Vec<Embeddings>> {
-        if let Some((team, own)) = self.together.as_ref().filter(|_| passes.len() < self.threads) {
-            let together = |inputs: Result<Inputs>| {
-                let (inputs, own) = (inputs?, Arc::clone(own));
-                let pass = move || to_f32(&run(&own, &inputs)?);
-                team.run(pass).unwrap_or_else(|| Err(gone()))
-            };
-            return passes.map(together).collect();
+        if self.threads > 1 && passes.len() < self.threads {
+            return passes.map(|inputs| self.small(shared, inputs?, run)).collect();
         }
         if self.threads == 1 {
             // All begin before the first is read: a GPU computes one while the next is prepared.
@@ -92,6 +87,23 @@ impl<S: Send + Sync + 'static> Workers<S> {
             outputs[i] = output;
         }
         outputs.into_iter().collect()
+    }
+
+    /// Runs a pass by the team, or on this thread alone while the team is at work for another one.
+    fn small(
+        &self,
+        shared: &S,
+        inputs: Inputs,
+        run: fn(&S, &[Tensor]) -> Result<Tensor>,
+    ) -> Result<Embeddings> {
+        let together = self.together.as_ref();
+        match together.and_then(|(team, own)| Some((team.turn()?, Arc::clone(own)))) {
+            Some((turn, own)) => {
+                let pass = move || to_f32(&run(&own, &inputs)?);
+                turn.run(pass).unwrap_or_else(|| Err(gone()))
+            }
+            None => to_f32(&run(shared, &inputs)?),
+        }
     }
 
     /// Works until the workers are dismissed, on a thread that libtorch may use alone.

@@ -72,13 +72,13 @@ impl Model {
     pub fn load(directory: &Path, options: &LoadOptions) -> Result<Self> {
         let parallelism = options.parallelism()?;
         crate::runtime::exit::prepare();
-        // On, the first calls of every shape take up to three times as long, and later ones are no
-        // faster (shared by the whole process).
-        tch::jit::f_set_profiling_mode(false)?;
         let checkpoint = Checkpoint::open(directory)?;
         let source = Source::choose(&checkpoint, options)?;
         let chosen = {
             let _at_work = crate::runtime::exit::at_work();
+            // On, the first calls of every shape take up to three times as long, and later ones are no
+            // faster (shared by the whole process).
+            tch::jit::f_set_profiling_mode(false)?;
             device::choose(options.device)?
         };
         // CLIP was trained in f16; SigLIP and others in bf16, whose range is wider.

@@ -14,7 +14,7 @@ use clip_torch::{DeviceRequest, LoadOptions, Model};
 use rustix::process::{Pid, getpriority_process};
 use support::{Scratch, project};
 
-/// The niceness of each thread that computes, as far as it is above this one's.
+/// How much higher the niceness of each computing thread is than that of this one.
 fn niceness() -> Vec<i32> {
     let own = getpriority_process(None).unwrap();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());

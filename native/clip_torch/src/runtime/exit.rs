@@ -5,6 +5,9 @@
 //! handler is told the exit code, a process with threads at work ends without destructors; elsewhere `exit`
 //! waits for those threads.
 //!
+//! The first use of libtorch may come when `exit` runs destructors already, and its handler would run after them. So on
+//! Linux one handler is registered when this library is loaded, and lets no thread begin.
+//!
 //! Handlers and destructors run in reverse order, and libtorch registers destructors at the first use
 //! of a part. Not covered is an `exit` in the microseconds after libtorch registers a destructor and before the
 //! next handler is registered.
@@ -94,7 +97,7 @@ mod platform {
     use std::ptr;
     use std::sync::{Once, TryLockError};
 
-    use super::{AT_WORK, ENDING, Ordering};
+    use super::{AT_WORK, AtomicBool, ENDING, Ordering};
 
     unsafe extern "C" {
         /// glibc's `atexit` that is told the status.
@@ -126,11 +129,31 @@ mod platform {
         }
     }
 
+    /// Runs when this library is loaded, which is before anything in it is used.
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static LOADED: extern "C" fn() = loaded;
+
+    extern "C" fn loaded() {
+        // SAFETY: the handler touches nothing but a static, and is forgotten when this library is closed.
+        unsafe {
+            libc::atexit(begin_no_more);
+        }
+    }
+
+    /// The last of our handlers. A thread that is at work when it runs has registered [`end`] before, which still runs
+    /// before any destructor.
+    extern "C" fn begin_no_more() {
+        ENDING.store(true, Ordering::SeqCst);
+    }
+
     extern "C" fn end(status: c_int, _: *mut c_void) {
-        if ENDING.swap(true, Ordering::SeqCst) {
+        static HAS_RUN: AtomicBool = AtomicBool::new(false);
+        if HAS_RUN.swap(true, Ordering::SeqCst) {
             // Registered more than once, and the threads have stopped.
             return;
         }
+        ENDING.store(true, Ordering::SeqCst);
         match AT_WORK.try_write() {
             // Nobody begins again: the destructors may run.
             Ok(_) | Err(TryLockError::Poisoned(_)) => return,

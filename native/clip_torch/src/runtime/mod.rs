@@ -6,7 +6,7 @@ pub(crate) mod inference_mode;
 pub(crate) mod memory;
 pub(crate) mod precision;
 pub(crate) mod queue;
+pub(crate) mod settings;
 pub(crate) mod team;
-pub(crate) mod thread;
 pub(crate) mod threads;
 pub(crate) mod workers;

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::{ErrorKind, Result, guarded};
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::queue::Queue;
-use crate::runtime::thread::{no_thread, thread, with_threads};
+use crate::runtime::settings::{no_thread, thread, with_threads};
 
 type Pass = Box<dyn FnOnce() + Send>;
 
@@ -47,7 +47,7 @@ impl Team {
 
     fn start(threads: usize) -> Result<Self> {
         let passes = Arc::new(Queue::<Pass>::new());
-        let (begun, has_begun) = channel::<()>();
+        let (begun, has_begun) = channel();
         let queue = Arc::clone(&passes);
         let serve = move || {
             crate::runtime::exit::enter();
@@ -55,7 +55,7 @@ impl Team {
                 // If it fails, the first pass begins.
                 let _ = guarded("beginning", ErrorKind::Internal, || begin(threads));
                 crate::runtime::exit::prepare();
-                drop(begun);
+                let _ = begun.send(());
                 while let Some(pass) = queue.pop() {
                     pass();
                 }
@@ -66,7 +66,7 @@ impl Team {
         };
         thread().spawn(serve).map_err(no_thread)?;
         // Then the number of threads does not grow any more.
-        let _ = has_begun.recv();
+        has_begun.recv().map_err(|_| ended())?;
         Ok(Self { passes, at_work: AtomicBool::new(false) })
     }
 
@@ -77,15 +77,15 @@ impl Team {
 }
 
 impl Turn<'_> {
-    /// Runs a pass and waits for it. Gives nothing if the team has ended.
+    /// Runs a pass and waits for it.
     pub(crate) fn run<T: Send + 'static>(
         self,
         pass: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Option<Result<T>> {
+    ) -> Result<T> {
         let (reply, answer) = channel();
         let pass = move || drop(reply.send(guarded("inference", ErrorKind::Internal, pass)));
-        self.0.passes.push(Box::new(pass)).ok()?;
-        answer.recv().ok()
+        self.0.passes.push(Box::new(pass)).map_err(|_| ended())?;
+        answer.recv().unwrap_or_else(|_| Err(ended()))
     }
 }
 
@@ -99,6 +99,11 @@ impl Drop for Team {
     fn drop(&mut self) {
         self.passes.close();
     }
+}
+
+/// The libtorch of the team's thread could not be set up. Nothing is known to make that fail.
+fn ended() -> Error {
+    Error::new(ErrorKind::Internal, "the threads that compute small requests together have ended")
 }
 
 /// Starts the calling thread's team, by an operation that is large enough for all of it.

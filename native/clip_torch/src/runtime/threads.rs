@@ -18,7 +18,7 @@ use clip::priority::{BULK, SERVING, lower_priority};
 
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::queue::Queue;
-use crate::runtime::thread::{Settings, no_thread, thread, with_threads};
+use crate::runtime::settings::{Settings, no_thread, thread, with_threads};
 use crate::runtime::workers::Workers;
 
 /// Loads and jobs of the process, up to [`FIRST_TIMES`].

@@ -89,7 +89,7 @@ impl<S: Send + Sync + 'static> Workers<S> {
         outputs.into_iter().collect()
     }
 
-    /// Runs a pass by the team, or on this thread alone while the team is at work for another one.
+    /// Runs a pass by the team, or by this single thread while the team is at work for another one.
     fn small(
         &self,
         shared: &S,
@@ -98,10 +98,7 @@ impl<S: Send + Sync + 'static> Workers<S> {
     ) -> Result<Embeddings> {
         let together = self.together.as_ref();
         match together.and_then(|(team, own)| Some((team.turn()?, Arc::clone(own)))) {
-            Some((turn, own)) => {
-                let pass = move || to_f32(&run(&own, &inputs)?);
-                turn.run(pass).unwrap_or_else(|| Err(gone()))
-            }
+            Some((turn, own)) => turn.run(move || to_f32(&run(&own, &inputs)?)),
             None => to_f32(&run(shared, &inputs)?),
         }
     }

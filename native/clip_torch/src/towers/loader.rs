@@ -7,7 +7,7 @@ use std::thread::ScopedJoinHandle;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::thread::{STACK, Settings};
+use crate::runtime::settings::{Settings, thread};
 use crate::towers::layers::{Dense, LayerNorm, Linear};
 use crate::towers::matmul::{self, Storage, Weight};
 use crate::weights::{Spare, Weights};
@@ -63,10 +63,9 @@ impl<'a> Loader<'a> {
         let parts: Vec<Result<_>> = std::thread::scope(|scope| {
             let start = |from: i64| {
                 let numbers = from..count.min(from + size as i64);
-                let (thread, own) =
-                    (std::thread::Builder::new().stack_size(STACK), numbers.clone());
+                let own = numbers.clone();
                 // Where the system grants no thread, it is done here.
-                thread.spawn_scoped(scope, || part(own)).map_err(|_| part(numbers))
+                thread().spawn_scoped(scope, || part(own)).map_err(|_| part(numbers))
             };
             let threads: Vec<_> = (0..count).step_by(size).map(start).collect();
             let panicked = |_| Err(Error::new(ErrorKind::Internal, "loading a tower panicked"));

@@ -1,4 +1,4 @@
-//! How a thread that uses libtorch begins.
+//! What a thread needs before it uses libtorch.
 
 use std::thread::Builder;
 
@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::runtime::inference_mode::InferenceMode;
 
 /// Stack of an inference thread. libtorch has been seen to overflow 320 KB.
-pub(crate) const STACK: usize = 8 * 1024 * 1024;
+const STACK: usize = 8 * 1024 * 1024;
 
 /// Does the work of a thread of a model, with so many threads inside libtorch.
 pub(crate) fn with_threads(threads: usize, work: impl FnOnce()) {
@@ -42,7 +42,7 @@ impl Settings {
     }
 }
 
-/// A thread of a model, or of several.
+/// A thread that is to use libtorch.
 pub(crate) fn thread() -> Builder {
     Builder::new().name("clip-inference".to_owned()).stack_size(STACK)
 }

@@ -19,8 +19,7 @@ fn niceness() -> Vec<i32> {
     let own = getpriority_process(None).unwrap();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
     let computes = |task: &std::path::PathBuf| {
-        // Threads of a team have the name of the one that started them.
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "clip-inference")
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("clip-"))
     };
     let of_task = |task: std::path::PathBuf| {
         let id = task.file_name().unwrap().to_str().unwrap().parse().unwrap();

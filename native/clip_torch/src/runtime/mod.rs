@@ -1,5 +1,6 @@
 //! What libtorch runs on: threads and what they share, the device, and the end of the process.
 
+pub(crate) mod delay;
 pub mod device;
 pub(crate) mod exit;
 pub(crate) mod inference_mode;

@@ -282,7 +282,7 @@ fn encoders(
             (encoders, Ok(folder.clone()))
         }
         (None, precision) => {
-            let storage = Storage { device, precision: precision.unwrap_or_default() };
+            let storage = Storage { device, precision: precision.unwrap_or_default(), fine: false };
             let threads = options.concurrency * options.threads;
             export::encoders(checkpoint, options.cache.as_deref(), storage, threads)?
         }

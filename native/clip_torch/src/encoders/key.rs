@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Raise it whenever the towers' code changes what is exported, or in which order it keeps tensors: they are
 /// arguments by their place.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 /// Release of libtorch whose files these are.
 const LIBTORCH: &str = "2.11.0";

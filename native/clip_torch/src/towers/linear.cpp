@@ -1,7 +1,7 @@
 // Products with packed weights, as an operator that tracing records.
 //
 // libtorch has these products (oneDNN's), but tch binds none of them, and tracing refuses the types of
-// their arguments. So there is one operator of our own, `image_zero_shot::linear_1`, which looks at the
+// their arguments. So there is one operator of our own, `image_zero_shot::linear_2`, which looks at the
 // weight: its type and whether it is packed choose the kernel. One traced module serves all of them.
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
+#include <ATen/TensorIterator.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
@@ -32,7 +32,7 @@ c10::TypedOperatorHandle<Signature> find(const char *name, const char *overload 
 
 // Ends with a number that goes up with the operator's arguments: a VM may hold an older copy of this
 // library, which has registered its own.
-constexpr auto operator_name = "image_zero_shot::linear_1";
+constexpr auto operator_name = "image_zero_shot::linear_2";
 
 // Names of oneDNN's activations for ours.
 struct PostOperation {
@@ -118,53 +118,136 @@ Tensor packed_linear(const Tensor &x, const Tensor &weight, const optional<Tenso
 #define FOR_EVERY_PROCESSOR
 #endif
 
-// Bytes are unsigned, as oneDNN has no fast kernel for signed ones: this one is zero.
-constexpr int32_t zero_byte = 128;
+// The order of floats as integers: such loops call nothing, so that compilers use wide registers, and a NaN lies
+// beyond the infinite values instead of getting lost.
+inline int32_t ordered(float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
 
-// A row as bytes around `zero_byte`, and what each unit of them is worth. A row with an infinite value or
-// a NaN becomes NaN. The loops compare integers and call nothing, so that compilers use wide registers.
+inline float value_of(int32_t ordered) {
+  const auto bits = ordered ^ ((ordered >> 31) & 0x7fffffff);
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// How many parts of a byte's unit the second byte counts, and which of its values stands for none.
+constexpr float parts = 254.0f;
+constexpr float no_part = 128.0f;
+
+inline float rounded(float value, uint8_t *byte) {
+  // Added to 1.5 * 2^23, a small number is rounded and lies in the last bits.
+  const float shifted = value + 12582912.0f;
+  int32_t bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  *byte = static_cast<uint8_t>(bits);
+  return shifted - 12582912.0f;
+}
+
+// A row as bytes, `least` and more, in units of `scale`. `finer` gets what rounding took. With an infinite value
+// or a NaN, the scale is one.
 FOR_EVERY_PROCESSOR
-void quantize_row(const float *row, int64_t length, uint8_t *bytes, float *scale) {
-  uint32_t most = 0;
-  for (int64_t i = 0; i < length; i++) {
-    uint32_t bits;
-    std::memcpy(&bits, row + i, sizeof(bits));
-    most = std::max(most, bits & 0x7fffffffu);
+void quantize_row(const float *row, int64_t length, uint8_t *bytes, uint8_t *finer, float *scale,
+                  float *least) {
+  auto low = ordered(row[0]), high = low;
+  for (int64_t i = 1; i < length; i++) {
+    const auto value = ordered(row[i]);
+    low = std::min(low, value);
+    high = std::max(high, value);
   }
-  float largest;
-  std::memcpy(&largest, &most, sizeof(largest));
+  const float from = value_of(low);
   // In this order of arguments a NaN stays one.
-  *scale = std::max(largest / 127.0f, 1e-30f);
+  *scale = std::max((value_of(high) - from) / 255.0f, 1e-30f);
+  *least = from;
   const float factor = 1.0f / *scale;
+  if (!finer) {
+    for (int64_t i = 0; i < length; i++) rounded((row[i] - from) * factor, bytes + i);
+    return;
+  }
+  *least -= *scale * (no_part / parts);
   for (int64_t i = 0; i < length; i++) {
-    // Added to 1.5 * 2^23, a small number is rounded and lies in the last bits.
-    const float shifted = row[i] * factor + 12582912.0f;
-    int32_t bits;
-    std::memcpy(&bits, &shifted, sizeof(bits));
-    bytes[i] = static_cast<uint8_t>(bits - 0x4b400000 + zero_byte);
+    const float value = (row[i] - from) * factor;
+    rounded((value - rounded(value, bytes + i)) * parts + no_part, finer + i);
   }
 }
 
-// Activations as bytes, with a scale for each row: a token that is large leaves the others their digits.
+// From products of bytes to that of the values, with the bias.
+FOR_EVERY_PROCESSOR
+void restore_row(float *row, const float *finer, int64_t length, float scale, float least,
+                 const float *sums, const float *bias) {
+  if (finer) {
+    for (int64_t i = 0; i < length; i++) row[i] += finer[i] * (1.0f / parts);
+  }
+  for (int64_t i = 0; i < length; i++) row[i] = row[i] * scale + least * sums[i];
+  if (bias) {
+    for (int64_t i = 0; i < length; i++) row[i] += bias[i];
+  }
+}
+
+// Calls `work` for each row of some tensors, with a pointer into each. libtorch divides the rows among its threads;
+// `at::parallel_for` would not, as this file is compiled without OpenMP, of which there is to be libtorch's alone.
+template <size_t N, typename Work>
+void each_row(int64_t length, at::TensorIteratorConfig &config, const Work &work) {
+  auto rows = config.check_all_same_dtype(false).resize_outputs(false).build();
+  rows.for_each(
+      [&](char **data, const int64_t *strides, int64_t count) {
+        for (int64_t row = 0; row < count; row++) {
+          char *at[N];
+          for (size_t i = 0; i < N; i++) at[i] = data[i] + row * strides[i];
+          work(at);
+        }
+      },
+      std::max<int64_t>(at::internal::GRAIN_SIZE / length, 1));
+}
+
+// The number at the beginning of each row.
+Tensor beginnings(const Tensor &rows) { return rows.select(1, 0); }
+
+// Activations as rows of bytes, with a scale and a least value for each row: a token that is large leaves the others
+// their digits. If they are fine, there are as many rows of second bytes below.
 struct Quantized {
   Tensor values;
   Tensor scales;
+  Tensor least;
 };
 
-Quantized quantized(const Tensor &x) {
-  const auto length = x.size(-1), rows = x.numel() / std::max<int64_t>(length, 1);
-  auto shape = x.sizes().vec();
-  shape.back() = 1;
-  const auto values = at::empty(x.sizes(), at::kByte), scales = at::empty(shape);
-  const auto *from = x.const_data_ptr<float>();
-  auto *to = values.mutable_data_ptr<uint8_t>();
-  auto *scale = scales.mutable_data_ptr<float>();
-  at::parallel_for(0, rows, std::max<int64_t>(32768 / std::max<int64_t>(length, 1), 1),
-                   [&](int64_t begin, int64_t end) {
-                     for (auto row = begin; row < end; row++)
-                       quantize_row(from + row * length, length, to + row * length, scale + row);
-                   });
-  return {values, scales};
+Quantized quantized(const Tensor &x, bool fine) {
+  const auto rows = x.size(0), length = x.size(1);
+  const auto from = beginnings(x);
+  Quantized result{at::empty({fine ? 2 * rows : rows, length}, at::kByte), at::empty({rows}),
+                   at::empty({rows})};
+  const auto to = beginnings(result.values.narrow(0, 0, rows));
+  at::TensorIteratorConfig config;
+  config.add_output(to).add_output(result.scales).add_output(result.least).add_const_input(from);
+  each_row<4>(length, config, [&](char **at) {
+    auto *bytes = reinterpret_cast<uint8_t *>(at[0]);
+    quantize_row(reinterpret_cast<const float *>(at[3]), length, bytes,
+                 fine ? bytes + rows * length : nullptr, reinterpret_cast<float *>(at[1]),
+                 reinterpret_cast<float *>(at[2]));
+  });
+  return result;
+}
+
+// The first rows of a product of bytes become that of the values.
+Tensor restored(const Tensor &product, const Quantized &x, const Tensor &sums,
+                const optional<Tensor> &bias) {
+  const auto rows = x.scales.size(0), length = product.size(1);
+  const bool fine = product.size(0) > rows;
+  const auto result = product.narrow(0, 0, rows);
+  const auto to = beginnings(result);
+  const auto *weight_sums = sums.const_data_ptr<float>();
+  const auto *biases = bias ? bias->const_data_ptr<float>() : nullptr;
+  at::TensorIteratorConfig config;
+  config.add_output(to).add_const_input(x.scales).add_const_input(x.least);
+  each_row<3>(length, config, [&](char **at) {
+    auto *row = reinterpret_cast<float *>(at[0]);
+    restore_row(row, fine ? row + rows * length : nullptr, length,
+                *reinterpret_cast<const float *>(at[1]), *reinterpret_cast<const float *>(at[2]),
+                weight_sums, biases);
+  });
+  return result;
 }
 
 Tensor int8_packed(const Tensor &weight) {
@@ -174,31 +257,31 @@ Tensor int8_packed(const Tensor &weight) {
 }
 
 Tensor int8_linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
-                   const optional<Tensor> &bias, string_view activation) {
+                   const optional<Tensor> &bias, string_view activation, bool fine) {
   static const auto op =
       find<Tensor(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, optional<Tensor>, double, int64_t,
                   optional<at::ScalarType>, string_view, Scalars, string_view)>(
           "onednn::qlinear_pointwise", "tensor");
-  const auto q = quantized(x);
-  const auto one = at::ones({1}), zero = at::full({1}, zero_byte, at::kLong);
-  const auto zeros = at::zeros({scales.numel()}, at::kLong);
-  const auto product = op.call(q.values, one, zero, weight, scales, zeros, std::nullopt, 1.0, 0,
+  auto shape = x.sizes().vec();
+  const auto q = quantized(x.view({-1, shape.back()}), fine);
+  const auto one = at::ones({1}), zero = at::zeros({1}, at::kLong);
+  shape.back() = scales.size(1);
+  const auto zeros = at::zeros({shape.back()}, at::kLong);
+  const auto product = op.call(q.values, one, zero, weight, scales[0], zeros, std::nullopt, 1.0, 0,
                                at::kFloat, "none", Scalars(), "");
-  product.mul_(q.scales);
-  if (bias) product.add_(*bias);
-  return activate(product, activation);
+  return activate(restored(product, q, scales[1], bias).view(shape), activation);
 }
 
 // `x W^T + b`, activated. The result is f32 on a CPU, or 16 bits where a packed weight of 16 bits is to be
 // `narrow`: where another product follows at once. On a GPU it is of the weight's type.
 Tensor linear(const Tensor &x, const Tensor &weight, const Tensor &scales,
-              const optional<Tensor> &bias, string_view activation, bool narrow) {
+              const optional<Tensor> &bias, string_view activation, bool narrow, bool fine) {
   if (scales.numel() > 0 && x.numel() > 0)
-    return int8_linear(x.contiguous(), weight, scales, bias, activation);
+    return int8_linear(x.contiguous(), weight, scales, bias, activation, fine);
   const auto type = scales.numel() > 0 ? at::kFloat : weight.scalar_type();
   if (x.numel() == 0) {
     auto shape = x.sizes().vec();
-    shape.back() = scales.numel() > 0 ? scales.numel() : weight.size(0);
+    shape.back() = scales.numel() > 0 ? scales.size(1) : weight.size(0);
     return at::empty(shape, x.options().dtype(narrow || !weight.is_mkldnn() ? type : at::kFloat));
   }
   const auto converted = x.to(type).contiguous();
@@ -224,9 +307,9 @@ void image_zero_shot_register(char **error) {
     if (!c10::Dispatcher::singleton().findSchema({operator_name, ""})) {
       auto *library = new torch::Library(torch::Library::FRAGMENT, "image_zero_shot", std::nullopt,
                                          __FILE__, __LINE__);
-      library->def("linear_1(Tensor x, Tensor weight, Tensor scales, Tensor? bias, str activation, "
-                   "bool narrow) -> Tensor");
-      library->impl("linear_1", torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd,
+      library->def("linear_2(Tensor x, Tensor weight, Tensor scales, Tensor? bias, str activation, "
+                   "bool narrow, bool fine) -> Tensor");
+      library->impl("linear_2", torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd,
                                                 TORCH_FN(linear)));
     }
     return nullptr;
@@ -234,14 +317,14 @@ void image_zero_shot_register(char **error) {
 }
 
 Tensor *image_zero_shot_linear(const Tensor *x, const Tensor *weight, const Tensor *scales,
-                               const Tensor *bias, const char *activation, bool narrow,
+                               const Tensor *bias, const char *activation, bool narrow, bool fine,
                                char **error) {
   return guarded(error, [&] {
     static const auto op =
         find<Tensor(const Tensor &, const Tensor &, const Tensor &, const optional<Tensor> &,
-                    string_view, bool)>(operator_name);
+                    string_view, bool, bool)>(operator_name);
     const auto biases = bias ? optional<Tensor>(*bias) : std::nullopt;
-    return new Tensor(op.call(*x, *weight, *scales, biases, activation, narrow));
+    return new Tensor(op.call(*x, *weight, *scales, biases, activation, narrow, fine));
   });
 }
 

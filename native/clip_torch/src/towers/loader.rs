@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::settings::{Settings, thread};
 use crate::towers::layers::{Dense, LayerNorm, Linear};
-use crate::towers::matmul::{self, Storage, Weight};
+use crate::towers::matmul::{self, Storage};
 use crate::weights::{Spare, Weights};
 
 /// Most threads that load. Each holds plain weights, 28 MB for ViT-B/32.
@@ -84,6 +84,14 @@ impl<'a> Loader<'a> {
         Ok(all)
     }
 
+    /// Calls `load` with a loader whose layers are [`fine`](Storage::fine).
+    pub(crate) fn finely<T>(&self, load: impl FnOnce(&Loader<'_>) -> Result<T>) -> Result<T> {
+        let loader = Loader::new(self.weights, Storage { fine: true, ..self.storage }, 1)?;
+        let loaded = load(&loader)?;
+        self.parameters.borrow_mut().extend(loader.into_parameters());
+        Ok(loaded)
+    }
+
     /// Reads `{name}.weight` and `{name}.bias` of a layer, to compute with before it is kept.
     pub(crate) fn dense(&self, name: &str, shape: [i64; 2]) -> Result<Dense> {
         let weight = self.read(&format!("{name}.weight"), &shape)?;
@@ -124,15 +132,15 @@ impl<'a> Loader<'a> {
     }
 
     fn keep_linear_in(&self, storage: Storage, mut dense: Dense) -> Result<Linear> {
-        let Weight { values, scales } = storage.weight(&mut dense.weight)?;
-        if values.is_mkldnn() {
+        let weight = storage.weight(&mut dense.weight)?;
+        if weight.values.is_mkldnn() {
             // What is packed is a copy.
             self.spare.put(dense.weight);
         }
-        self.list(&values);
-        self.list(&scales);
+        self.list(&weight.values);
+        self.list(&weight.scales);
         let bias = dense.bias.map(|bias| self.keep(bias)).transpose()?;
-        Ok(Linear { weight: Weight { values, scales }, bias })
+        Ok(Linear { weight, bias })
     }
 
     /// Keeps a tensor in the type that the tower computes in.

@@ -26,19 +26,23 @@ pub(super) fn bf16(weight: &mut Tensor) -> Result<Tensor> {
     seen_as(weight, Kind::BFloat16)
 }
 
-/// A weight `[out, in]` in 8 bits, and a scale for each row.
-pub(super) fn int8(weight: &mut Tensor) -> Result<(Tensor, Vec<f32>)> {
-    let mut scales = Vec::new();
+/// A weight `[out, in]` in 8 bits, and `[2, out]`: a scale for each row, and the sum of what the row stands for.
+pub(super) fn int8(weight: &mut Tensor) -> Result<(Tensor, Tensor)> {
+    let (mut scales, mut sums) = (Vec::new(), Vec::new());
     each_row(weight, |row, narrow| {
         let most = row.iter().fold(0f32, |most, value| most.max(value.abs()));
         let scale = (most / INT8_MOST).max(LEAST_SCALE);
+        let mut sum = 0i32;
         for (value, byte) in row.iter().zip(narrow) {
             *byte = (value / scale + ROUNDER).to_bits() as u8;
+            sum += i32::from(*byte as i8);
         }
         scales.push(scale);
+        sums.push(sum as f32 * scale);
         1
     })?;
-    Ok((seen_as(weight, Kind::Int8)?, scales))
+    scales.append(&mut sums);
+    Ok((seen_as(weight, Kind::Int8)?, Tensor::f_from_slice(&scales)?.f_view([2, -1])?))
 }
 
 /// Calls `write` with each row and the place of its bytes in the new type, of which it says how many it
@@ -97,6 +101,9 @@ mod tests {
         let expected = (&weight / &scales).round().to_kind(Kind::Int8);
         let (values, found) = int8(&mut weight).unwrap();
         assert_eq!(values, expected);
-        assert_eq!(Tensor::from_slice(&found), scales.flatten(0, 1));
+        assert_eq!(found.get(0), scales.flatten(0, 1));
+        let sums = (expected * scales).sum_dim_intlist(1, false, Kind::Double);
+        let most = (found.get(1) - sums).abs().max().double_value(&[]);
+        assert!(most < 1e-4, "{most}");
     }
 }

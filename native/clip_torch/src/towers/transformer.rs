@@ -82,7 +82,10 @@ impl Transformer {
     ) -> Result<Self> {
         let block = |loader: &Loader<'_>, i: i64| {
             let wanted = if i + 1 == config.layers { wanted } else { Wanted::All };
-            Block::load(loader, &format!("{tower}.encoder.layers.{i}"), config, wanted)
+            let name = format!("{tower}.encoder.layers.{i}");
+            let load = |loader: &Loader<'_>| Block::load(loader, &name, config, wanted);
+            // What the first block loses, all others get.
+            if i == 0 { loader.finely(load) } else { load(loader) }
         };
         Ok(Self { blocks: loader.each(config.layers, block)? })
     }

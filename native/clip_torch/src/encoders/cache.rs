@@ -1,9 +1,10 @@
 //! A folder in the cache: whole or absent, undamaged, and made by one process alone.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clip::checkpoint::directory::read_file;
 use clip::checkpoint::files;
@@ -17,6 +18,10 @@ const CHECKSUMS: &str = "checksums.txt";
 const MAX_CHECKSUMS: u64 = 4096;
 /// Bytes that are read at a time: they stay in the processor's cache between reading and hashing.
 const PIECE: usize = 256 * 1024;
+/// What the name of an unfinished folder has behind its key.
+const PART: &str = ".part-";
+/// From which age on an unfinished folder is a leftover, whoever made it. An export takes seconds.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a folder is kept.
 #[derive(Debug)]
@@ -46,13 +51,10 @@ impl Slot {
     /// Waits until no other process makes this folder.
     pub(crate) fn lock(&self) -> Result<Lock> {
         // The file stays: a lock on a file that is removed keeps out nobody.
-        let path = self.folder.with_file_name(format!("{}.lock", self.key));
+        let path = lock_of(self.folder.parent().unwrap_or(&self.folder), &self.key);
         let parent = path.parent().unwrap_or(&path);
         fs::create_dir_all(parent).map_err(|e| unwritable(parent, e))?;
-        // Nothing but a file: opening a pipe waits until somebody reads from it.
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK);
-        let file = options.open(&path).map_err(|e| unwritable(&path, e))?;
+        let file = open_lock(&path, true).map_err(|e| unwritable(&path, e))?;
         let is_alone = match file.lock() {
             Ok(()) => true,
             Err(e) if e.kind() == std::io::ErrorKind::Unsupported => false,
@@ -67,11 +69,10 @@ impl Slot {
     /// checksums.
     pub(crate) fn fill(&self, lock: &Lock, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
-        let prefix = format!("{}.part", self.key);
-        if lock.is_alone {
-            remove_leftovers(parent, &prefix);
-        }
-        let part = unfinished(parent, &prefix)?;
+        remove_leftovers(parent, |folder, key| {
+            (key == self.key && lock.is_alone) || (is_old(folder) && !is_being_made(parent, key))
+        });
+        let part = unfinished(parent, &format!("{}.part", self.key))?;
         make(part.path())?;
         write_checksums(part.path())?;
         // What stands there did not load: it is damaged.
@@ -88,13 +89,42 @@ pub(crate) fn unfinished(parent: &Path, prefix: &str) -> Result<TempDir> {
     made.map_err(|e| unwritable(parent, e))
 }
 
-/// Removes what processes left that were killed.
-fn remove_leftovers(parent: &Path, prefix: &str) {
+/// Removes the unfinished folders that processes left when they were killed: those of which
+/// `is_leftover` says so, given each with its key.
+fn remove_leftovers(parent: &Path, is_leftover: impl Fn(&Path, &str) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
+        let name = entry.file_name();
+        let key = name.to_str().and_then(|name| name.rsplit_once(PART)).map(|(key, _)| key);
+        if key.is_some_and(|key| is_leftover(&entry.path(), key)) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether nothing was put into a folder for long. The time of a link is its own.
+fn is_old(folder: &Path) -> bool {
+    let written = fs::symlink_metadata(folder).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > OLD))
+}
+
+/// Whether a process holds the lock of a key. Whoever makes a folder has locked its key before, so
+/// nobody makes that of a key without a lock.
+fn is_being_made(parent: &Path, key: &str) -> bool {
+    match open_lock(&lock_of(parent, key), false) {
+        Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+fn lock_of(parent: &Path, key: &str) -> PathBuf {
+    parent.join(format!("{key}.lock"))
+}
+
+/// Opens nothing but a file: opening a pipe waits until somebody reads from it.
+fn open_lock(path: &Path, create: bool) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(create).truncate(false).custom_flags(libc::O_NONBLOCK);
+    options.open(path)
 }
 
 /// What the files of a folder must be: a line each, `NAME LENGTH CRC32`.
@@ -159,7 +189,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 
@@ -202,6 +232,36 @@ mod tests {
         let left: Vec<_> =
             fs::read_dir(scratch.path()).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(left, [scratch.path().join("key.lock")]);
+    }
+
+    /// A folder of a key, last written some hours ago.
+    fn part(scratch: &TempDir, name: &str, hours: u64) -> PathBuf {
+        let path = scratch.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("image.pt"), b"half of it").unwrap();
+        let written = SystemTime::now() - Duration::from_secs(hours * 60 * 60);
+        File::open(&path).unwrap().set_modified(written).unwrap();
+        path
+    }
+
+    #[test]
+    fn old_leftovers_of_other_keys_go_unless_they_are_being_made() {
+        let scratch = scratch("others");
+        let slot = |key: &str| Slot::new(scratch.path(), key.to_owned());
+        let old = [part(&scratch, "gone.part-1", 25), part(&scratch, "no-lock.part-1", 25)];
+        let kept = [
+            part(&scratch, "gone.part-2", 23),
+            part(&scratch, "made.part-1", 25),
+            part(&scratch, "whole", 25),
+        ];
+        drop(slot("gone").lock().unwrap());
+        let _made = slot("made").lock().unwrap();
+        let own = slot("key");
+        fill(&own, &own.lock().unwrap(), b"1");
+        assert_eq!(old.map(|folder| folder.exists()), [false, false]);
+        assert_eq!(kept.map(|folder| folder.join("image.pt").exists()), [true, true, true]);
+        assert!(own.folder().join("a").exists());
+        assert!(!scratch.path().join("no-lock.lock").exists());
     }
 
     #[test]

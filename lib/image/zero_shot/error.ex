@@ -16,7 +16,7 @@ defmodule Image.ZeroShot.Error do
 
   | reason | meaning |
   | --- | --- |
-  | `:invalid_label` | the labels are not a list, or there are none, or too many of them or of their prompts; a label is not a string, not valid UTF-8, or too long |
+  | `:invalid_label` | the labels are not a list, or there are none, or too many of them or of their prompts; a label is not a string, not valid UTF-8, too long, or has the name of `:other` |
   | `:invalid_classifier` | the binary is not a classifier, or a damaged one |
   | `:invalid_embedding` | the binary is not an embedding, or a damaged one; or the vector is empty, zero or not finite |
   | `:wrong_model` | the classifier or the embedding is of another model than the one of the call, or two embeddings are of different models |
@@ -143,6 +143,15 @@ defmodule Image.ZeroShot.Error do
   @doc false
   @spec error(reason(), String.t()) :: {:error, t()}
   def error(reason, message), do: {:error, %__MODULE__{reason: reason, message: message}}
+
+  # One sentence for a file that cannot be read, whatever it is for.
+  @doc false
+  @spec file(Path.t(), :file.posix()) :: t()
+  def file(path, :enoent),
+    do: %__MODULE__{reason: :not_found, message: "#{inspect(path)}: no such file"}
+
+  def file(path, reason),
+    do: %__MODULE__{reason: :io, message: "#{inspect(path)}: #{:file.format_error(reason)}"}
 
   # The one place where what the native library answers becomes what users see.
   @doc false

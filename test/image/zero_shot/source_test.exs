@@ -103,7 +103,9 @@ defmodule Image.ZeroShot.SourceTest do
     assert {:unsupported_image, message} = refused({:path, ~c"cat.jpg"})
     assert message =~ ~r/^expected a picture, got: {:path, .+}; a path is a string$/
     assert {:unsupported_image, message} = refused({:text, "a cat"})
-    assert message =~ "to compare a picture with texts, classify with scores: :cosine"
+
+    assert message =~
+             "for a text, classify with scores: :cosine, or give what Image.ZeroShot.embed_text/2 returns"
   end
 
   test "an implementation's answer is checked" do

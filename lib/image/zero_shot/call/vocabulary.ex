@@ -67,11 +67,9 @@ defmodule Image.ZeroShot.Call.Vocabulary do
       {:ok, %{type: type}} ->
         unreadable(:io, path, "is not a regular file (#{type})")
 
-      {:error, :enoent} ->
-        unreadable(:not_found, path, "no such file")
-
       {:error, reason} ->
-        unreadable(:io, path, :file.format_error(reason))
+        %{reason: reason, message: message} = Error.file(path, reason)
+        Error.error(reason, "vocabulary #{message}")
     end
   end
 
@@ -95,7 +93,7 @@ defmodule Image.ZeroShot.Call.Vocabulary do
   end
 
   defp unreadable(reason, path, why),
-    do: Error.error(reason, "cannot read the vocabulary #{inspect(path)}: #{why}")
+    do: Error.error(reason, "vocabulary #{inspect(path)}: #{why}")
 
   # The prompts and their counts too, because another template makes other prompts of the same labels. And the
   # precision, so that rows of int8 do not serve a model in f32.

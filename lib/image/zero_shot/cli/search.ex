@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.CLI.Search do
   import Image.ZeroShot.CLI.Output
 
   alias Image.ZeroShot.{Error, Index}
-  alias Image.ZeroShot.CLI.{Album, Gallery, Paths, Rows, SearchFlags, Thumbnails}
+  alias Image.ZeroShot.CLI.{Album, Gallery, Rows, SearchFlags, Thumbnails}
   alias Image.ZeroShot.Hub.Progress
 
   # Neighbours of a picture that are looked at for duplicates.
@@ -46,7 +46,7 @@ defmodule Image.ZeroShot.CLI.Search do
         {:error, "expected --like to be a picture; #{inspect(path)}: is not a file"}
 
       {:error, reason} ->
-        {:error, "expected --like to be a picture; #{Paths.fault({path, reason})}"}
+        {:error, "expected --like to be a picture; #{Error.file(path, reason).message}"}
     end
   end
 

@@ -41,7 +41,8 @@ defmodule Image.ZeroShot.Picture.Reader do
   defp way_out({:path, _path}), do: "a path is a string"
 
   defp way_out({:text, _text}),
-    do: "to compare a picture with texts, classify with scores: :cosine"
+    do:
+      "for a text, classify with scores: :cosine, or give what Image.ZeroShot.embed_text/2 returns"
 
   defp way_out(_term), do: @kinds
 
@@ -108,13 +109,11 @@ defmodule Image.ZeroShot.Picture.Reader do
 
   defp posix({:ok, value}, _path), do: {:ok, value}
 
-  defp posix({:error, :enoent}, path),
-    do: Error.error(:not_found, Enum.join(["#{inspect(path)}: no such file" | hint(path)], "; "))
-
-  defp posix({:error, reason}, path),
-    do: Error.error(:io, "#{inspect(path)}: #{:file.format_error(reason)}")
-
-  defp hint(path), do: path |> address_hint() |> List.wrap()
+  defp posix({:error, reason}, path) do
+    error = Error.file(path, reason)
+    hint = if reason == :enoent, do: address_hint(path)
+    {:error, if(hint, do: %{error | message: "#{error.message}; #{hint}"}, else: error)}
+  end
 
   @doc """
   What to do with an address where a picture is expected, or `nil` if it is none.

@@ -76,11 +76,11 @@ impl Index {
     pub fn load(path: &Path, max_size: u32) -> Result<Self> {
         let place = format!("{:?}", path.display().to_string());
         let not_read = |error: io::Error| {
-            let kind = match error.kind() {
-                io::ErrorKind::NotFound => ErrorKind::NotFound,
-                _ => ErrorKind::Io,
+            let (kind, message) = match error.kind() {
+                io::ErrorKind::NotFound => (ErrorKind::NotFound, format!("{place}: no such file")),
+                _ => (ErrorKind::Io, format!("{place} cannot be read: {error}")),
             };
-            Error::new(kind, format!("{place} cannot be read: {error}")).with_source(error)
+            Error::new(kind, message).with_source(error)
         };
         let file = files::open(path).map_err(not_read)?;
         let len = file.metadata().map_err(not_read)?.len();

@@ -143,9 +143,8 @@ defmodule Image.ZeroShot.SuggestTaskTest do
       missing = Path.join(dir, "missing.txt")
 
       for {vocabulary, message} <- [
-            {missing, ~s(cannot read the vocabulary #{inspect(missing)}: no such file)},
-            {dir,
-             ~s(cannot read the vocabulary #{inspect(dir)}: is not a regular file \(directory\))},
+            {missing, ~s(vocabulary #{inspect(missing)}: no such file)},
+            {dir, ~s(vocabulary #{inspect(dir)}: is not a regular file \(directory\))},
             {words!(dir, ["", " "]), "expected at least one label, got none"},
             {"", ~s(expected --vocabulary to be the name of a file, in UTF-8, got: "")},
             {<<"w", 0xE9>>,

@@ -110,22 +110,43 @@ defmodule Image.ZeroShot.Call.Labels do
   end
 
   @doc """
-  Returns the background of the labels: its term, its prompts, and how many of them make each row.
+  Returns the background of labels with these terms: its term, its prompts, and how many of them make each
+  row.
   """
-  @spec background(Options.t()) :: {:ok, background()} | {:error, Error.t()}
-  def background(%{other: nil, multi_label: true}), do: {:ok, @default_background}
-  def background(%{other: nil}), do: {:ok, @no_background}
+  @spec background([term()] | tuple(), Options.t()) :: {:ok, background()} | {:error, Error.t()}
+  def background(_terms, %{other: nil, multi_label: true}), do: {:ok, @default_background}
+  def background(_terms, %{other: nil}), do: {:ok, @no_background}
 
-  def background(%{other: other} = opts) do
+  def background(terms, %{other: other} = opts) do
     case background_pair(other, opts) do
       {:ok, {term, prompts}} ->
-        if Enum.all?(prompts, &is_binary/1),
-          do: {:ok, %{term: term, prompts: prompts, counts: background_counts(other, prompts)}},
-          else: Error.error(:invalid_label, "the background given as :other has pictures")
+        cond do
+          not Enum.all?(prompts, &is_binary/1) ->
+            Error.error(:invalid_label, "the background given as :other has pictures")
+
+          # With multi_label: true it has no result of its own.
+          index = not opts.multi_label && place(terms, term) ->
+            two_of_a_name(index, term)
+
+          true ->
+            {:ok, %{term: term, prompts: prompts, counts: background_counts(other, prompts)}}
+        end
 
       {:error, fault} ->
         Error.error(:invalid_label, "the background given as :other #{fault}")
     end
+  end
+
+  defp place(terms, term) when is_tuple(terms), do: terms |> Tuple.to_list() |> place(term)
+  defp place(terms, term), do: Enum.find_index(terms, &(&1 === term))
+
+  # Nobody could tell which of the two results is which.
+  defp two_of_a_name(index, term) do
+    Error.error(
+      :invalid_label,
+      "label at index #{index} and :other have the same name, #{Argument.shown(term)}; leave out one " <>
+        "of them, or give :other a name of its own, as {name, prompts}"
+    )
   end
 
   @doc """

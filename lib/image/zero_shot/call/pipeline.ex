@@ -56,7 +56,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   def compare(picture, labels, opts, run, finish) do
     # Checks that work without a model come first: a misspelt file name must not wait for a download.
     with {:ok, labels} <- labels(labels, opts),
-         {:ok, background} <- Labels.background(opts),
+         {:ok, background} <- Labels.background(terms(labels), opts),
          {:ok, pictures} <- Vectors.open([{nil, picture}], opts),
          {:ok, lease} <- checkout(pictures, labels, background, opts) do
       try do
@@ -121,7 +121,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
 
   defp rank_rows(rows, classifier, opts) do
     with :ok <- Scores.check(opts, classifier.model),
-         {:ok, background} <- Labels.background(opts),
+         {:ok, background} <- Labels.background(terms(classifier), opts),
          background = Labels.background_for(background, classifier.model, opts),
          {:ok, texts} <- background_rows(background, classifier, opts),
          do: Scores.rank_many(classifier, rows, {background.term, texts}, opts)
@@ -151,7 +151,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   @spec compile(term(), Options.t(), keyword()) :: {:ok, Classifier.t()} | {:error, Error.t()}
   def compile(labels, opts, given) do
     with {:ok, labels} <- Labels.new(labels, opts),
-         {:ok, _background} <- Labels.background(opts),
+         {:ok, _background} <- Labels.background(labels.terms, opts),
          do: Compile.run(labels, opts, given)
   end
 
@@ -225,6 +225,9 @@ defmodule Image.ZeroShot.Call.Pipeline do
       )
     end
   end
+
+  defp terms(%Classifier{labels: terms}), do: terms
+  defp terms(%Labels{terms: terms}), do: terms
 
   defp checkout(pictures, %Classifier{}, background, opts),
     do: Client.checkout(opts, Vectors.needs(pictures, background.prompts, 1))

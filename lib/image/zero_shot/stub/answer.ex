@@ -59,7 +59,8 @@ defmodule Image.ZeroShot.Stub.Answer do
   def vector(text, _opts, %{dim: dim}) when is_binary(text), do: Words.vector(text, dim)
 
   def vector(scores, %{scores: kind} = opts, %{dim: dim, logit_bias: bias} = info) do
-    {:ok, background} = Labels.background(opts)
+    # The call has checked that no label is called like it.
+    {:ok, background} = Labels.background([], opts)
     background = Labels.background_for(background, info, opts)
     scores = Enum.to_list(scores)
     behind = if opts.multi_label, do: behind(scores, background, dim), else: []

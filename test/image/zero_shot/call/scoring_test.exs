@@ -74,7 +74,7 @@ defmodule Image.ZeroShot.ScoringTest do
     test "has one row of a label, whatever the templates make of it" do
       templates = [template: List.duplicate("a photo of {label}", 3)]
 
-      for opts <- [[multi_label: true, other: "umbrella"], [other: "umbrella"]] do
+      for opts <- [[multi_label: true, other: "food"], [other: "food"]] do
         expected = for %{label: label, score: score} <- classify(opts), do: {label, score}
         assert_scores(classify(opts ++ templates), expected)
       end
@@ -213,6 +213,44 @@ defmodule Image.ZeroShot.ScoringTest do
     test ":other may be as long as a label" do
       other = String.duplicate("é", 2_048)
       assert {:ok, [_, _]} = ZeroShot.try_classify(@picture, ["dog"], [other: other] ++ @opts)
+    end
+
+    test ":other with the name of a label is an error" do
+      expected = fn shown ->
+        {:error,
+         %Error{
+           reason: :invalid_label,
+           message:
+             "label at index 1 and :other have the same name, #{shown}; leave out one of them, or " <>
+               "give :other a name of its own, as {name, prompts}"
+         }}
+      end
+
+      for {labels, other, shown} <- [
+            {["cat", "dog"], "dog", ~s("dog")},
+            {["cat", "dog"], {"dog", ["a wolf"]}, ~s("dog")},
+            {[{1, "cat"}, {nil, "dog"}], ["a wolf"], "nil"}
+          ] do
+        opts = [other: other] ++ @opts
+        classifier = ZeroShot.classifier(labels, @opts)
+        assert ZeroShot.try_classify(@picture, labels, opts) == expected.(shown)
+        assert ZeroShot.try_label(@picture, classifier, other: other) == expected.(shown)
+        assert ZeroShot.try_classifier(labels, opts) == expected.(shown)
+
+        {:error, %Error{message: message}} = expected.(shown)
+        embedding = ZeroShot.embed(@picture, @opts)
+
+        assert [{_embedding, {:error, %Error{message: ^message}}}] =
+                 [embedding] |> ZeroShot.classify_many(classifier, other: other) |> Enum.to_list()
+      end
+
+      # There it has no result.
+      opts = [other: "dog", multi_label: true] ++ @opts
+      assert {:ok, [_, _]} = ZeroShot.try_classify(@picture, ["cat", "dog"], opts)
+
+      # Terms are compared by ===.
+      assert {:ok, _} =
+               ZeroShot.try_classify(@picture, %{1 => "cat"}, [other: {1.0, "dog"}] ++ @opts)
     end
 
     test "wrong prompts of :other are an error like those of a label" do

@@ -133,6 +133,26 @@ defmodule Image.ZeroShotTest do
       assert {:error, %Error{message: "second picture: " <> _}} =
                ZeroShot.try_similarity(dog, "garbage", opts())
     end
+
+    test "says what to do with a text" do
+      dog = Pictures.sample("dog.jpg")
+      way_out = "classify with scores: :cosine, or give what Image.ZeroShot.embed_text/2 returns"
+
+      for {one, other, which} <- [{dog, "a dog", "second"}, {"a dog", dog, "first"}] do
+        assert {:error, %Error{reason: :invalid_image, message: message}} =
+                 ZeroShot.try_similarity(one, other, opts())
+
+        assert String.starts_with?(message, which <> " picture: ")
+        assert String.ends_with?(message, "; to compare with a text, " <> way_out)
+      end
+
+      assert {:error, %Error{message: message}} =
+               ZeroShot.try_similarity("a dog", <<0xFF, 0xD8>>, opts())
+
+      assert message =~ way_out
+      assert {:error, %Error{message: message}} = ZeroShot.try_similarity(dog, <<0xFF>>, opts())
+      refute message =~ way_out
+    end
   end
 
   describe "what is wrong" do

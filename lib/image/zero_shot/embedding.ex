@@ -253,7 +253,17 @@ defmodule Image.ZeroShot.Embedding do
     end
   end
 
-  def check!(other), do: Argument.wrong!("an Image.ZeroShot.Embedding", other)
+  def check!(other), do: wrong!("an Image.ZeroShot.Embedding", other)
+
+  @doc false
+  @spec wrong!(String.t(), term()) :: no_return()
+  def wrong!(expected, got), do: Argument.wrong!(expected, got, way_out(got))
+
+  defp way_out({:ok, %__MODULE__{}}), do: "take the embedding out of {:ok, embedding}"
+
+  defp way_out(_other) do
+    "Image.ZeroShot.embed/2 makes one of a picture, and Image.ZeroShot.embed_text/2 of a text"
+  end
 
   defp text?(term), do: is_binary(term) and String.valid?(term)
 

@@ -72,7 +72,7 @@ defmodule Image.ZeroShot.Index do
   """
 
   alias Image.ZeroShot
-  alias Image.ZeroShot.{Embedding, Error, Native}
+  alias Image.ZeroShot.{Embedding, Error, Native, Picture}
   alias Image.ZeroShot.Call.{Argument, Options, OptionValues, Started}
   alias Image.ZeroShot.Index.{Finder, Ids, Owner}
 
@@ -144,15 +144,15 @@ defmodule Image.ZeroShot.Index do
 
   # An index, and the number of changes that are in its file.
   defp open(%{path: path} = opts) do
-    with :ok <- writable(path),
+    with :ok <- in_directory(path),
          {:ok, index} <- if(path && File.exists?(path), do: read(path, opts), else: made(opts)),
          do: {:ok, {index, info(index).changes}}
   end
 
   # Otherwise it would be lost at the end.
-  defp writable(nil), do: :ok
+  defp in_directory(nil), do: :ok
 
-  defp writable(path) do
+  defp in_directory(path) do
     directory = Path.dirname(path)
 
     if File.dir?(directory),
@@ -243,8 +243,14 @@ defmodule Image.ZeroShot.Index do
 
   defp entry!({id, %Embedding{} = embedding}), do: {id, embedding}
 
-  defp entry!(other),
-    do: Argument.wrong!("an Image.ZeroShot.Embedding under an id, as {id, embedding}", other)
+  defp entry!({id, other}) do
+    Embedding.wrong!(
+      "the entry with the id #{Argument.shown(id)} to be an Image.ZeroShot.Embedding",
+      other
+    )
+  end
+
+  defp entry!(other), do: Argument.wrong!("each entry to be {id, embedding}", other)
 
   # Within a part; the index checks the first one against its own.
   defp checked(embedding, model) do
@@ -387,9 +393,8 @@ defmodule Image.ZeroShot.Index do
   end
 
   # Without {:text, _} a text is taken for the bytes of a picture.
-  defp explain({:error, %Error{reason: :invalid_image} = error}, query) when is_binary(query) do
-    text? = byte_size(query) <= 1024 and String.printable?(query)
-    way_out = if text?, do: "; to search by a text give {:text, text}", else: ""
+  defp explain({:error, %Error{reason: :invalid_image} = error}, query) do
+    way_out = if Picture.text?(query), do: "; to search by a text give {:text, text}", else: ""
     {:error, %{error | message: error.message <> way_out}}
   end
 
@@ -469,7 +474,18 @@ defmodule Image.ZeroShot.Index do
               "expected ids of plain data in an index to save, got processes, references or functions"
       end
 
-      with {:ok, :done} <- answer(&Native.index_save(&1, ref, path!(path))), do: :ok
+      path = path!(path)
+
+      case answer(&Native.index_save(&1, ref, path)) do
+        {:ok, :done} ->
+          :ok
+
+        {:error, %Error{reason: :not_found} = error} ->
+          with(:ok <- in_directory(path), do: {:error, error})
+
+        {:error, error} ->
+          {:error, error}
+      end
     end
   end
 

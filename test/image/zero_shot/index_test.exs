@@ -53,9 +53,22 @@ defmodule Image.ZeroShot.IndexTest do
       assert Index.put_many(index, entries) == :ok
       assert Index.size(index) == 2_500
       assert Index.put_many(index, []) == :ok
+    end
 
-      assert_raise ArgumentError, ~r/as {id, embedding}, got: {1, "x"}/, fn ->
-        Index.put_many(index, [{1, "x"}])
+    test "what is not an embedding under an id is named, with the way out" do
+      embedding = vector(1.0, 0.0)
+      entry = "expected the entry with the id 1 to be an Image.ZeroShot.Embedding, got: "
+
+      for {wrong, message} <- [
+            {{1, {:path, "dog.jpg"}},
+             entry <>
+               ~s({:path, "dog.jpg"}; Image.ZeroShot.embed/2 makes one of a picture, and ) <>
+               "Image.ZeroShot.embed_text/2 of a text"},
+            {{1, {:ok, embedding}},
+             entry <> "#{inspect({:ok, embedding})}; take the embedding out of {:ok, embedding}"},
+            {embedding, "expected each entry to be {id, embedding}, got: #{inspect(embedding)}"}
+          ] do
+        assert_raise ArgumentError, message, fn -> Index.put_many(Index.new(), [wrong]) end
       end
     end
 

@@ -10,6 +10,13 @@ defmodule Image.ZeroShot.Call.Argument do
   def wrong!(expected, got), do: raise(ArgumentError, "expected #{expected}, got: #{shown(got)}")
 
   @doc """
+  The same with the way out.
+  """
+  @spec wrong!(String.t(), term(), String.t()) :: no_return()
+  def wrong!(expected, got, way_out),
+    do: raise(ArgumentError, "expected #{expected}, got: #{shown(got)}; #{way_out}")
+
+  @doc """
   Returns a list or another enumerable. Its elements are not looked at: it may be a lazy stream.
   """
   @spec enumerable!(term(), String.t()) :: Enumerable.t()

@@ -4,7 +4,7 @@ defmodule Image.ZeroShot.Call.Pipeline do
   # Runs a call from a picture and labels to results: check the arguments, check out a lease, make
   # pixels, run the model, score.
 
-  alias Image.ZeroShot.{Classifier, Embedding, Error}
+  alias Image.ZeroShot.{Classifier, Embedding, Error, Picture}
   alias Image.ZeroShot.Classifier.Scores
   alias Image.ZeroShot.Call.{Compile, Labels, Options, PictureStream, Started, Vectors}
   alias Image.ZeroShot.Serving.{Client, Identity, Lease}
@@ -163,8 +163,26 @@ defmodule Image.ZeroShot.Call.Pipeline do
 
   def cosine(picture, other, opts) do
     pictures = [{"first picture", picture}, {"second picture", other}]
-    with {:ok, [one, other]} <- Vectors.embed(pictures, opts), do: Embedding.cosine(one, other)
+
+    with {:ok, [one, other]} <- pictures |> Vectors.embed(opts) |> or_text(pictures),
+         do: Embedding.cosine(one, other)
   end
+
+  # A text in the place of a picture is taken for the bytes of one.
+  defp or_text({:error, %Error{reason: :invalid_image} = error}, pictures) do
+    text? =
+      Enum.any?(pictures, fn {name, picture} ->
+        Picture.text?(picture) and String.starts_with?(error.message, name)
+      end)
+
+    way_out =
+      "; to compare with a text, classify with scores: :cosine, or give what " <>
+        "Image.ZeroShot.embed_text/2 returns"
+
+    {:error, if(text?, do: %{error | message: error.message <> way_out}, else: error)}
+  end
+
+  defp or_text(result, _pictures), do: result
 
   @doc """
   Embeds a picture, or each of a list.

@@ -103,8 +103,8 @@ defmodule Image.ZeroShot.Picture do
 
   # A file name instead of {:path, name} is the easiest mistake to make. This judges by its looks
   # only: asking whether the file exists would tell a stranger which files there are.
-  defp explain(error, bytes) when is_binary(bytes) and byte_size(bytes) in 1..1024 do
-    if String.printable?(bytes) and not String.contains?(bytes, "\n") do
+  defp explain(error, bytes) when is_binary(bytes) and bytes != "" do
+    if text?(bytes) and not String.contains?(bytes, "\n") do
       name = inspect(bytes, printable_limit: 80)
 
       way_out =
@@ -118,6 +118,13 @@ defmodule Image.ZeroShot.Picture do
   end
 
   defp explain(error, _picture), do: error
+
+  @doc """
+  Whether a picture looks like a text instead.
+  """
+  @spec text?(term()) :: boolean()
+  def text?(given),
+    do: is_binary(given) and byte_size(given) <= 1024 and String.printable?(given)
 
   defp bad!(picture, answer) do
     raise ArgumentError,

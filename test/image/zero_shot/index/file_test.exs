@@ -67,8 +67,13 @@ defmodule Image.ZeroShot.Index.FileTest do
       assert {:error, %Error{reason: :invalid_index_file}} = Index.load(path)
     end
 
-    assert {:error, %Error{reason: :not_found}} = Index.load(Path.join(dir, "none"))
-    assert {:error, %Error{reason: :not_found}} = Index.save(Index.new(), Path.join(dir, "no/x"))
+    none = Path.join(dir, "none")
+    assert {:error, %Error{reason: :not_found, message: message}} = Index.load(none)
+    assert message == "#{inspect(none)}: no such file"
+
+    path = Path.join(none, "x")
+    assert {:error, %Error{reason: :not_found, message: message}} = Index.save(Index.new(), path)
+    assert message == "#{inspect(path)}: the directory #{inspect(none)} does not exist"
 
     for path <- ["", "a\0b", nil, :path] do
       assert_raise ArgumentError, ~r/expected a path that is not empty/, fn ->

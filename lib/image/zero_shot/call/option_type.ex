@@ -75,22 +75,23 @@ defmodule Image.ZeroShot.Call.OptionType do
   What was expected, to stand after "expected :name to be".
   """
   @spec expected(t()) :: String.t()
-  def expected({:or, atoms, type}), do: Enum.join([expected(type) | inspected(atoms)], " or ")
-  def expected({:one_of, atoms}), do: alternatives(inspected(atoms))
+  def expected({:or, atoms, type}), do: alternatives(choices(type) ++ inspected(atoms))
+
+  def expected(type) when type in [:boolean, :revision, :vocabulary],
+    do: alternatives(choices(type))
+
+  def expected({:one_of, _atoms} = type), do: alternatives(choices(type))
   def expected({:integer, least, most}), do: "an integer from #{least} to #{most}"
   def expected({:number, least, most}), do: "a number from #{least} to #{most}"
   def expected({:function, 1}), do: "a function of one argument"
   def expected(:scale), do: "a positive number of at most 1.0e6"
-  def expected(:boolean), do: "true or false"
   def expected(:process), do: "a process"
   def expected(:name), do: "an atom such as MyApp.Clip"
   def expected(:serving), do: "the name of a serving, an atom"
   def expected(:text), do: "a string of at most #{@max_text} bytes"
-  def expected(:revision), do: "a branch, a tag or a commit"
   def expected(:template), do: Templates.expected()
   def expected(:device), do: ":auto, :cpu, :cuda, {:cuda, index} or :mps"
   def expected(:other), do: "a label, a list of prompts, {label, prompts} or nil"
-  def expected(:vocabulary), do: "a list of labels or the path of a file with them"
   def expected(:only), do: "a list of ids, a function of one argument or nil"
   def expected(:token), do: "a string, false for none or nil for the one of the environment"
   def expected(:directory), do: "a directory"
@@ -142,6 +143,13 @@ defmodule Image.ZeroShot.Call.OptionType do
   defp other?({_label, prompt}) when is_binary(prompt), do: true
   defp other?({_label, prompts}), do: match?([_ | _], prompts)
   defp other?(other), do: other == nil or is_binary(other) or match?([_ | _], other)
+
+  # What `nil` and `:infinity` stand beside.
+  defp choices({:one_of, atoms}), do: inspected(atoms)
+  defp choices(:boolean), do: ["true", "false"]
+  defp choices(:revision), do: ["a branch", "a tag", "a commit"]
+  defp choices(:vocabulary), do: ["a list of labels", "the path of a file with them"]
+  defp choices(type), do: [expected(type)]
 
   defp rgb?({r, g, b}), do: Enum.all?([r, g, b], &(is_integer(&1) and &1 in 0..255))
   defp rgb?(_other), do: false

@@ -104,7 +104,7 @@ defmodule Image.ZeroShot.Call.Templates do
 
   @lists %{openai_imagenet: @openai_imagenet, simple_imagenet: @simple_imagenet}
 
-  @expected "nil, a string that contains #{@placeholder}, a list of those or one of " <>
+  @expected "nil, a string that contains #{@placeholder} such as \"a photo of #{@placeholder}\", a list of those or one of " <>
               Enum.map_join(Map.keys(@lists), ", ", &inspect/1)
 
   @spec names() :: [atom()]

@@ -265,7 +265,7 @@ defmodule Image.ZeroShot.ExplainTest do
       end
 
       assert_raise ArgumentError,
-                   ~r/expected :format to be :png or :ansi or nil, got: :gif/,
+                   ~r/expected :format to be :png, :ansi or nil, got: :gif/,
                    fn -> explain(@dog, @labels, format: :gif) end
 
       assert_raise ArgumentError, ~r/unknown option :format/, fn ->

@@ -197,7 +197,8 @@ defmodule Image.ZeroShot.OptionsTest do
 
       for template <- bad do
         assert message(template: template) ==
-                 "expected :template to be nil, a string that contains {label}, a list of those " <>
+                 "expected :template to be nil, a string that contains {label} such as " <>
+                   ~s("a photo of {label}", a list of those ) <>
                    "or one of :openai_imagenet, :simple_imagenet, got: #{inspect(template)}"
       end
     end
@@ -246,6 +247,22 @@ defmodule Image.ZeroShot.OptionsTest do
 
       assert message(colour_profile: :srgb) ==
                "unknown option :colour_profile; did you mean :color_profile?"
+    end
+
+    test "of several kinds are listed as in a sentence" do
+      for {opts, expected} <- [
+            {[offline: 1], "true, false or nil"},
+            {[revision: 1], "a branch, a tag, a commit or nil"},
+            {[timeout: -1], "an integer from 0 to 4294967295 or :infinity"}
+          ] do
+        assert message(opts) =~ ~r/ to be #{expected}, got: -?1\z/
+      end
+
+      assert_raise ArgumentError,
+                   ~r/a list of labels, the path of a file with them or nil, got/,
+                   fn ->
+                     Options.suggest!(vocabulary: 1)
+                   end
     end
 
     test ":cache_dir" do

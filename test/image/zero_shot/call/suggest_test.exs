@@ -179,9 +179,11 @@ defmodule Image.ZeroShot.Call.SuggestTest do
         assert error.message =~ expected
       end
 
-      assert_raise ArgumentError, ~r/:vocabulary to be a list of labels or the path/, fn ->
-        ZeroShot.suggest(@dog, [vocabulary: :nouns] ++ opts)
-      end
+      assert_raise ArgumentError,
+                   ~r/:vocabulary to be a list of labels, the path of a file with them or nil/,
+                   fn ->
+                     ZeroShot.suggest(@dog, [vocabulary: :nouns] ++ opts)
+                   end
     end
 
     test "with options of other calls raises", %{opts: opts} do

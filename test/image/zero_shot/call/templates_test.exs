@@ -46,7 +46,8 @@ defmodule Image.ZeroShot.TemplatesTest do
 
   test "a wrong template is an error that lists what is allowed" do
     expected =
-      "expected :template to be nil, a string that contains {label}, a list of those or one of " <>
+      "expected :template to be nil, a string that contains {label} such as " <>
+        ~s("a photo of {label}", a list of those or one of ) <>
         ":openai_imagenet, :simple_imagenet, got: "
 
     for wrong <- [:imagenet, "a photo", [], ["{label}", "a photo"], ["{label}" | "{label}"], 1] do

@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Call.OptionValues do
 
   require Logger
 
-  alias Image.ZeroShot.Call.{OptionTable, OptionType, Secret}
+  alias Image.ZeroShot.Call.{OptionTable, OptionType, Secret, Typo}
   alias Image.ZeroShot.Hub.Repo
 
   @app :image_zero_shot
@@ -74,7 +74,7 @@ defmodule Image.ZeroShot.Call.OptionValues do
   end
 
   defp unknown(name, names) do
-    nearest = Enum.max_by(names, &likeness(&1, name))
+    meant = Typo.meant(name, names)
 
     hint =
       cond do
@@ -84,8 +84,8 @@ defmodule Image.ZeroShot.Call.OptionValues do
         name in OptionTable.names(OptionTable.groups()) ->
           "it belongs to other calls; the options here are #{list(names)}"
 
-        likeness(nearest, name) > 0.77 ->
-          "did you mean #{inspect(nearest)}?"
+        meant ->
+          "did you mean #{inspect(meant)}?"
 
         true ->
           "the options are #{list(names)}"
@@ -95,13 +95,6 @@ defmodule Image.ZeroShot.Call.OptionValues do
   end
 
   defp list(names), do: Enum.map_join(names, ", ", &inspect/1)
-
-  # Who mistypes a word rarely mistypes its first letter.
-  defp likeness(option, name) do
-    [option, name] = [to_string(option), to_string(name)]
-    same_start = String.first(option) == String.first(name)
-    String.jaro_distance(option, name) - if(same_start, do: 0, else: 0.15)
-  end
 
   # A revision belongs to a repository: the one in the configuration does not go with a repository
   # that the call names.

@@ -4,7 +4,9 @@ defmodule Image.ZeroShot.CLI.Flags do
   # From a command line to paths, labels and the options of `Image.ZeroShot.classify_many/3`, or of
   # suggestions.
 
+  alias Image.ZeroShot.Error
   alias Image.ZeroShot.Call.{OptionTable, Templates}
+  alias Image.ZeroShot.CLI.Switches
 
   @switches [
     labels: :keep,
@@ -44,8 +46,6 @@ defmodule Image.ZeroShot.CLI.Flags do
   # As many as fit beside a thumbnail.
   @top_of_page 5
 
-  @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
-
   # What does not go together with suggestions, and the way out.
   @not_suggested [
     labels:
@@ -65,7 +65,7 @@ defmodule Image.ZeroShot.CLI.Flags do
         "labels instead of --suggest"
   ]
 
-  @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.classify"
+  @task "zero_shot.classify"
 
   @type t :: %{
           paths: [Path.t(), ...],
@@ -86,39 +86,19 @@ defmodule Image.ZeroShot.CLI.Flags do
          scores = Keyword.get(own, :scores, :softmax),
          :ok <- bars(html, scores),
          {:ok, least} <- min_score(flags[:min_score], @ranges[scores]),
+         {:ok, template} <- template(flags),
          {:ok, model} <- model(flags) do
-      opts = top_k(top, labels) ++ own ++ least ++ template(flags) ++ model
+      opts = top_k(top, labels) ++ own ++ least ++ template ++ model
       flags = %{paths: paths, labels: labels, format: format, html: html}
       {:ok, Map.merge(flags, %{scores: scores, opts: opts})}
     end
   end
 
   defp words(argv) do
-    case OptionParser.parse(argv, strict: @switches) do
-      {flags, [_ | _] = paths, []} ->
-        {:ok, flags, paths}
-
-      {_flags, [], []} ->
-        {:error, "expected pictures, folders or wildcards, such as \"photos/*.jpg\"; #{@usage}"}
-
-      {_flags, _paths, [fault | _]} ->
-        {:error, fault(fault)}
-    end
-  end
-
-  defp fault({name, value}) do
-    cond do
-      String.replace(name, "_", "-") not in ["--no-multi-label", "--no-suggest" | @names] ->
-        "unknown flag #{name}; #{@usage}"
-
-      value == nil ->
-        "expected a value after #{name}"
-
-      name =~ "multi" or name =~ "suggest" ->
-        "expected no value for #{name}, got: #{value}"
-
-      true ->
-        "expected #{name} to be a number, got: #{value}"
+    with {:ok, _flags, []} <- Switches.parse(argv, @switches, @task) do
+      {:error,
+       "expected pictures, folders or wildcards, such as \"photos/*.jpg\"; " <>
+         Switches.usage(@switches, @task)}
     end
   end
 
@@ -148,6 +128,7 @@ defmodule Image.ZeroShot.CLI.Flags do
     case {flags[:vocabulary], labels(flags)} do
       {nil, {:ok, [_ | _] = labels}} ->
         with {:ok, scores} <- scores(flags[:scores]),
+             :ok <- other(flags, labels),
              do: {:ok, labels, Keyword.take(flags, [:multi_label, :other]) ++ scores}
 
       {nil, {:ok, []}} ->
@@ -162,6 +143,13 @@ defmodule Image.ZeroShot.CLI.Flags do
          "expected --suggest together with --vocabulary; to classify with the lines of a file, " <>
            "use --labels-file FILE"}
     end
+  end
+
+  # There would be two results of one name.
+  defp other(flags, labels) do
+    if flags[:other] in labels and not Keyword.get(flags, :multi_label, false),
+      do: {:error, "expected --other to be none of the labels, got: #{flags[:other]}"},
+      else: :ok
   end
 
   defp scores(nil), do: {:ok, []}
@@ -199,8 +187,12 @@ defmodule Image.ZeroShot.CLI.Flags do
 
   defp listed({:labels_file, path}) do
     case File.read(path) do
-      {:ok, text} -> {:ok, text |> String.trim_leading("\uFEFF") |> parts("\n")}
-      {:error, reason} -> {:error, "--labels-file #{path}: #{:file.format_error(reason)}"}
+      {:ok, text} ->
+        {:ok, text |> String.trim_leading("\uFEFF") |> parts("\n")}
+
+      {:error, reason} ->
+        {:error,
+         "expected --labels-file to be a file with labels; #{Error.file(path, reason).message}"}
     end
   end
 
@@ -285,11 +277,27 @@ defmodule Image.ZeroShot.CLI.Flags do
     do:
       {:error, "expected --precision to be one of #{Enum.join(@precisions, ", ")}, got: #{name}"}
 
-  defp template(flags) do
+  @doc """
+  The option of `:template`, which may be given several times.
+  """
+  @spec template(keyword()) :: {:ok, keyword()} | {:error, String.t()}
+  def template(flags) do
     case Keyword.get_values(flags, :template) do
-      [] -> []
-      [one] -> [template: template_named(one)]
-      several -> [template: several]
+      [] -> {:ok, []}
+      [one] -> one |> template_named() |> placed()
+      several -> placed(several)
+    end
+  end
+
+  defp placed(template) do
+    case Enum.find(List.wrap(template), &(is_binary(&1) and not (&1 =~ "{label}"))) do
+      nil ->
+        {:ok, [template: template]}
+
+      text ->
+        {:error,
+         "expected --template to contain {label} where the label goes, such as " <>
+           ~s(--template "a photo of {label}", got: #{text})}
     end
   end
 

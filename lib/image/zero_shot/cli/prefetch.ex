@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
 
   alias Image.ZeroShot.{Error, Hub}
   alias Image.ZeroShot.Call.Options
-  alias Image.ZeroShot.CLI.Flags
+  alias Image.ZeroShot.CLI.{Flags, Switches}
   alias Image.ZeroShot.Hub.{Progress, Repo}
   alias Image.ZeroShot.Serving.Model
 
@@ -15,13 +15,22 @@ defmodule Image.ZeroShot.CLI.Prefetch do
     repo: :string,
     revision: :string,
     offline_check: :boolean,
-    export: :boolean
+    no_export: :boolean
   ]
 
-  # Flags of image_vision's task of the same name, for models that this package does not have.
-  @elsewhere [:classify, :segment, :detect, :background, :caption]
+  @task "image_vision.download_models"
 
-  @covers "this package has only the models of zero-shot classification (--zero-shot)"
+  # Flags of image_vision's task of the same name, for models that this package does not have.
+  @elsewhere [
+    classify: :boolean,
+    segment: :boolean,
+    detect: :boolean,
+    background: :boolean,
+    caption: :boolean
+  ]
+
+  @covers "this package has only the models of zero-shot classification"
+  @command "mix #{@task} --zero-shot"
 
   @typedoc "Whether the output is a terminal, which can draw a bar."
   @type output :: [terminal: boolean()]
@@ -31,7 +40,7 @@ defmodule Image.ZeroShot.CLI.Prefetch do
     with {:ok, flags} <- parse(argv),
          {:ok, opts} <- options(flags),
          :ok <- fetch(opts, Keyword.get(output, :terminal, false)),
-         :ok <- export(opts, Keyword.get(flags, :export, true)) do
+         :ok <- export(opts, not Keyword.get(flags, :no_export, false)) do
       if flags[:offline_check], do: say("ready, without a network")
       :ok
     else
@@ -41,41 +50,27 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   end
 
   defp parse(argv) do
-    strict = @flags ++ Enum.map(@elsewhere, &{&1, :boolean})
+    case Switches.parse(argv, @flags, @task, @elsewhere) do
+      {:ok, flags, []} ->
+        covered(flags)
 
-    case OptionParser.parse(argv, strict: strict) do
-      {flags, [], []} -> covered(flags)
-      {_flags, [word | _], []} -> {:error, "expected only flags, got: #{word}; #{usage()}"}
-      {_flags, _words, [fault | _]} -> {:error, fault(fault, Keyword.keys(strict))}
+      {:ok, _flags, [word | _]} ->
+        {:error, "expected only flags, got: #{word}; #{Switches.usage(@flags, @task)}"}
+
+      {:error, message} ->
+        {:error, message}
     end
   end
-
-  defp fault({name, value}, known) do
-    cond do
-      switch(name) not in Enum.map(known, &"--#{switch(to_string(&1))}") ->
-        "unknown flag #{name}; #{usage()}"
-
-      value == nil ->
-        "expected a value after #{name}"
-
-      true ->
-        "expected no value for #{name}, got: #{value}"
-    end
-  end
-
-  defp switch(name), do: String.replace(name, "_", "-")
-
-  defp usage, do: "the flags are --zero-shot, --repo, --revision, --offline-check and --no-export"
 
   defp covered(flags) do
-    others = for name <- @elsewhere, flags[name], do: "--#{name}"
+    others = for {name, :boolean} <- @elsewhere, flags[name], do: "--#{name}"
 
     cond do
       others == [] and flags[:zero_shot] ->
         {:ok, flags}
 
       others == [] ->
-        say(@covers)
+        say("fetching the model for zero-shot classification, the same as #{@command}")
         {:ok, flags}
 
       flags[:zero_shot] ->
@@ -83,7 +78,8 @@ defmodule Image.ZeroShot.CLI.Prefetch do
         {:ok, flags}
 
       true ->
-        {:error, "nothing to do for #{Enum.join(others, ", ")}: #{@covers}"}
+        {:error,
+         "nothing to do for #{Enum.join(others, ", ")}: #{@covers}; fetch one with #{@command}"}
     end
   end
 

@@ -3,7 +3,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
 
   # From the command line of `mix zero_shot.search` to a folder, a query, and options.
 
-  alias Image.ZeroShot.CLI.Flags
+  alias Image.ZeroShot.CLI.{Flags, Switches}
 
   @switches [
     like: :string,
@@ -19,8 +19,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
     precision: :string
   ]
 
-  @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
-  @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.search"
+  @task "zero_shot.search"
   @example ~s(such as mix zero_shot.search photos "a red car")
 
   # Of pictures that people would call the same, most have more.
@@ -34,7 +33,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
           format: :table | :json | :csv,
           html: Path.t() | nil,
           index: Path.t() | nil,
-          template: [template: String.t()] | [],
+          template: keyword(),
           opts: keyword()
         }
 
@@ -45,6 +44,7 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          {:ok, format} <- flags |> Keyword.get(:format, "table") |> Flags.format(),
          {:ok, html} <- Flags.html(flags[:html]),
          {:ok, index} <- Flags.written("--index", flags[:index], ~w(.index)),
+         {:ok, template} <- Flags.template(flags),
          {:ok, model} <- Flags.model(flags),
          :ok <- numbers(flags) do
       {:ok,
@@ -56,33 +56,22 @@ defmodule Image.ZeroShot.CLI.SearchFlags do
          format: format,
          html: html,
          index: index,
-         template: Keyword.take(flags, [:template]),
+         template: template,
          opts: model
        }}
     end
   end
 
   defp words(argv) do
-    case OptionParser.parse(argv, strict: @switches) do
-      {flags, [folder | words], []} -> {:ok, flags, folder, words}
-      {_flags, [], []} -> {:error, "expected a folder, #{@example}; #{@usage}"}
-      {_flags, _words, [fault | _]} -> {:error, fault(fault)}
-    end
-  end
+    case Switches.parse(argv, @switches, @task) do
+      {:ok, flags, [folder | words]} ->
+        {:ok, flags, folder, words}
 
-  defp fault({name, value}) do
-    cond do
-      String.replace(name, "_", "-") not in ["--no-duplicates" | @names] ->
-        "unknown flag #{name}; #{@usage}"
+      {:ok, _flags, []} ->
+        {:error, "expected a folder, #{@example}; #{Switches.usage(@switches, @task)}"}
 
-      value == nil ->
-        "expected a value after #{name}"
-
-      name =~ "duplicates" ->
-        "expected no value for #{name}, got: #{value}"
-
-      true ->
-        "expected #{name} to be a number, got: #{value}"
+      {:error, message} ->
+        {:error, message}
     end
   end
 

@@ -93,7 +93,9 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
 
     test "for every picture is one line" do
       assert {{:error, message}, "", ""} = classify(["priv/samples", "--labels-file", "gone.txt"])
-      assert message == "--labels-file gone.txt: no such file or directory"
+
+      assert message ==
+               ~s(expected --labels-file to be a file with labels; "gone.txt": no such file)
 
       assert {{:error, message}, "", ""} =
                classify(["priv/samples", "--labels", "priv/samples/labels.txt"])
@@ -250,6 +252,8 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
     @usage "the flags are --labels, --labels-file, --suggest, --vocabulary, --template, --top, --min-score, --multi-label, " <>
              "--scores, --other, --format, --html, --repo, --device, --precision; see mix help zero_shot.classify"
 
+    @more " mix help zero_shot.classify lists all flags"
+
     @no_labels ~s(expected labels, as --labels "a dog, a cat" or --labels-file FILE; without any, use --suggest)
 
     test "that are unknown or wrong are an error before any work" do
@@ -258,7 +262,12 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
             {["x.jpg"], @no_labels},
             {["x.jpg", "--labels", ", ,"], @no_labels},
             {["x.jpg", "--no-suggest"], @no_labels},
-            {["x.jpg", "--label", "dog"], "unknown flag --label; #{@usage}"},
+            {["x.jpg", "--quiet"], "unknown flag --quiet; #{@usage}"},
+            {["x.jpg", "--lables", "dog"],
+             "unknown flag --lables; did you mean --labels?" <> @more},
+            {["x.jpg", "--labels_file", "a"],
+             "unknown flag --labels_file; did you mean --labels-file?" <> @more},
+            {["x.jpg", "--sugest"], "unknown flag --sugest; did you mean --suggest?" <> @more},
             {["x.jpg", "--labels"], "expected a value after --labels"},
             {["x.jpg", "--top", "many"], "expected --top to be a number, got: many"},
             {["x.jpg", "--labels", "a", "--min-score", "50"],
@@ -284,8 +293,17 @@ defmodule Image.ZeroShot.ClassifyTaskTest do
         assert Console.run(argv) == {:error, message}
       end
 
-      assert {:error, "expected :template to be nil, a string that contains {label}" <> _} =
-               Console.run(["x.jpg", "--template", "photo"] ++ @labels)
+      for templates <- [["a photo"], ["a {label}", "a photo"]] do
+        argv = ["x.jpg"] ++ @labels ++ Enum.flat_map(templates, &["--template", &1])
+
+        assert Console.run(argv) ==
+                 {:error,
+                  "expected --template to contain {label} where the label goes, such as " <>
+                    ~s(--template "a photo of {label}", got: a photo)}
+      end
+
+      assert Console.run(["x.jpg", "--labels", "a, b", "--other", "b"]) ==
+               {:error, "expected --other to be none of the labels, got: b"}
     end
   end
 

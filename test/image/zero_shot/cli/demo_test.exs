@@ -366,7 +366,7 @@ defmodule Image.ZeroShot.DemoTaskTest do
     test "is named, with what was expected", %{tmp_dir: dir} do
       for {argv, words} <- [
             {["photos"], "expected only flags, got: photos"},
-            {["--prot", "1"], "unknown flag --prot"},
+            {["--prot", "1"], "unknown flag --prot; did you mean --port?"},
             {["--port"], "expected a value after --port"},
             {["--port", "x"], "expected --port to be a number, got: x"},
             {["--port", "65536"], "from 0 to 65535, got: 65536"},
@@ -374,8 +374,8 @@ defmodule Image.ZeroShot.DemoTaskTest do
             {["--pictures", dir, "--repo", "embedded"], "contains no pictures"},
             {["--index", "a.index"], "expected --pictures DIR"},
             {["--pictures", dir, "--index", "a.jpg"], "ends in .index"},
-            {["--labels-file", "no.txt"], "no.txt"},
-            {["--template", "no place"], "{label}"},
+            {["--labels-file", "no.txt"], ~s("no.txt": no such file)},
+            {["--template", "no place"], "expected --template to contain {label}"},
             {["--device", "toaster"], "toaster"},
             {["--precision", "f64"], "f32, bf16, f16, int8, auto, got: f64"},
             {["--repo", "./no/such"], "no/such"}

@@ -173,10 +173,14 @@ defmodule Image.ZeroShot.PrefetchTest do
 
   describe "flags" do
     test "that are unknown or wrong are an error" do
-      flags = "the flags are --zero-shot, --repo, --revision, --offline-check and --no-export"
+      flags =
+        "the flags are --zero-shot, --repo, --revision, --offline-check, --no-export; " <>
+          "see mix help image_vision.download_models"
+
+      meant = "did you mean --zero-shot? mix help image_vision.download_models lists all flags"
 
       for {argv, message} <- [
-            {["--zeroshot"], "unknown flag --zeroshot; #{flags}"},
+            {["--zeroshot"], "unknown flag --zeroshot; #{meant}"},
             {["--zero-shot", "--force"], "unknown flag --force; #{flags}"},
             {["--zero-shot", "--repo"], "expected a value after --repo"},
             {["--offline-check=maybe"], "expected no value for --offline-check, got: maybe"},
@@ -186,16 +190,26 @@ defmodule Image.ZeroShot.PrefetchTest do
       end
     end
 
-    @covers "this package has only the models of zero-shot classification (--zero-shot)"
+    @command "mix image_vision.download_models --zero-shot"
+    @covers "this package has only the models of zero-shot classification"
+
+    test "can be left out, and the command is shown" do
+      assert {:ok, shown} = prefetch(["--no-export"])
+
+      assert String.starts_with?(
+               shown,
+               "fetching the model for zero-shot classification, the same as #{@command}\n" <>
+                 "model: acme/emoji-clip at main\n"
+             )
+    end
 
     test "of image_vision are skipped with a note" do
-      assert {:ok, shown} = prefetch(["--no-export"])
-      assert String.starts_with?(shown, @covers <> "\nmodel: acme/emoji-clip at main\n")
-
       assert {:ok, shown} = prefetch(["--classify", "--zero-shot", "--caption", "--no-export"])
       assert String.starts_with?(shown, "--classify, --caption: skipped, #{@covers}\nmodel: ")
 
-      assert prefetch(["--detect"]) == {{:error, "nothing to do for --detect: #{@covers}"}, ""}
+      assert prefetch(["--detect"]) ==
+               {{:error, "nothing to do for --detect: #{@covers}; fetch one with #{@command}"},
+                ""}
     end
   end
 

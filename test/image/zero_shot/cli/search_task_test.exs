@@ -429,7 +429,11 @@ defmodule Image.ZeroShot.SearchTaskTest do
     assert error.([dir, "dog", "--min-score", "2"]) =~
              "expected --min-score to be a number from -1 to 1"
 
-    assert error.([dir, "dog", "--formats", "x"]) =~ "unknown flag --formats; the flags are"
+    assert error.([dir, "dog", "--formats", "x"]) =~
+             "unknown flag --formats; did you mean --format?"
+
+    assert error.([dir, "dog", "--quiet"]) =~ "unknown flag --quiet; the flags are --like,"
+    assert error.([dir, "dog", "--template", "x"]) =~ "expected --template to contain {label}"
     assert error.([dir, "dog", "--format", "x"]) =~ "expected --format to be table, json or csv"
     assert error.(["none", "dog"]) =~ ~s(expected a folder with pictures, got: "none")
     assert error.([dir, "--like", "no.jpg"]) =~ ~s("no.jpg": no such file)

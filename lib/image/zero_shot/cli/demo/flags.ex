@@ -17,9 +17,7 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
     precision: :string
   ]
 
-  @names Enum.map(Keyword.keys(@switches), &"--#{&1 |> to_string() |> String.replace("_", "-")}")
-  @usage "the flags are #{Enum.join(@names, ", ")}; see mix help zero_shot.demo"
-
+  @task "zero_shot.demo"
   @port 4848
   @labels 8
   @template "a photo of {label}"
@@ -55,18 +53,15 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
   end
 
   defp words(argv) do
-    case OptionParser.parse(argv, strict: @switches) do
-      {flags, [], []} -> {:ok, flags}
-      {_flags, [word | _], []} -> {:error, "expected only flags, got: #{word}; #{@usage}"}
-      {_flags, _words, [fault | _]} -> {:error, fault(fault)}
-    end
-  end
+    case CLI.Switches.parse(argv, @switches, @task) do
+      {:ok, flags, []} ->
+        {:ok, flags}
 
-  defp fault({name, value}) do
-    cond do
-      String.replace(name, "_", "-") not in @names -> "unknown flag #{name}; #{@usage}"
-      value == nil -> "expected a value after #{name}"
-      true -> "expected #{name} to be a number, got: #{value}"
+      {:ok, _flags, [word | _]} ->
+        {:error, "expected only flags, got: #{word}; #{CLI.Switches.usage(@switches, @task)}"}
+
+      {:error, message} ->
+        {:error, message}
     end
   end
 
@@ -99,9 +94,6 @@ defmodule Image.ZeroShot.CLI.Demo.Flags do
     |> Enum.take(@labels)
   end
 
-  defp template(text) do
-    if is_atom(CLI.Flags.template_named(text)) or text =~ "{label}",
-      do: {:ok, text},
-      else: {:error, "expected --template to contain {label}, got: #{text}"}
-  end
+  defp template(text),
+    do: with({:ok, _option} <- CLI.Flags.template(template: text), do: {:ok, text})
 end

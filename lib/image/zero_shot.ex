@@ -136,7 +136,7 @@ defmodule Image.ZeroShot do
       Image.ZeroShot.label(photo, %{17 => ["a photo of a dog", "a puppy"], 18 => "a photo of a cat"})
 
   Labels keep their order, a map has the order of `Map.to_list/1`, and a label given twice is
-  returned twice. A prompt longer than the model reads (77 tokens for CLIP, 64 for most of
+  returned twice. An empty string is a label as well. A prompt longer than the model reads (77 tokens for CLIP, 64 for most of
   SigLIP) is cut, and a warning is logged once.
   """
 

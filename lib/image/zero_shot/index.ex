@@ -398,6 +398,13 @@ defmodule Image.ZeroShot.Index do
     {:error, %{error | message: error.message <> way_out}}
   end
 
+  # An id by itself is taken for a picture.
+  defp explain({:error, %Error{reason: :unsupported_image} = error}, id)
+       when is_atom(id) or is_number(id) do
+    message = "#{error.message}; to search by an entry give {:id, #{Argument.shown(id)}}"
+    {:error, %{error | message: message}}
+  end
+
   defp explain(result, _query), do: result
 
   @doc """

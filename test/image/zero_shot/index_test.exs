@@ -182,6 +182,15 @@ defmodule Image.ZeroShot.IndexTest do
       end
     end
 
+    test "a query that is an id by itself is an error that says how to give it" do
+      for id <- [1, :dog, 1.5] do
+        assert {:error, %Error{reason: :unsupported_image, message: message}} =
+                 Index.nearest(Index.new(), id, @opts)
+
+        assert String.ends_with?(message, "; to search by an entry give {:id, #{inspect(id)}}")
+      end
+    end
+
     test "searches by picture, text, embedding and entry" do
       index = Index.new()
       pictures = Enum.map(@samples, &{:path, &1})

@@ -78,6 +78,10 @@ defmodule Image.ZeroShot.Call.OptionValues do
 
     hint =
       cond do
+        # The word that everybody tries first. Here it is an option of bare vectors.
+        name == :model and :repo in names ->
+          "the model is given as :repo"
+
         name in OptionTable.names([:serving]) ->
           "it belongs to Image.ZeroShot.load/1, to Image.ZeroShot.Serving and to the configuration"
 

@@ -115,7 +115,11 @@ defmodule Image.ZeroShot.Serving.Client do
 
   defp unloaded do
     if Started.started?(),
-      do: Error.error(:model_unloaded, "the model is not loaded"),
+      do:
+        Error.error(
+          :model_unloaded,
+          "the model is not loaded; load it with Image.ZeroShot.load/1"
+        ),
       else: Started.error()
   end
 

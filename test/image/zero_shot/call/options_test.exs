@@ -142,6 +142,7 @@ defmodule Image.ZeroShot.OptionsTest do
 
     test "that are misspelt raise with the nearest name" do
       assert message(tempalte: nil) == "unknown option :tempalte; did you mean :template?"
+      assert message(model: :embedded) == "unknown option :model; the model is given as :repo"
       # Not :scores.
       assert message(copies: 2) =~ ~r/^unknown option :copies; the options are /
       assert message(max_byte: 1) == "unknown option :max_byte; did you mean :max_bytes?"

@@ -27,7 +27,8 @@ defmodule Image.ZeroShot.ModelTest do
   end
 
   test "info tells what the model is and where it is", %{opts: opts, directory: directory} do
-    assert {:error, %Error{reason: :model_unloaded}} = ZeroShot.info(opts)
+    assert {:error, %Error{reason: :model_unloaded, message: message}} = ZeroShot.info(opts)
+    assert message == "the model is not loaded; load it with Image.ZeroShot.load/1"
     info = info(opts)
 
     assert info.name == "emoji-clip"

@@ -11,8 +11,9 @@ use crate::runtime::workers::Workers;
 const MAX_IMAGES_CPU: usize = 64;
 /// The same on a GPU, which computes one pass while the next is copied (bench/README.md).
 const MAX_IMAGES_GPU: usize = 128;
-/// The same where each thread computes passes alone.
-const MAX_IMAGES_THREAD: usize = 16;
+/// The same where each thread computes passes alone. With 16, which take as long, each thread keeps 25 MB more for
+/// ViT-B/32 (bench/README.md).
+const MAX_IMAGES_THREAD: usize = 8;
 /// Pictures for each thread, at least: with fewer, they work on each pass together. Two threads are
 /// faster apart with one each too, by a tenth; for many threads that has not been measured.
 const MIN_IMAGES_THREAD: usize = 2;

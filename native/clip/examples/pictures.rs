@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
-use clip::image::{ColorProfile, DecodeOptions, decode};
+use clip::image::{ColorProfile, DecodeOptions};
 use clip::{Budget, Preprocessing};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = DecodeOptions { least_side, color_profile, ..DecodeOptions::default() };
         let start = Instant::now();
         let budget = Budget::default();
-        let pixels = clip.apply(&decode(&bytes, &options, &budget)?)?;
+        let pixels = clip.read(&bytes, &options, &budget)?.pixels;
         let time = start.elapsed();
         assert_eq!(pixels.len(), 3 * 224 * 224);
         println!("{}", time.as_secs_f64() * 1000.0);

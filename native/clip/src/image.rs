@@ -25,6 +25,8 @@ mod tiff;
 mod webp;
 mod work;
 
+use std::ops::Range;
+
 use self::bitmap::{Bitmap, Channels};
 use self::format::Format;
 pub use self::numbers::{NumberType, Numbers, from_numbers};
@@ -44,8 +46,11 @@ use crate::error::{Error, ErrorKind, Result, caught};
 pub struct Rgb {
     pub(crate) stored_width: u32,
     pub(crate) stored_height: u32,
-    /// `stored_height` x `stored_width` x 3 bytes.
+    /// Rows of `stored_width` x 3 bytes.
     pub(crate) stored: Vec<u8>,
+    /// Pixels from the start of one row to the start of the next. Fewer than a row has if only some columns
+    /// were decoded: the others then are pixels of other rows.
+    pub(crate) stride: u32,
     pub(crate) turn: Turn,
     pub(crate) whole: Whole,
 }
@@ -145,6 +150,23 @@ impl Default for Background {
 /// for one over a limit, `Timeout` where the budget says so, `InvalidImage` for everything else that
 /// is wrong with the bytes.
 pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Result<Rgb> {
+    decode_seen(bytes, options, budget, &|_, _, _| None)
+}
+
+/// The stored columns that are wanted of a picture that is turned so and stored in this width and height.
+/// `None` for all.
+pub(crate) type Seen<'a> = &'a dyn Fn(Whole, Turn, (u32, u32)) -> Option<Range<u32>>;
+
+/// Same as [`decode()`], but other columns than those that are `seen` may mean nothing.
+///
+/// # Errors
+/// The same, wherever the damage is.
+pub(crate) fn decode_seen(
+    bytes: &[u8],
+    options: &DecodeOptions,
+    budget: &Budget<'_>,
+    seen: Seen<'_>,
+) -> Result<Rgb> {
     budget.limits().check_bytes(bytes.len())?;
     let format = format::detect(bytes)?;
     let profile = match options.color_profile {
@@ -152,7 +174,9 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Res
         ColorProfile::Srgb => Profile::read(format, bytes, budget)?,
     };
     // The decoders' own documentation says that they can panic on malicious input.
-    let bitmap = caught(|| read(format, bytes, options, budget))
+    // Converting wants all pixels.
+    let seen: Seen<'_> = if profile.is_some() { &|_, _, _| None } else { seen };
+    let bitmap = caught(|| read(format, bytes, options, budget, seen))
         .unwrap_or_else(|panic| Err(broken(format, "its decoder gave up").with_source(panic)));
     let bitmap = bitmap.map_err(|error| budget.refusal().unwrap_or(error))?;
     let bitmap = match profile {
@@ -204,9 +228,10 @@ fn read(
     bytes: &[u8],
     options: &DecodeOptions,
     budget: &Budget<'_>,
+    seen: Seen<'_>,
 ) -> Result<Bitmap> {
     match format {
-        Format::Jpeg => jpeg::read(bytes, options.least_side, budget),
+        Format::Jpeg => jpeg::read(bytes, options.least_side, budget, seen),
         Format::Png => png::read(bytes, budget),
         Format::Bmp => bmp::read(bytes, budget),
         Format::Webp => webp::read(bytes, budget),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! encoded bytes ── image::decode ──> upright RGB ── Preprocessing::apply ──> u8 [3, side, side]
+//!              └── Preprocessing::read, both in one ─────────────────────┘
 //! unit embeddings ── score::rank ──> probabilities
 //! unit embeddings ── search::Index ──> nearest neighbours
 //! parts of an embedding ── explain::accounts ──> maps ── explain::Drawing ──> pictures of them

@@ -9,16 +9,22 @@
 //!
 //! Mean and standard deviation are read here and applied in the exported encoder, on its device.
 
+mod read;
+mod stored;
 mod window;
+
+use std::ops::Range;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::Rgb;
 use crate::image::orientation::Turn;
+use crate::image::{Rgb, Whole};
 
+use self::stored::Stored;
+pub use read::Prepared;
 pub use window::Window;
 
 /// Mean of each channel in OpenAI's training data, red first (`clip.py`, line 85).
@@ -103,20 +109,12 @@ impl Preprocessing {
     /// # Errors
     /// `InvalidConfig` when the crop is larger than the resized picture.
     pub fn apply(&self, rgb: &Rgb) -> Result<Vec<u8>> {
-        let whole = rgb.whole_size();
-        let (height, width) = self.resized(whole);
-        let crop = self.crop.unwrap_or((height, width));
-        let mut columns = Span::new(whole.0, width, crop.1)?;
-        let mut rows = Span::new(whole.1, height, crop.0)?;
-        if rgb.turn.mirror_x {
-            columns = columns.mirrored(whole.0);
-        }
-        if rgb.turn.mirror_y {
-            rows = rows.mirrored(whole.1);
-        }
-        let kept = f64::from(rgb.whole.eighths) / 8.0;
-        let pixels = self.resample(rgb, columns.scaled(kept), rows.scaled(kept))?;
-        Ok(planes(pixels.pixels(), rgb.turn, (crop.1, crop.0)))
+        let size = (rgb.stored_width, rgb.stored_height);
+        let plan = self.plan(rgb.whole, rgb.turn, size)?;
+        let halfway = self.pass(&Stored::of(rgb)?, plan.first)?;
+        let source = PixelsRef::new(halfway.width(), halfway.height(), halfway.pixels());
+        let pixels = self.pass(&source.map_err(impossible)?, plan.second)?;
+        Ok(planes(pixels.pixels(), rgb.turn, plan.size))
     }
 
     /// The [`least_side`](crate::image::DecodeOptions::least_side) of a picture that is resized to
@@ -143,24 +141,37 @@ impl Preprocessing {
         }
     }
 
-    /// Two passes, along the upright rows first, over the cropped part and what the kernel reaches
-    /// around it. The result is turned as the stored picture is.
-    fn resample(&self, rgb: &Rgb, columns: Span, rows: Span) -> Result<Pixels<'static>> {
-        let (width, height) = (rgb.stored_width, rgb.stored_height);
-        let source = PixelsRef::from_buffer(width, height, &rgb.stored).map_err(impossible)?;
+    /// How a picture is resized that is stored in this width and height.
+    fn plan(&self, whole: Whole, turn: Turn, (width, height): (u32, u32)) -> Result<Plan> {
+        let upright = turn.size(whole.size);
+        let resized = self.resized(upright);
+        let crop = self.crop.unwrap_or(resized);
+        let mut columns = Span::new(upright.0, resized.1, crop.1)?;
+        let mut rows = Span::new(upright.1, resized.0, crop.0)?;
+        if turn.mirror_x {
+            columns = columns.mirrored(upright.0);
+        }
+        if turn.mirror_y {
+            rows = rows.mirrored(upright.1);
+        }
+        let kept = f64::from(whole.eighths) / 8.0;
+        let (columns, rows) = (columns.scaled(kept), rows.scaled(kept));
         let radius = self.filter.radius();
-        let (halfway, target) = if rgb.turn.swap {
+        let size = (crop.1, crop.0);
+        Ok(if turn.swap {
             let (reach, rest) = rows.split(width, radius);
-            (self.pass(&source, reach, columns)?, (rest, Span::whole(columns.len)))
+            Plan { first: (reach, columns), second: (rest, Span::whole(columns.len)), size }
         } else {
             let (reach, rest) = rows.split(height, radius);
-            (self.pass(&source, columns, reach)?, (Span::whole(columns.len), rest))
-        };
-        let source = PixelsRef::new(halfway.width(), halfway.height(), halfway.pixels());
-        self.pass(&source.map_err(impossible)?, target.0, target.1)
+            Plan { first: (columns, reach), second: (Span::whole(columns.len), rest), size }
+        })
     }
 
-    fn pass(&self, source: &PixelsRef<'_>, x: Span, y: Span) -> Result<Pixels<'static>> {
+    fn pass(
+        &self,
+        source: &impl ImageView<Pixel = U8x3>,
+        (x, y): (Span, Span),
+    ) -> Result<Pixels<'static>> {
         let mut target = Pixels::new(x.len, y.len);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(self.filter.kernel()))
@@ -168,6 +179,15 @@ impl Preprocessing {
         Resizer::new().resize_typed(source, &mut target, &options).map_err(impossible)?;
         Ok(target)
     }
+}
+
+/// Two passes, along the upright rows first, over the cropped part and what the kernel reaches around it:
+/// across and down the picture as it is stored. The result is turned as that is.
+struct Plan {
+    first: (Span, Span),
+    second: (Span, Span),
+    /// Width and height of the upright result.
+    size: (u32, u32),
 }
 
 impl Filter {
@@ -232,6 +252,13 @@ impl Span {
     /// The same stretch, counted from the other end of `source` pixels.
     fn mirrored(self, source: u32) -> Self {
         Self { start: (f64::from(source) - self.start - self.extent).max(0.0), ..self }
+    }
+
+    /// The pixels among `size` that the kernel touches.
+    fn touched(self, size: u32, radius: f64) -> Range<u32> {
+        let (reach, _) = self.split(size, radius);
+        let first = reach.start as u32;
+        first..first + reach.len
     }
 
     /// The pixels among `size` that the kernel touches, as they are, and this stretch counted from

@@ -12,7 +12,8 @@ pub(crate) const PICTURE: Target = Target {
     seeds,
     mend: mend_png,
     run: |bytes| {
-        outcome(decoded(bytes, 1_000_000).and_then(|rgb| Preprocessing::clip(32).apply(&rgb)))
+        let (options, budget) = (options(bytes), budget(1_000_000));
+        outcome(Preprocessing::clip(32).read(bytes, &options, &budget))
     },
     stack: 8 << 20,
     memory: 512 << 20,
@@ -62,17 +63,23 @@ pub(crate) const TIFF: Target = format(
     },
 );
 
-/// What an input does not say follows from its length.
 fn decoded(bytes: &[u8], max_pixels: u64) -> clip::Result<Rgb> {
-    let limits = Limits { max_pixels, ..Limits::default() };
+    decode(bytes, &options(bytes), &budget(max_pixels))
+}
+
+fn budget(max_pixels: u64) -> Budget<'static> {
+    Budget::new(Limits { max_pixels, ..Limits::default() })
+}
+
+/// What an input does not say follows from its length.
+fn options(bytes: &[u8]) -> DecodeOptions {
     let plain = DecodeOptions::default();
-    let options = match bytes.len() % 4 {
+    match bytes.len() % 4 {
         0 => DecodeOptions { background: Background::Drop, least_side: Some(8), ..plain },
         // Converting by a profile takes longer than all else.
         1 => DecodeOptions { color_profile: ColorProfile::Srgb, ..plain },
         _ => plain,
-    };
-    decode(bytes, &options, &Budget::new(limits))
+    }
 }
 
 fn outcome<T>(result: clip::Result<T>) -> Outcome {

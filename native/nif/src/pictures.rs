@@ -185,8 +185,15 @@ impl Task for Picture {
                 .until(self.deadline)
                 .while_wanted(&wanted)
                 .sharing(&MEMORY);
+            let (preprocessing, show) = (&self.preprocessing, self.show.as_ref());
+            if let Source::Encoded(bytes) = source
+                && !Show::views(show)
+            {
+                let read = preprocessing.read(&bytes, &self.options, &budget)?;
+                return Prepared::new(read.pixels, read.size, preprocessing, show);
+            }
             let rgb = source.decode(&self.options, &budget)?;
-            Prepared::new(&rgb, &self.preprocessing, self.show.as_ref())
+            Prepared::of_rgb(&rgb, preprocessing, show)
         })
     }
 

@@ -13,6 +13,13 @@ pub(crate) struct Show {
     view: bool,
 }
 
+impl Show {
+    /// Whether the picture itself is wanted, all of its pixels.
+    pub(crate) fn views(show: Option<&Self>) -> bool {
+        show.is_some_and(|show| show.view)
+    }
+}
+
 /// The pixels, or `%{pixels: pixels, size: {width, height}, window: {left, top, width, height}, view: view}`
 /// with the upright picture's size, the part of it that the patches cover, and either `nil` or a
 /// [`ViewMap`].
@@ -28,19 +35,33 @@ struct Shown {
 }
 
 impl Prepared {
-    pub(crate) fn new(
+    /// Of all pixels of a picture.
+    pub(crate) fn of_rgb(
         rgb: &Rgb,
         preprocessing: &Preprocessing,
         show: Option<&Show>,
     ) -> clip::Result<Self> {
         let pixels = preprocessing.apply(rgb)?;
+        let mut prepared = Self::new(pixels, rgb.whole_size(), preprocessing, show)?;
+        if let (Some(shown), true) = (&mut prepared.shown, Show::views(show)) {
+            shown.view = Some(View::new(rgb)?);
+        }
+        Ok(prepared)
+    }
+
+    /// Without a view of the picture. `size`: its width and height upright.
+    pub(crate) fn new(
+        pixels: Vec<u8>,
+        size: (u32, u32),
+        preprocessing: &Preprocessing,
+        show: Option<&Show>,
+    ) -> clip::Result<Self> {
         let shown = match show {
             None => None,
-            Some(show) => Some(Shown {
-                size: rgb.whole_size(),
-                window: preprocessing.window(rgb.whole_size(), show.patch)?,
-                view: show.view.then(|| View::new(rgb)).transpose()?,
-            }),
+            Some(show) => {
+                let window = preprocessing.window(size, show.patch)?;
+                Some(Shown { size, window, view: None })
+            }
         };
         Ok(Self { pixels, shown })
     }

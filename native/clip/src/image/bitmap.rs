@@ -49,6 +49,8 @@ pub(super) struct Bitmap {
     data: Vec<u8>,
     orientation: Orientation,
     whole: Whole,
+    /// As of [`Rgb`].
+    stride: u32,
 }
 
 impl Bitmap {
@@ -61,6 +63,7 @@ impl Bitmap {
             data,
             orientation: Orientation::NoTransforms,
             whole: Whole::all(width, height),
+            stride: width,
         }
     }
 
@@ -71,6 +74,11 @@ impl Bitmap {
     /// The pixels stand for a larger picture.
     pub(super) fn of_whole(self, whole: Whole) -> Self {
         Self { whole, ..self }
+    }
+
+    /// Only some columns of RGB are there.
+    pub(super) fn with_stride(self, stride: u32) -> Self {
+        Self { stride, ..self }
     }
 
     pub(super) fn channels(&self) -> Channels {
@@ -96,7 +104,7 @@ impl Bitmap {
     }
 
     pub(super) fn into_rgb(self, background: Background) -> Result<Rgb> {
-        let Self { width, height, channels, data, orientation, whole } = self;
+        let Self { width, height, channels, data, orientation, whole, stride } = self;
         let data = match (channels, background) {
             (Channels::Grey, _) => map_pixels::<1, 3>(&data, |[v]| [v, v, v])?,
             (Channels::GreyAlpha, Background::Drop) => {
@@ -118,6 +126,7 @@ impl Bitmap {
             stored_width: width,
             stored_height: height,
             stored: data,
+            stride,
             turn: orientation.into(),
             whole,
         })

@@ -11,6 +11,8 @@ mod raw;
 mod segments;
 mod turbo;
 
+use std::ops::Range;
+
 pub(super) use self::profile::profile;
 pub(super) use self::raw::{RawColor, RawInfo, decode_raw, inspect_raw};
 
@@ -21,7 +23,7 @@ use self::segments::Segments;
 use self::turbo::{Decoder, Header, Pixel, Target};
 use super::bitmap::{Bitmap, Channels};
 use super::format::Format;
-use super::{Whole, broken, orientation, unsupported, zeroed};
+use super::{Seen, Whole, broken, orientation, unsupported, zeroed};
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Limit, Remedy, Result};
 use crate::limits::Limits;
@@ -32,6 +34,14 @@ const MAX_SCANS: u64 = 100;
 /// What decoding a picture at the limit of size may take, in nanoseconds a pixel: 2 s in all for
 /// 50 million pixels. A progressive photo takes a third of it at most.
 const MAX_NANOS: u64 = 40;
+
+/// How far from the end of the columns that are decoded a pixel is as in the whole picture, in units of
+/// interleaved scans. Interpolating colours reaches one sample far; what is made up for frequencies that a
+/// progressive file does not have comes from two blocks to each side.
+const MARGIN: u32 = 3;
+
+/// The library begins at whole units of interleaved scans: 8, 16, 24 or 32 pixels.
+const UNIT: u32 = 96;
 
 const SCAN: u8 = 0xda;
 
@@ -55,7 +65,13 @@ pub(super) fn stated_size(bytes: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// Decodes a file: to fewer pixels if each side keeps `least_side` of them.
-pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -> Result<Bitmap> {
+/// Columns that are not `seen` may be left out.
+pub(super) fn read(
+    bytes: &[u8],
+    least_side: Option<u32>,
+    budget: &Budget<'_>,
+    seen: Seen<'_>,
+) -> Result<Bitmap> {
     let outline = Outline::of(bytes);
     let memory = check(&outline, budget.limits())?;
     // Pixels may be missing too: Pillow refuses it, and so a torn upload is noticed.
@@ -76,8 +92,15 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
     let target = Target { pixel: header.pixel, eighths: whole.eighths };
     let (width, height) = target.size(&header);
     let pixels = u64::from(width) * u64::from(height);
+    // All of them, whichever are decoded: what is refused does not depend on the crop.
     budget.reserve(memory + pixels * bytes_per_pixel(header.pixel))?;
-    let mut data = decode(&decoder, &header, target, outline.forgiven())?;
+    let orientation = orientation::from_app1(app1(bytes));
+    let divides = header.pixel == Pixel::Rgb && !header.lossless && header.croppable;
+    let seen = if divides { seen(whole, orientation.into(), (width, height)) } else { None };
+    let margin = MARGIN * frame(&outline)?.unit_width();
+    let columns = seen.map_or(0..width, |seen| around(seen, width, margin, target.eighths));
+    let stride = columns.end - columns.start;
+    let mut data = decode(&decoder, &header, target, columns, outline.forgiven())?;
     budget.check()?;
     let channels = match header.pixel {
         Pixel::Grey => Channels::Grey,
@@ -89,8 +112,15 @@ pub(super) fn read(bytes: &[u8], least_side: Option<u32>, budget: &Budget<'_>) -
             Channels::Cmyk
         }
     };
-    let bitmap = Bitmap::new(width, height, channels, data).of_whole(whole);
-    Ok(bitmap.with_orientation(orientation::from_app1(app1(bytes))))
+    let bitmap = Bitmap::new(width, height, channels, data).of_whole(whole).with_stride(stride);
+    Ok(bitmap.with_orientation(orientation))
+}
+
+/// The columns to decode among `width` so that those in `seen` are as in the whole picture.
+fn around(seen: Range<u32>, width: u32, margin: u32, eighths: u8) -> Range<u32> {
+    let unit = UNIT * u32::from(eighths) / 8;
+    let start = seen.start.saturating_sub(margin) / unit * unit;
+    start..seen.end.saturating_add(margin).min(width)
 }
 
 /// How many pixels of eight are decoded along each side: the library is fast at these.
@@ -195,17 +225,22 @@ fn header(decoder: &Decoder<'_>, outline: &Outline) -> Result<Header> {
     Err(broken(Format::Jpeg, "its frame header is not where it should be"))
 }
 
-/// `forgiven`: what the library may warn of.
+/// Some columns, in rows that begin where they would if all columns were there. `forgiven`: what the library
+/// may warn of.
 fn decode(
     decoder: &Decoder<'_>,
     header: &Header,
     target: Target,
+    columns: Range<u32>,
     forgiven: &[&str],
 ) -> Result<Vec<u8>> {
     let (width, height) = target.size(header);
-    let pixels = width as usize * height as usize;
-    let mut data = zeroed(pixels.saturating_mul(target.pixel.channels().into()))?;
-    decoder.decode(header, target, forgiven, &mut data).map_err(|reason| failed(&reason))?;
+    let [width, left, stride] = [width, columns.start, columns.end - columns.start]
+        .map(|pixels| pixels as usize * usize::from(target.pixel.channels()));
+    let rows = stride.saturating_mul(height as usize);
+    let mut data = zeroed(rows.saturating_add(width - stride))?;
+    let decoded = decoder.decode(header, target, columns, forgiven, &mut data[left..][..rows]);
+    decoded.map_err(|reason| failed(&reason))?;
     Ok(data)
 }
 

@@ -77,6 +77,11 @@ impl Frame {
         (width.div_ceil(self.block() * across), height.div_ceil(self.block() * down))
     }
 
+    /// Width of a unit of interleaved scans, in pixels.
+    pub(super) fn unit_width(&self) -> u32 {
+        (self.block() * self.most().0) as u32
+    }
+
     fn most(&self) -> (u64, u64) {
         let most = |side: fn(&Component) -> u8| {
             u64::from(self.components.iter().map(side).max().unwrap_or(1).max(1))

@@ -89,7 +89,7 @@ pub(in crate::image) fn decode_raw(
         _ => Pixel::Cmyk,
     };
     let target = Target { pixel, eighths: 8 };
-    let data = decode(&decoder, &header, target, outline.forgiven())?;
+    let data = decode(&decoder, &header, target, 0..header.width, outline.forgiven())?;
     budget.check()?;
     Ok(Raw { width: header.width, height: header.height, channels: pixel.channels(), data })
 }
@@ -167,8 +167,10 @@ mod tests {
     fn a_chunk_with_its_tables_elsewhere_decodes_as_the_whole() {
         for name in ["pictures/rgb.jpg", "jpeg/progressive_restarts.jpg", "pictures/l.jpg"] {
             let file = fixture(name);
-            let whole =
-                read(&file, None, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
+            let whole = read(&file, None, &Budget::default(), &|_, _, _| None)
+                .unwrap()
+                .into_rgb(Background::Drop)
+                .unwrap();
             let (tables, chunk) = split_tables(&file);
             let got = raw(&tables, &chunk, RawColor::YCbCr);
             assert_eq!((got.width, got.height), (whole.stored_width, whole.stored_height));
@@ -197,8 +199,10 @@ mod tests {
         assert!(as_is.data != rgb.data);
         // Stored as RGB, and says so by Adobe's marker.
         let stored = fixture("pictures/stored_rgb.jpg");
-        let whole =
-            read(&stored, None, &Budget::default()).unwrap().into_rgb(Background::Drop).unwrap();
+        let whole = read(&stored, None, &Budget::default(), &|_, _, _| None)
+            .unwrap()
+            .into_rgb(Background::Drop)
+            .unwrap();
         assert!(raw(b"", &stored, RawColor::AsIs).data == whole.stored);
         let inks = raw(b"", &fixture("pictures/cmyk.jpg"), RawColor::AsIs);
         assert_eq!(inks.channels, 4);

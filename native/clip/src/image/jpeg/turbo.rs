@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use turbojpeg_sys as tj;
@@ -57,6 +58,8 @@ pub(super) struct Header {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) lossless: bool,
+    /// Its sampling is one of those of which the library decodes some columns only.
+    pub(super) croppable: bool,
     /// The file has no colours, whatever it is decoded to.
     pub(super) grey: bool,
     /// What the file's colours can be decoded to.
@@ -158,28 +161,37 @@ impl<'a> Decoder<'a> {
             width: side(tj::TJPARAM_TJPARAM_JPEGWIDTH),
             height: side(tj::TJPARAM_TJPARAM_JPEGHEIGHT),
             lossless,
+            croppable: self.get(tj::TJPARAM_TJPARAM_SUBSAMP) >= 0,
             grey: colors == tj::TJCS_TJCS_GRAY,
             pixel,
         })
     }
 
-    /// Decodes to `rows`, which have to be as many bytes as `target` says. A warning is an error
-    /// unless it is one of those that are `forgiven`.
+    /// Decodes these columns to `rows`, which have to be as many bytes as they and `target` say. A warning
+    /// is an error unless it is one of those that are `forgiven`. The codes of all columns are read, so
+    /// damage is found beside these too.
+    ///
+    /// Pixels near the ends of the columns are not those of the whole picture unless they are at its own
+    /// edge: there is nothing beside them to interpolate with.
     pub(super) fn decode(
         &self,
         header: &Header,
         target: Target,
+        columns: Range<u32>,
         forgiven: &[&str],
         rows: &mut [u8],
     ) -> Result<(), String> {
         let (width, height) = target.size(header);
-        let pitch = width as usize * usize::from(target.pixel.channels());
+        let pitch = columns.len() * usize::from(target.pixel.channels());
         if Some(rows.len()) != pitch.checked_mul(height as usize) {
             return Err(format!("{} bytes are not {height} rows of {pitch}", rows.len()));
         }
         // SAFETY: the handle is valid until `drop`.
         if unsafe { tj::tj3SetScalingFactor(self.handle.as_ptr(), target.factor()) } != 0 {
             return Err(self.message());
+        }
+        if columns != (0..width) {
+            self.crop(&columns, height)?;
         }
         // The header was read from the same bytes, so its size is the one that is decoded to.
         // SAFETY: the handle is valid until `drop`; it reads the bytes and writes `height` rows of
@@ -199,6 +211,19 @@ impl<'a> Decoder<'a> {
         }
         let message = self.message();
         if forgiven.iter().any(|warning| message.contains(warning)) { Ok(()) } else { Err(message) }
+    }
+}
+
+impl Decoder<'_> {
+    /// Of all rows: those that the library passes over are not checked.
+    fn crop(&self, columns: &Range<u32>, height: u32) -> Result<(), String> {
+        let [x, w, h] = [columns.start, columns.end.saturating_sub(columns.start), height]
+            .map(|side| c_int::try_from(side).unwrap_or(c_int::MAX));
+        // SAFETY: the handle is valid until `drop`.
+        let failed = unsafe {
+            tj::tj3SetCroppingRegion(self.handle.as_ptr(), tj::tjregion { x, y: 0, w, h })
+        };
+        if failed == 0 { Ok(()) } else { Err(self.message()) }
     }
 }
 

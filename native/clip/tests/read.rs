@@ -163,7 +163,7 @@ fn every_kind_size_and_orientation_is_the_same_in_part() {
 }
 
 #[test]
-fn pictures_of_several_strips_and_odd_sides_are_the_same_in_part() {
+fn pictures_of_odd_sides_are_the_same_in_part() {
     for (at, kind) in kinds().into_iter().enumerate() {
         let (width, height) = (1203 + 7 * at, 901 + 11 * at);
         let file = file(kind, (width, height));

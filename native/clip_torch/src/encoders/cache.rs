@@ -70,7 +70,7 @@ impl Slot {
     pub(crate) fn fill(&self, lock: &Lock, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
         remove_leftovers(parent, |folder, key| {
-            (key == self.key && lock.is_alone) || (is_old(folder) && !is_being_made(parent, key))
+            (key == self.key && lock.is_alone) || (is_old(folder) && is_left(parent, key))
         });
         let part = unfinished(parent, &format!("{}.part", self.key))?;
         make(part.path())?;
@@ -107,13 +107,11 @@ fn is_old(folder: &Path) -> bool {
     written.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > OLD))
 }
 
-/// Whether a process holds the lock of a key. Whoever makes a folder has locked its key before, so
-/// nobody makes that of a key without a lock.
-fn is_being_made(parent: &Path, key: &str) -> bool {
-    match open_lock(&lock_of(parent, key), false) {
-        Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-    }
+/// Whether the folder of a key was made here, and no process holds its lock. Whoever makes one has locked its key
+/// before, and the lock's file stays.
+fn is_left(parent: &Path, key: &str) -> bool {
+    open_lock(&lock_of(parent, key), false)
+        .is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 fn lock_of(parent: &Path, key: &str) -> PathBuf {
@@ -248,8 +246,10 @@ mod tests {
     fn old_leftovers_of_other_keys_go_unless_they_are_being_made() {
         let scratch = scratch("others");
         let slot = |key: &str| Slot::new(scratch.path(), key.to_owned());
-        let old = [part(&scratch, "gone.part-1", 25), part(&scratch, "no-lock.part-1", 25)];
+        let old = part(&scratch, "gone.part-1", 25);
         let kept = [
+            // Nothing of ours.
+            part(&scratch, "holiday.part-1", 25),
             part(&scratch, "gone.part-2", 23),
             part(&scratch, "made.part-1", 25),
             part(&scratch, "whole", 25),
@@ -258,10 +258,10 @@ mod tests {
         let _made = slot("made").lock().unwrap();
         let own = slot("key");
         fill(&own, &own.lock().unwrap(), b"1");
-        assert_eq!(old.map(|folder| folder.exists()), [false, false]);
-        assert_eq!(kept.map(|folder| folder.join("image.pt").exists()), [true, true, true]);
+        assert!(!old.exists());
+        assert_eq!(kept.map(|folder| folder.join("image.pt").exists()), [true; 4]);
         assert!(own.folder().join("a").exists());
-        assert!(!scratch.path().join("no-lock.lock").exists());
+        assert!(!scratch.path().join("holiday.lock").exists());
     }
 
     #[test]

@@ -226,7 +226,7 @@ mod tests {
                 let found = product(&x);
                 let row = found.get(0).get(3);
                 assert_eq!(row.isfinite().any().int64_value(&[]), 0, "{odd}: {row:?}");
-                let _ = found.get(0).get(3).copy_(&expected.get(0).get(3));
+                found.get(0).get(3).copy_(&expected.get(0).get(3));
                 assert_eq!(found, expected, "{odd}");
             }
             // All values alike: nothing is rounded.

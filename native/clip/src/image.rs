@@ -157,7 +157,7 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions, budget: &Budget<'_>) -> Res
 /// `None` for all.
 pub(crate) type Seen<'a> = &'a dyn Fn(Whole, Turn, (u32, u32)) -> Option<Range<u32>>;
 
-/// Same as [`decode()`], but other columns than those that are `seen` may mean nothing.
+/// Same as [`decode()`], but columns that are not `seen` may hold anything.
 ///
 /// # Errors
 /// The same, wherever the damage is.
@@ -173,9 +173,9 @@ pub(crate) fn decode_seen(
         ColorProfile::Ignore => None,
         ColorProfile::Srgb => Profile::read(format, bytes, budget)?,
     };
-    // The decoders' own documentation says that they can panic on malicious input.
     // Converting wants all pixels.
     let seen: Seen<'_> = if profile.is_some() { &|_, _, _| None } else { seen };
+    // The decoders' own documentation says that they can panic on malicious input.
     let bitmap = caught(|| read(format, bytes, options, budget, seen))
         .unwrap_or_else(|panic| Err(broken(format, "its decoder gave up").with_source(panic)));
     let bitmap = bitmap.map_err(|error| budget.refusal().unwrap_or(error))?;

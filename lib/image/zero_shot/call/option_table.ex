@@ -203,8 +203,8 @@ defmodule Image.ZeroShot.Call.OptionTable do
      """
      what stands for "none of these": a label, a list of prompts, or `{label, prompts}`. It competes
      with the labels and appears in the results, a list of prompts with the label `nil`. A label gets
-     the template like any other; the prompts of a list each compete by themselves. A name that one of the
-     labels has is an error. `nil` adds nothing
+     the template like any other; the prompts of a list each compete by themselves. It is an error
+     if a label has the same name, except with `multi_label: true`. `nil` adds nothing
      """},
     {:top_k, {:or, [nil], @limit}, nil, :results,
      """

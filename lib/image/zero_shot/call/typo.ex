@@ -1,7 +1,7 @@
 defmodule Image.ZeroShot.Call.Typo do
   @moduledoc false
 
-  # Which name a mistyped one was meant to be: of options, and of flags.
+  # Finds the option or the flag that a mistyped name was meant to be.
 
   # The least likeness.
   @alike 0.77

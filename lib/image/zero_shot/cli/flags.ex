@@ -148,7 +148,9 @@ defmodule Image.ZeroShot.CLI.Flags do
   # There would be two results of one name.
   defp other(flags, labels) do
     if flags[:other] in labels and not Keyword.get(flags, :multi_label, false),
-      do: {:error, "expected --other to be none of the labels, got: #{flags[:other]}"},
+      do:
+        {:error,
+         "expected --other to differ from every label, got: #{flags[:other]}; leave it out or take another name"},
       else: :ok
   end
 

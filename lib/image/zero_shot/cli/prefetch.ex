@@ -30,7 +30,8 @@ defmodule Image.ZeroShot.CLI.Prefetch do
   ]
 
   @covers "this package has only the models of zero-shot classification"
-  @command "mix #{@task} --zero-shot"
+  # Its other name belongs to image_vision, where both are installed.
+  @command "mix download_models --zero-shot"
 
   @typedoc "Whether the output is a terminal, which can draw a bar."
   @type output :: [terminal: boolean()]

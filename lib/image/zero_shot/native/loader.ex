@@ -6,7 +6,7 @@ defmodule Image.ZeroShot.Native.Loader do
   alias Image.ZeroShot.{Error, Native}
 
   # OpenMP threads spin while they wait for work, which makes them three times as slow once the VM is
-  # busy with anything else. A short spin avoids that and costs a quiet VM nothing.
+  # busy with anything else. A short spin costs less, and the threads rest where cores are busy (`team.rs`).
   @spin_count "5000"
 
   @doc """

@@ -35,9 +35,9 @@ const MAX_SCANS: u64 = 100;
 /// 50 million pixels. A progressive photo takes a third of it at most.
 const MAX_NANOS: u64 = 40;
 
-/// How far from the end of the columns that are decoded a pixel is as in the whole picture, in units of
-/// interleaved scans. Interpolating colours reaches one sample far; what is made up for frequencies that a
-/// progressive file does not have comes from two blocks to each side.
+/// How many units of interleaved scans beside the wanted columns are decoded too, so that those are as in the
+/// whole picture. Interpolating colours reaches one sample far; what is made up for frequencies that a progressive
+/// file does not have comes from two blocks to each side.
 const MARGIN: u32 = 3;
 
 /// The library begins at whole units of interleaved scans: 8, 16, 24 or 32 pixels.

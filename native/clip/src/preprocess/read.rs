@@ -19,7 +19,7 @@ impl Preprocessing {
     /// cut off are not computed.
     ///
     /// # Errors
-    /// As of those two.
+    /// Those of both.
     pub fn read(
         &self,
         bytes: &[u8],

@@ -9,7 +9,7 @@ use super::{PixelsRef, impossible};
 use crate::error::Result;
 use crate::image::Rgb;
 
-/// As wide as the whole picture, so that every column has the weights, to the last bit, which it has there.
+/// As wide as the whole picture, so that each column gets exactly the weights that it gets there.
 pub(super) struct Stored<'a> {
     /// All in one row.
     pixels: PixelsRef<'a>,

@@ -101,14 +101,13 @@ fn remove_leftovers(parent: &Path, is_leftover: impl Fn(&Path, &str) -> bool) {
     }
 }
 
-/// Whether nothing was put into a folder for long. The time of a link is its own.
+/// Whether nothing was put into a folder for long. A link counts by its own time.
 fn is_old(folder: &Path) -> bool {
     let written = fs::symlink_metadata(folder).and_then(|metadata| metadata.modified());
     written.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > OLD))
 }
 
-/// Whether the folder of a key was made here, and no process holds its lock. Whoever makes one has locked its key
-/// before, and the lock's file stays.
+/// Whether a key has a lock that no process holds. Without one its folder was not made here.
 fn is_left(parent: &Path, key: &str) -> bool {
     open_lock(&lock_of(parent, key), false)
         .is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-/// Most threads that are watched, as each takes a file descriptor.
+/// Most threads that are watched, as each takes a file descriptor. A larger team is judged by these.
 const MAX_WATCHED: usize = 16;
 
 /// The threads of this process that have one name. Where the system does not tell, there are none.

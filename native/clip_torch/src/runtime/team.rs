@@ -4,7 +4,7 @@
 //! pass takes, the team spins until its next part comes: to wake a thread takes as long as a part, and one thread alone
 //! would be faster (bench/README.md). But libgomp lets no team spin while the process has more threads in teams than
 //! cores. So nothing else here has a team, and models with as many threads share one. Who finds it at work does not
-//! wait for another model's pass.
+//! wait for another model's pass, but computes with one thread.
 //!
 //! Where others want the cores, a team can be slower than one thread alone: each operation ends when the last member
 //! had a core. So a team whose members waited too long rests for some passes, and longer each time.
@@ -167,7 +167,7 @@ impl Rest {
     }
 }
 
-/// Whether a pass that took so long was faster than by one thread alone, if a member waited for a core so long.
+/// Whether the team beat a single thread, by the time of the pass and the longest that a member waited for a core.
 fn pays(threads: usize, took: Duration, waited: Duration) -> bool {
     let undisturbed = took.saturating_sub(waited);
     took <= undisturbed.mul_f64((SHARE * threads as f64).max(1.0))

@@ -89,7 +89,7 @@ impl<S: Send + Sync + 'static> Workers<S> {
         outputs.into_iter().collect()
     }
 
-    /// Runs a pass by the team, or by this single thread while the team is at work for another one.
+    /// Runs a pass on the team, or on this thread alone while the team is at work or rests.
     fn small(
         &self,
         shared: &S,

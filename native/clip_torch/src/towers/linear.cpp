@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -146,8 +147,8 @@ inline float rounded(float value, uint8_t *byte) {
   return shifted - 12582912.0f;
 }
 
-// A row as bytes, `least` and more, in units of `scale`. `finer` gets what rounding took. With an infinite value
-// or a NaN, the scale is one.
+// A row as bytes, `least` and more, in units of `scale`. `finer` gets what rounding took. Of a row with an infinite
+// value or a NaN nothing is finite.
 FOR_EVERY_PROCESSOR
 void quantize_row(const float *row, int64_t length, uint8_t *bytes, uint8_t *finer, float *scale,
                   float *least) {
@@ -186,8 +187,8 @@ void restore_row(float *row, const float *finer, int64_t length, float scale, fl
   }
 }
 
-// Calls `work` for each row of some tensors, with a pointer into each. libtorch divides the rows among its threads;
-// `at::parallel_for` would not, as this file is compiled without OpenMP, of which there is to be libtorch's alone.
+// Calls `work` for each row of some tensors, with a pointer into each. libtorch divides the rows among its threads.
+// `at::parallel_for` would not here: this file is compiled without OpenMP, so that libtorch's is the only one.
 template <size_t N, typename Work>
 void each_row(int64_t length, at::TensorIteratorConfig &config, const Work &work) {
   auto rows = config.check_all_same_dtype(false).resize_outputs(false).build();
@@ -214,10 +215,11 @@ struct Quantized {
 };
 
 Quantized quantized(const Tensor &x, bool fine) {
+  TORCH_CHECK(x.scalar_type() == at::kFloat, "only f32 becomes bytes here");
   const auto rows = x.size(0), length = x.size(1);
   const auto from = beginnings(x);
-  Quantized result{at::empty({fine ? 2 * rows : rows, length}, at::kByte), at::empty({rows}),
-                   at::empty({rows})};
+  Quantized result{at::empty({fine ? 2 * rows : rows, length}, at::kByte),
+                   at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat)};
   const auto to = beginnings(result.values.narrow(0, 0, rows));
   at::TensorIteratorConfig config;
   config.add_output(to).add_output(result.scales).add_output(result.least).add_const_input(from);
@@ -233,6 +235,7 @@ Quantized quantized(const Tensor &x, bool fine) {
 // The first rows of a product of bytes become that of the values.
 Tensor restored(const Tensor &product, const Quantized &x, const Tensor &sums,
                 const optional<Tensor> &bias) {
+  TORCH_CHECK(product.scalar_type() == at::kFloat, "a product of bytes is to be f32");
   const auto rows = x.scales.size(0), length = product.size(1);
   const bool fine = product.size(0) > rows;
   const auto result = product.narrow(0, 0, rows);

@@ -84,7 +84,7 @@ impl Transformer {
             let wanted = if i + 1 == config.layers { wanted } else { Wanted::All };
             let name = format!("{tower}.encoder.layers.{i}");
             let load = |loader: &Loader<'_>| Block::load(loader, &name, config, wanted);
-            // What the first block loses, all others get.
+            // The first block's rounding goes through all others.
             if i == 0 { loader.finely(load) } else { load(loader) }
         };
         Ok(Self { blocks: loader.each(config.layers, block)? })

@@ -190,7 +190,7 @@ defmodule Image.ZeroShot.PrefetchTest do
       end
     end
 
-    @command "mix image_vision.download_models --zero-shot"
+    @command "mix download_models --zero-shot"
     @covers "this package has only the models of zero-shot classification"
 
     test "can be left out, and the command is shown" do

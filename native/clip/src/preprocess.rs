@@ -182,7 +182,7 @@ impl Preprocessing {
 }
 
 /// Two passes, along the upright rows first, over the cropped part and what the kernel reaches around it:
-/// across and down the picture as it is stored. The result is turned as that is.
+/// across and down the picture as it is stored. The result is still to be turned.
 struct Plan {
     first: (Span, Span),
     second: (Span, Span),

@@ -80,7 +80,7 @@ fn at_once(work: impl Fn() + Clone + Send + 'static) {
     }
 }
 
-/// On a thread that nobody waits for.
+/// On a thread of its own, for as long as the process lives.
 fn load_and_run(cache: &Path) {
     let cache = cache.to_owned();
     spawn(move || {

@@ -3,6 +3,8 @@ defmodule Image.ZeroShot.CLI.Paths do
 
   # From the words of a command line to files.
 
+  alias Image.ZeroShot.Error
+
   # In a folder, only names like those of pictures count. A file that is named itself is always taken,
   # and fails if it is not a picture.
   @extensions ~w(.jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff)
@@ -49,7 +51,7 @@ defmodule Image.ZeroShot.CLI.Paths do
   def empty(folder), do: "#{inspect(folder)}: contains no pictures"
 
   @spec fault(unread()) :: String.t()
-  def fault({folder, reason}), do: "#{inspect(folder)}: #{:file.format_error(reason)}"
+  def fault({folder, reason}), do: Error.file(folder, reason).message
 
   defp matches(wildcard) do
     {paths, unread} =

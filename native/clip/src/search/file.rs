@@ -52,7 +52,7 @@ impl Index {
         let mut beside = path.clone().into_os_string();
         beside.push(".saving");
         let beside = PathBuf::from(beside);
-        let file = claim(&beside)?;
+        let file = claim(&beside, &path)?;
         // The new file keeps the permissions of the old one.
         if let Some(before) = before {
             let _ = file.set_permissions(before.permissions());
@@ -173,26 +173,31 @@ fn in_order(rows: &Rows) -> impl Iterator<Item = u32> {
 }
 
 /// Opens the file beside the place, and locks it. The leftovers of a killed process are overwritten.
-fn claim(beside: &Path) -> Result<File> {
+fn claim(beside: &Path, path: &Path) -> Result<File> {
+    // Names both: a user has given only one of them.
+    let not_written = |error: io::Error| {
+        let place = beside.display().to_string();
+        not_written(path, io::Error::new(error.kind(), format!("{place:?}: {error}")))
+    };
     // Its last owner may have renamed it just now. Then another file, or none, is beside the place.
     for _ in 0..10 {
         let mut options = File::options();
         let options = options.write(true).create(true).truncate(false);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = options.custom_flags(flags.bits().cast_signed()).open(beside);
-        let file = file.map_err(|error| not_written(beside, error))?;
+        let file = file.map_err(not_written)?;
         match file.try_lock() {
             // The bytes have another name too: they are somebody's file, not ours to overwrite.
             Ok(()) if is_at(&file, beside) && !is_alone(&file) => {
-                fs::remove_file(beside).map_err(|error| not_written(beside, error))?;
+                fs::remove_file(beside).map_err(not_written)?;
             }
             Ok(()) if is_at(&file, beside) => {
-                file.set_len(0).map_err(|error| not_written(beside, error))?;
+                file.set_len(0).map_err(not_written)?;
                 return Ok(file);
             }
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => break,
-            Err(TryLockError::Error(error)) => return Err(not_written(beside, error)),
+            Err(TryLockError::Error(error)) => return Err(not_written(error)),
         }
     }
     let message = format!(

@@ -20,7 +20,7 @@ const MAX_CHECKSUMS: u64 = 4096;
 const PIECE: usize = 256 * 1024;
 /// What the name of an unfinished folder has behind its key.
 const PART: &str = ".part-";
-/// From which age on an unfinished folder is a leftover, whoever made it. An export takes seconds.
+/// From this age on an unfinished folder is a leftover, of any model. An export takes seconds.
 const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a folder is kept.
@@ -70,7 +70,7 @@ impl Slot {
     pub(crate) fn fill(&self, lock: &Lock, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let parent = self.folder.parent().unwrap_or(&self.folder);
         remove_leftovers(parent, |folder, key| {
-            (key == self.key && lock.is_alone) || (is_old(folder) && is_left(parent, key))
+            (key == self.key && lock.is_alone) || (is_old(folder) && is_unlocked(parent, key))
         });
         let part = unfinished(parent, &format!("{}.part", self.key))?;
         make(part.path())?;
@@ -108,7 +108,7 @@ fn is_old(folder: &Path) -> bool {
 }
 
 /// Whether a key has a lock that no process holds. Without one its folder was not made here.
-fn is_left(parent: &Path, key: &str) -> bool {
+fn is_unlocked(parent: &Path, key: &str) -> bool {
     open_lock(&lock_of(parent, key), false)
         .is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }

@@ -216,7 +216,7 @@ mod tests {
             (4, 60, 36, true),
             (4, 60, 40, false),
             (16, 60, 50, true),
-            // One more member's time may be counted in the wrong pass.
+            // It is counted when the waiting ends, so it may have begun before the pass.
             (2, 60, 70, false),
         ] {
             assert_eq!(

@@ -140,7 +140,7 @@ defmodule Image.ZeroShot.Call.Labels do
   defp place(terms, term) when is_tuple(terms), do: terms |> Tuple.to_list() |> place(term)
   defp place(terms, term), do: Enum.find_index(terms, &(&1 === term))
 
-  # Nobody could tell which of the two results is which.
+  # The two results could not be told apart.
   defp two_of_a_name(index, term) do
     Error.error(
       :invalid_label,
